@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static void set_text(char **reterr, char *text)
+{
+        if (!reterr) {
+                free(text);
+                return;
+        }
+        free(*reterr);
+        *reterr = text;
+}
+
+static char *format_text(const char *format, va_list ap)
+{
+        char *s = NULL;
+
+        return vasprintf(&s, format, ap) < 0 ? NULL : s;
+}
+
+int fail(char **reterr, int error, const char *format, ...)
+{
+        va_list ap;
+
+        va_start(ap, format);
+        set_text(reterr, format_text(format, ap));
+        va_end(ap);
+        return error;
+}
+
+int fail_errno(char **reterr, int error, const char *format, ...)
+{
+        _cleanup_free_ char *head = NULL;
+        char *whole = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        head = format_text(format, ap);
+        va_end(ap);
+        if (head && asprintf(&whole, "%s: %s", head, strerror(abs(error))) < 0)
+                whole = NULL;
+        set_text(reterr, whole);
+        return error;
+}
+
+int fail_prefix(char **reterr, int error, const char *format, ...)
+{
+        _cleanup_free_ char *head = NULL;
+        char *whole = NULL;
+        va_list ap;
+
+        if (!reterr || !*reterr)
+                return error;
+        va_start(ap, format);
+        head = format_text(format, ap);
+        va_end(ap);
+        if (head && asprintf(&whole, "%s: %s", head, *reterr) < 0)
+                whole = NULL;
+        if (whole)
+                set_text(reterr, whole);
+        return error;
+}
+
+const char *err_text(int error, const char *err)
+{
+        return err ? err : strerror(abs(error));
+}
