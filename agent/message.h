@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "macro.h"
+
+/*
+ * What slipwayd and its children say to each other: a SOCK_SEQPACKET pair, descriptor 3 in the
+ * child. A message is one packet: this struct, fixed layout, host byte order (both ends are the
+ * same build on the same machine), then `text` of exactly text_size bytes without a NUL. At most
+ * one descriptor travels with it. Whatever a child sends may be hostile: message_receive() checks
+ * type, sizes and the text, and the receiver whether it waits for such a message at all.
+ */
+
+#define MESSAGE_FD       3
+#define MESSAGE_TEXT_MAX 4096
+
+typedef enum MessageType {
+        /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
+        MESSAGE_POLL = 1, /* text: object path of a manifest. Answered by POLLED. */
+        MESSAGE_GET, /* text: object path; size, sha256 of the whole. To the spool, resuming what is
+                      * there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...,
+                      * then GOT. */
+        MESSAGE_GET_AGAIN, /* offset, size: this part of the object that GET `id` fetches is not
+                            * what was signed. Answered by GOT_AGAIN. */
+        MESSAGE_PUT, /* text: object path; descriptor: memfd with the body, at most 64 KiB. Answered
+                        by PUT_DONE. */
+        MESSAGE_DROP, /* sha256: the spool file of this object is not needed any more; ends a GET.
+                         No answer. */
+
+        /* slipway-fetch to slipwayd */
+        MESSAGE_POLLED,    /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,
+                            * POLL_ABSENT,    POLL_UNKNOWN, or a negative errno; text: why. */
+        MESSAGE_SPOOLED,   /* descriptor: the spool file, read-only. */
+        MESSAGE_AVAILABLE, /* size: so many bytes from the start are there. */
+        MESSAGE_GOT,       /* result: 0 or a negative errno; text: why. */
+        MESSAGE_GOT_AGAIN, /* offset, size as asked; result; text: why. */
+        MESSAGE_PUT_DONE,  /* result; text: why. */
+
+        /* slipwayd to slipway-unpack, one order per process */
+        MESSAGE_INDEX, /* descriptor: the index file; size, sha256: what it must be. First message.
+                        */
+        MESSAGE_RELEASES, /* descriptor: the releases directory; text: name of the directory to make
+                             there (staging). */
+        MESSAGE_ARTIFACT, /* descriptor: the artifact's spool file; size: of the whole artifact. */
+        /* MESSAGE_AVAILABLE: as above */
+        MESSAGE_REPLACED, /* offset, size: this part was fetched again, try it once more. */
+        MESSAGE_REMOVE, /* descriptor: the releases directory; text: name of a tree to delete there.
+                         * May be sent several times instead of the three above; each is answered by
+                         * REMOVED. */
+
+        /* slipway-unpack to slipwayd */
+        MESSAGE_BAD_FRAME, /* offset, size: these bytes are not what the index says. Waits for
+                              REPLACED. */
+        MESSAGE_UNPACKED,  /* result: 0 (everything written and synced) or a negative errno; text:
+                              why. Then it exits. */
+        MESSAGE_REMOVED,   /* result; text: the name, or why not. */
+        _MESSAGE_TYPE_MAX,
+} MessageType;
+
+/* Outcomes of a poll. */
+enum {
+        POLL_UNCHANGED = 1, /* the same object as at the last poll of this path */
+        POLL_ABSENT,
+        POLL_UNKNOWN, /* refused (403): may be absent, may be a missing permission */
+};
+
+typedef struct Message {
+        uint32_t type;
+        int32_t result;
+        uint64_t id;
+        uint64_t offset, size;
+        Sha256 sha256;
+        uint32_t text_size;              /* set by message_send() */
+        char text[MESSAGE_TEXT_MAX + 1]; /* NUL-terminated here; one byte more than travels */
+} Message;
+
+/* A connected pair: [0] for slipwayd (non-blocking), [1] for the child (blocking). */
+_must_check_ int message_pair(int ret_fds[static 2]);
+
+/* Sends m and, unless fd < 0, a copy of the descriptor. Never waits on a non-blocking socket:
+ * -EAGAIN when the peer does not read. Texts that are too long are cut. */
+_must_check_ int message_send(int socket_fd, const Message *m, int fd);
+
+/* A message without descriptor in one line. `text` may be NULL. */
+_must_check_ int message_reply(int socket_fd, MessageType type, uint64_t id, int result,
+                               const char *text);
+
+/* Receives one. 1: got one (*ret_fd is its descriptor or -EBADF, the caller's to close); 0: the
+ * peer is gone; -EAGAIN: nothing there; -EPROTO: not a message by the rules above (its descriptors
+ * are closed). Control characters in a text become blanks. */
+_must_check_ int message_receive(int socket_fd, Message *ret, int *ret_fd);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "macro.h"
+
+/*
+ * Keys that sign: Ed25519 (RFC 8032) and ECDSA on P-256 with SHA-256 (FIPS 186-5), nothing else.
+ * Files are PEM: PKCS#8 for private keys, SubjectPublicKeyInfo for public ones, as `openssl
+ * genpkey` and `openssl pkey -pubout` write them. An ECDSA signature is DER (ECDSA-Sig-Value), as
+ * KMS and OpenSSL make it; raw r||s is refused.
+ *
+ * The id of a key is the SHA-256 of its public key in DER (SubjectPublicKeyInfo).
+ */
+
+#define KEY_FILE_SIZE_MAX  16384
+#define SIGNATURE_SIZE_MAX 128
+
+typedef enum KeyType {
+        KEY_ED25519,
+        KEY_ECDSA_P256,
+        _KEY_TYPE_MAX,
+        _KEY_TYPE_INVALID = -EINVAL,
+} KeyType;
+
+const char *key_type_to_string(KeyType t); /* "ed25519", "ecdsa-p256" */
+KeyType key_type_from_string(const char *s);
+
+/* One key, public or with its private half; opaque. */
+typedef struct Key Key;
+
+_must_check_ int key_generate(KeyType type, Key **ret);
+
+/* Reads a private key file. Encrypted keys and other algorithms are -EOPNOTSUPP, and *reterr says
+ * what to use instead. `path` is for the message as well. */
+_must_check_ int key_load_private(const char *path, Key **ret, char **reterr);
+
+/* Reads a public key file; a private key file serves too, its public half is taken. */
+_must_check_ int key_load_public(const char *path, Key **ret, char **reterr);
+
+/* From DER SubjectPublicKeyInfo; trailing bytes are -EBADMSG. */
+_must_check_ int key_from_der(const void *der, size_t size, Key **ret, char **reterr);
+
+Key *key_free(Key *k);
+DEFINE_CLEANUP_FUNC(Key *, key_free);
+
+KeyType key_type(const Key *k);
+const Sha256 *key_id(const Key *k);
+
+/* The public half: DER SubjectPublicKeyInfo, owned by k. */
+const uint8_t *key_public_der(const Key *k, size_t *ret_size);
+
+/* PEM texts, to be freed (the private one with its bytes wiped by key_text_free). */
+_must_check_ int key_private_pem(const Key *k, char **ret);
+_must_check_ int key_public_pem(const Key *k, char **ret);
+char *key_text_free(char *pem);
+
+/* Signs `size` bytes. Needs the private half, else -EINVAL. */
+_must_check_ int key_sign(const Key *k, const void *data, size_t size,
+                          uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size);
+
+/* 0: the signature is this key's over these bytes. -EKEYREJECTED: it is not. */
+_must_check_ int key_verify(const Key *k, const void *data, size_t size, const uint8_t *signature,
+                            size_t signature_size);

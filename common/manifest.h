@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <errno.h>
+
+#include <cJSON.h>
+
+#include "digest.h"
+#include "macro.h"
+
+/*
+ * The manifest: the signed order for one channel. The grammar is the table in manifest.c; every
+ * member has a type, a limit and a check; unknown, duplicate and missing ones are errors that name
+ * the JSON path. What this version cannot do (hooks, probes, shared links, rollout) is therefore
+ * refused, never skipped.
+ *
+ *   { "schema": "slipway/manifest/1", "app": "web", "channel": "prod", "serial": 57, "deployment":
+ * 42, "published": "2026-11-22T14:00:00Z", "expires": "2026-12-22T14:00:00Z", "release": { "id":
+ * "2026.11.22-1f3a9c2", "artifact": { "path": "web/releases/ID/artifact.tar.zst", "size": 90729236,
+ * "sha256": "..." }, "index":    { "path": "web/releases/ID/index", "size": 612034, "sha256": "..."
+ * }, "source":   { "repository": "...", "commit": "...", "ref": "...", "build": "...", "by": "..."
+ * } }, "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] }, "activate": {
+ * "units": [ { "name": "web.service", "action": "restart" } ], "health": { "bake": "10s",
+ * "deadline": "120s" } } }
+ *
+ * Optional: release.source and each of its members, targets, activate and each of its members.
+ * Durations are a whole number with one of the units ms, s, min, h.
+ */
+
+#define MANIFEST_SIZE_MAX     (192 * 1024) /* of the payload */
+#define ARTIFACT_SIZE_MAX     (UINT64_C(1) << 40)
+#define INDEX_SIZE_MAX        (UINT64_C(64) << 20)
+#define SERIAL_MAX            ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
+#define MANIFEST_UNITS_MAX    64
+#define BAKE_DEFAULT_USEC     (UINT64_C(10) * 1000000)
+#define DEADLINE_DEFAULT_USEC (UINT64_C(120) * 1000000)
+#define DEADLINE_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
+
+typedef struct StoredObject {
+        char *path; /* store_path_is_valid() */
+        uint64_t size_bytes;
+        Sha256 sha256;
+} StoredObject;
+
+typedef struct Source {
+        char *repository, *commit, *ref, *build,
+                *by; /* each may be NULL; at most 1024 bytes, no control characters */
+} Source;
+
+typedef enum UnitAction {
+        UNIT_RESTART,
+        UNIT_RELOAD,
+        UNIT_RELOAD_OR_RESTART,
+        _UNIT_ACTION_MAX,
+        _UNIT_ACTION_INVALID = -EINVAL,
+} UnitAction;
+
+const char *unit_action_to_string(UnitAction a); /* "restart", "reload", "reload-or-restart" */
+UnitAction unit_action_from_string(const char *s);
+
+typedef struct ActivateUnit {
+        char *name; /* unit_name_is_valid() */
+        UnitAction action;
+} ActivateUnit;
+
+/* How a release goes live on a host; comes from the application's slipway.json. */
+typedef struct Activate {
+        ActivateUnit *units;
+        size_t n_units;
+        uint64_t bake_usec;     /* how long the units must stay up */
+        uint64_t deadline_usec; /* limit for the jobs and the bake together; more than bake_usec */
+} Activate;
+
+/* One tag set of targets.any: all keys must match, each with one of its values. */
+typedef struct TargetTag {
+        char *key;
+        char **values;
+        size_t n_values;
+} TargetTag;
+
+typedef struct TargetSet {
+        TargetTag *tags;
+        size_t n_tags;
+} TargetSet;
+
+typedef struct Targets {
+        TargetSet *any;
+        size_t n_any; /* 0: every instance that polls the channel */
+} Targets;
+
+typedef struct Manifest {
+        char *app, *channel;
+        uint64_t serial, deployment;
+        uint64_t published_sec, expires_sec; /* since the epoch, UTC */
+        char *release;                       /* the id */
+        StoredObject artifact, index;
+        Source source;
+        Targets targets;
+        Activate activate;
+} Manifest;
+
+/* Parses a payload whose signatures were verified (slipwayd), or that is to be signed or shown
+ * (publisher). */
+_must_check_ int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr);
+
+Manifest *manifest_free(Manifest *m);
+DEFINE_CLEANUP_FUNC(Manifest *, manifest_free);
+
+/* The payload text, to be freed: members in the order above, no blanks, so that equal manifests are
+ * equal bytes. It is parsed once more before it is returned: what an agent would refuse is an error
+ * here. */
+_must_check_ int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **reterr);
+
+/* The "activate" object alone, as slipway.json and the agent's state file hold it. `path` is the
+ * JSON path for messages ("activate"). A NULL object gives the defaults. */
+_must_check_ int activate_parse(const cJSON *object, const char *path, Activate *ret,
+                                char **reterr);
+_must_check_ int activate_format(const Activate *a, cJSON **ret);
+_must_check_ int activate_copy(const Activate *a, Activate *ret);
+void activate_done(Activate *a);
+
+/* "targets" as slipway.json holds it; NULL gives none. */
+_must_check_ int targets_parse(const cJSON *object, const char *path, Targets *ret, char **reterr);
+void targets_done(Targets *t);
+
+/* A tag of an instance. */
+typedef struct Tag {
+        char *key, *value;
+} Tag;
+
+bool targets_match(const Targets *t, const Tag *tags, size_t n_tags);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "macro.h"
+
+/*
+ * A store: where releases are published. One interface over file:///dir and s3://bucket/prefix; the
+ * paths of objects are the same in both (store_path_is_valid()).
+ *
+ * Calls are asynchronous at heart (slipway-fetch has many under way), with a synchronous wrapper
+ * for the publisher. One store belongs to one thread. Network stores keep connections alive between
+ * calls and never share them with another trust domain.
+ *
+ * s3:// takes region and credentials from the environment for now: AWS_REGION or
+ * AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
+ * AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (path style), AWS_CA_BUNDLE.
+ */
+
+typedef struct Store Store;
+
+/* Opens by URL. Unknown schemes, missing region or credentials: -EINVAL with what to set. */
+_must_check_ int store_open(const char *url, Store **ret, char **reterr);
+Store *store_free(Store *s); /* cancels what is under way, without calling back */
+DEFINE_CLEANUP_FUNC(Store *, store_free);
+
+const char *store_url(const Store *s);
+
+typedef enum StoreMethod {
+        STORE_GET,
+        STORE_PUT,
+        STORE_LIST, /* keys below a path; the answer's data is one key a line, relative to the
+                       store's root, sorted */
+} StoreMethod;
+
+/* Outcomes of a call, next to 0 (done) and negative errnos. */
+enum {
+        STORE_NOT_MODIFIED = 1, /* GET with if_none_match: the object still has this ETag */
+        STORE_ABSENT,           /* there is no such object, and the store said so (404) */
+        STORE_CONFLICT,         /* the condition of a PUT or of if_match does not hold (412, 409) */
+        STORE_UNKNOWN,          /* 403: refused, or absent and we may not list */
+};
+
+/* What to do; strings and bodies are copied unless said otherwise. */
+typedef struct StoreRequest {
+        StoreMethod method;
+        const char *path;
+        const char *if_match; /* ETag; GET: of the object a range belongs to; PUT: of the one to be
+                                 replaced */
+        const char *if_none_match; /* GET: ETag that we have; PUT: "*" = only if there is none */
+        uint64_t size_max;         /* GET, LIST: more than so many bytes are -EFBIG; required */
+        uint64_t range_offset;     /* GET: with range_size > 0, exactly these bytes; */
+        uint64_t range_size; /*      any other answer to it (200 with the whole, fewer bytes) is
+                                -EPROTO */
+        int sink_fd; /* GET: with to_fd, the bytes go there (pwrite at sink_offset), else to the
+                        reply's */
+        uint64_t sink_offset; /*      data; the descriptor stays the caller's and must stay open */
+        bool to_fd;
+        const void *body; /* PUT */
+        size_t body_size;
+        int body_fd; /* PUT: with from_fd, the body is body_size bytes at body_offset */
+        uint64_t body_offset;
+        bool from_fd;
+        const char *content_type; /* PUT; NULL: application/octet-stream */
+        unsigned n_tries; /* how often to try in all when the store is down or slow; 0: the default
+                             (4) */
+} StoreRequest;
+
+typedef struct StoreReply {
+        char *data; /* NUL-terminated; NULL if it went to a descriptor */
+        size_t size;
+        char *etag; /* as the store wrote it, quotes included; NULL if none */
+} StoreReply;
+
+void store_reply_done(StoreReply *r);
+
+/* A call under way. */
+typedef struct StoreCall StoreCall;
+
+/* `result` is 0, an outcome from above, or a negative errno with `err` set:
+ * -EFBIG, -EPROTO, -EHOSTDOWN (network, 5xx, throttling: after all tries), -ETIMEDOUT (stall or
+ * deadline: after all tries), -EACCES (credentials refused, with the store's own code), -ENOSPC and
+ * the like from the sink. `reply` may be emptied by TAKE_PTR. The call is gone after the callback;
+ * other calls may be started in it. */
+typedef void (*store_done_t)(int result, StoreReply *reply, const char *err, void *userdata);
+
+_must_check_ int store_start(Store *s, const StoreRequest *request, store_done_t done,
+                             void *userdata, StoreCall **ret);
+
+/* Ends it without calling back. NULL is fine; returns NULL. */
+StoreCall *store_cancel(StoreCall *c);
+
+/* Waits up to timeout_usec (UINT64_MAX: for ever) until something happens on a connection, a timer
+ * or on extra_fd (-1: none), does what there is to do and calls back. Returns 1 if extra_fd is
+ * readable or closed, else 0. */
+_must_check_ int store_step(Store *s, int extra_fd, uint64_t timeout_usec);
+
+/* The calls under way. */
+size_t store_n_calls(const Store *s);
+
+/* Starts a call and steps until it is done. Outcomes and errors as above. */
+_must_check_ int store_call(Store *s, const StoreRequest *request, StoreReply *ret, char **reterr);
+
+/* Uploads a file as a new immutable object: If-None-Match: *; in parts, several at a time, when it
+ * is large and the store is s3://. A broken connection costs the part under way, not the upload; an
+ * upload that is given up is aborted. STORE_CONFLICT: there is such an object already (not
+ * compared). progress() may be NULL; it is called with the bytes that the store has. */
+typedef void (*store_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
+
+_must_check_ int store_upload(Store *s, const char *path, int fd, uint64_t size,
+                              const Sha256 *sha256, store_progress_t progress, void *userdata,
+                              char **reterr);

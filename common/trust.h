@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "dsse.h"
+#include "key.h"
+#include "macro.h"
+
+/*
+ * The trust root: which keys may sign manifests, and how many of them must. A DSSE envelope of type
+ * TRUST_PAYLOAD_TYPE around this payload (unknown, duplicate and missing members are errors):
+ *
+ *   { "schema": "slipway/trust/1", "version": 1, "expires": "2036-11-22T14:00:00Z",
+ *     "keys": [ { "id": "<64 hex>", "type": "ed25519", "public": "<base64 DER SPKI>" } ],
+ *     "manifest": { "threshold": 1, "keys": [ "<id>" ] },
+ *     "root":     { "threshold": 1, "keys": [ "<id>" ] } }
+ *
+ * "manifest" keys sign manifests; "root" keys sign the next trust root. Version 1 is trusted
+ * because of where it lies (/etc/slipway/trust/root.json, in the machine image), so it may be
+ * unsigned.
+ */
+
+#define TRUST_KEYS_MAX 64
+
+typedef struct Trust Trust;
+
+/* Reads the envelope at `path` and its payload; the file itself is trusted (see above). */
+_must_check_ int trust_load(const char *path, Trust **ret, char **reterr);
+
+/* Parses the payload of a trust root that the caller already trusts. */
+_must_check_ int trust_parse(const char *payload, size_t size, Trust **ret, char **reterr);
+
+Trust *trust_free(Trust *t);
+DEFINE_CLEANUP_FUNC(Trust *, trust_free);
+
+uint64_t trust_version(const Trust *t);
+uint64_t trust_expires_sec(const Trust *t); /* seconds since the epoch */
+size_t trust_n_manifest_keys(const Trust *t);
+const Key *trust_manifest_key(const Trust *t, size_t i);
+unsigned trust_manifest_threshold(const Trust *t);
+
+/* 0 if at least the threshold of different manifest keys signed the envelope's payload as
+ * MANIFEST_PAYLOAD_TYPE. The root fixes each key's algorithm; key ids only order the tries; keys
+ * are told apart by their bytes. Otherwise -EKEYREJECTED, and *reterr says which of these it was:
+ * no signature at all, signatures only by keys that are not in the trust root, a signature that
+ * does not match, or too few. Parses nothing of the payload. */
+_must_check_ int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr);
+
+/* The envelope text of a first trust root (version 1): all `keys` may sign manifests, `threshold`
+ * of them must; the same for root keys. Signed by `signers` (may be none). Checks 1 <= threshold <=
+ * n and that no key comes twice. *ret is to be freed. */
+_must_check_ int trust_format_first(Key *const *keys, size_t n_keys, unsigned threshold,
+                                    Key *const *root_keys, size_t n_root_keys,
+                                    unsigned root_threshold, uint64_t expires_sec,
+                                    Key *const *signers, size_t n_signers, char **ret,
+                                    size_t *ret_size, char **reterr);
