@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include <sys/socket.h>
+
+#include "message.h"
+
+static void travels_with_descriptor(void **state)
+{
+        int pair[2], fd = -EBADF;
+        Message m = { .type = MESSAGE_GET, .id = 7, .size = 1 << 20 }, got;
+        char byte;
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        int memfd = memfd_sealed("t", "x", 1);
+        strcpy(m.text, "web/x");
+        assert_return_code(message_send(pair[0], &m, memfd), 0);
+        assert_int_equal(message_receive(pair[1], &got, &fd), 1);
+        assert_int_equal(got.type, MESSAGE_GET);
+        assert_int_equal(got.id, 7);
+        assert_int_equal(got.size, 1 << 20);
+        assert_string_equal(got.text, "web/x");
+        assert_int_equal(pread(fd, &byte, 1, 0), 1);
+        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        fd_close(fd);
+        assert_return_code(message_reply(pair[1], MESSAGE_GOT, 7, -ENOSPC, "a\nb"), 0);
+        assert_int_equal(message_receive(pair[0], &got, &fd), 1);
+        assert_int_equal(fd, -EBADF);
+        assert_int_equal(got.result, -ENOSPC);
+        assert_string_equal(got.text, "a b");
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EAGAIN);
+        fd_close(pair[1]);
+        assert_int_equal(message_receive(pair[0], &got, &fd), 0);
+        fd_close(pair[0]);
+        fd_close(memfd);
+}
+
+static void hostile_packets_are_refused(void **state)
+{
+        int pair[2], fd = -EBADF;
+        Message m = { .type = MESSAGE_GOT }, got;
+        const size_t head = offsetof(Message, text);
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        struct {
+                uint32_t type, text_size;
+                size_t size;
+        } bad[] = {
+                {0,                  0,                    head                       },
+                { _MESSAGE_TYPE_MAX, 0,                    head                       },
+                { UINT32_MAX,        0,                    head                       },
+                { MESSAGE_GOT,       1,                    head                       },
+                { MESSAGE_GOT,       0,                    head + 1                   },
+                { MESSAGE_GOT,       UINT32_MAX,           head                       },
+                { MESSAGE_GOT,       MESSAGE_TEXT_MAX + 1, head + MESSAGE_TEXT_MAX + 1},
+                { MESSAGE_GOT,       3,                    head + 3                   }, /* NULs in the text */
+                { MESSAGE_GOT,       0,                    4                          },
+        };
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                m.type = bad[i].type;
+                m.text_size = bad[i].text_size;
+                assert_int_equal(send(pair[1], &m, bad[i].size, 0), bad[i].size);
+                assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+                assert_int_equal(fd, -EBADF);
+        }
+        char big[sizeof(Message) + 100] = {};
+        assert_int_equal(send(pair[1], big, sizeof(big), 0), sizeof(big));
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+}
+
+static void many_descriptors_are_closed(void **state)
+{
+        int pair[2], fd = -EBADF, before = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        Message m = { .type = MESSAGE_POLLED }, got;
+        union {
+                struct cmsghdr header;
+                uint8_t space[CMSG_SPACE(3 * sizeof(int))];
+        } control = {};
+        struct iovec iov = { .iov_base = &m, .iov_len = offsetof(Message, text) };
+        struct msghdr packet = { .msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof(control) };
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&packet);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(3 * sizeof(int));
+        memcpy(CMSG_DATA(c), (int[]){ before, before, before }, 3 * sizeof(int));
+        assert_true(sendmsg(pair[1], &packet, 0) > 0);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+        int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        assert_int_equal(after, before + 1);
+        fd_close(before);
+        fd_close(after);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(travels_with_descriptor),
+                cmocka_unit_test(hostile_packets_are_refused),
+                cmocka_unit_test(many_descriptors_are_closed),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
