@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <errno.h>
+#include <stdint.h>
+
+#include <cJSON.h>
+
+#include "macro.h"
+#include "manifest.h"
+
+/*
+ * What is remembered about one application on this host: /var/lib/slipway/<app>.json, root only,
+ * replaced durably before each act that it announces. Lists are short and kept in full.
+ *
+ * The same JSON is what `slipway status` and the status object in the store show:
+ *
+ *   { "schema": "slipway/state/1", "app": "web", "channel": "prod",
+ *     "phase": "idle",
+ *     "current": "2026.11.22-1f3a9c2",          release that is live; absent: none
+ *     "pending": { "release": "...", "deployment": 43, "serial": 58, "from": "...", "action":
+ * "deploy" }, "last_good": "2026.11.22-1f3a9c2", "deployment": 42,                         the last
+ * one that this host took up, good or bad "pinned": { "release": "...", "deployment": 42, "by":
+ * "root", "since": "2026-11-22T15:00:00Z" }, "failed": { "release": "...", "deployment": 43,
+ * "reason": "...", "at": "..." }, "channels": [ { "channel": "prod", "serial": 58, "sha256": "..."
+ * } ], "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
+ *                     "activate": { ... } } ],
+ *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
+ * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312 } ] }
+ *
+ * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
+ * "failed": the last deployment that was given up here; it is not tried again.
+ * actions: deploy, rollback, revert. results: done, reverted (went wrong, the old release is back),
+ * failed (went wrong and could not be put back, or failed before the switch).
+ */
+
+#define STATE_SIZE_MAX     (1024 * 1024)
+#define STATE_HISTORY_MAX  50
+#define STATE_CHANNELS_MAX 16
+#define STATE_RELEASES_MAX 128
+
+/* Where a transaction stands. The moves are listed in state.c; state_move() asserts them. What a
+ * crash leaves is finished or undone at the next start: before SWITCHING nothing has changed; from
+ * SWITCHING on the host goes back to `from` (deploy), or on to `release` (rollback, reverting). */
+typedef enum Phase {
+        PHASE_IDLE,
+        PHASE_FETCHING,  /* fetch and unpack into staging */
+        PHASE_SWITCHING, /* the symlink is about to change, or has */
+        PHASE_RESTARTING,
+        PHASE_BAKING,
+        PHASE_REVERTING, /* the symlink is about to go back, or has; units are restarted and checked
+                          */
+        _PHASE_MAX,
+        _PHASE_INVALID = -EINVAL,
+} Phase;
+
+const char *phase_to_string(Phase p);
+Phase phase_from_string(const char *s);
+
+typedef enum Action {
+        ACTION_DEPLOY,
+        ACTION_ROLLBACK,
+        _ACTION_MAX,
+        _ACTION_INVALID = -EINVAL,
+} Action;
+
+const char *action_to_string(Action a);
+Action action_from_string(const char *s);
+
+typedef enum Result {
+        RESULT_DONE,
+        RESULT_REVERTED,
+        RESULT_FAILED,
+        _RESULT_MAX,
+        _RESULT_INVALID = -EINVAL,
+} Result;
+
+const char *result_to_string(Result r);
+Result result_from_string(const char *s);
+
+/* A transaction that is under way. */
+typedef struct Pending {
+        char *release, *from; /* from: NULL when there was none */
+        char *by;             /* "agent", or who asked */
+        uint64_t deployment, serial;
+        Action action;
+        uint64_t started_sec;
+} Pending;
+
+/* A release on this host, with how it goes live. */
+typedef struct Installed {
+        char *release;
+        uint64_t deployment, serial, installed_sec;
+        Activate activate;
+} Installed;
+
+/* The freshness floor of a channel: the highest serial seen, and the digest of that manifest's
+ * payload. */
+typedef struct Floor {
+        char *channel;
+        uint64_t serial;
+        Sha256 sha256;
+} Floor;
+
+typedef struct Event {
+        uint64_t at_sec, deployment, took_msec;
+        char *release, *from, *reason, *by;
+        Action action;
+        Result result;
+} Event;
+
+typedef struct State {
+        char *app, *channel;
+        Phase phase;
+        char *current, *last_good;
+        Pending pending; /* .release is NULL: none */
+        uint64_t deployment;
+        char *pinned, *pinned_by;
+        uint64_t pinned_deployment, pinned_sec;
+        char *failed, *failed_reason;
+        uint64_t failed_deployment, failed_sec;
+        Floor *floors;
+        size_t n_floors;
+        Installed *releases;
+        size_t n_releases;
+        Event *events; /* oldest first */
+        size_t n_events;
+} State;
+
+_must_check_ int state_new(const char *app, const char *channel, State **ret);
+State *state_free(State *s);
+DEFINE_CLEANUP_FUNC(State *, state_free);
+
+/* Reads <app>.json in dir_fd. -ENOENT: there is none. -EBADMSG: damaged, or made by a newer
+ * version. */
+_must_check_ int state_load(int dir_fd, const char *app, State **ret, char **reterr);
+
+/* Replaces <app>.json, durably. */
+_must_check_ int state_save(const State *s, int dir_fd);
+
+/* Takes a damaged <app>.json out of the way: it becomes <app>.json.damaged-<random>. */
+_must_check_ int state_set_aside(int dir_fd, const char *app);
+
+/* The JSON above. */
+_must_check_ int state_format(const State *s, cJSON **ret);
+
+/* Changes the phase by a listed move (anything else is a bug: assert) and saves. */
+_must_check_ int state_move(State *s, Phase next, int dir_fd);
+
+/* Begins a transaction: fills `pending` (copies). `from` may be NULL. */
+_must_check_ int state_begin(State *s, Action action, const char *release, const char *from,
+                             uint64_t deployment, uint64_t serial, const char *by);
+
+/* Ends it: adds the event, clears pending. The caller sets `current` and the rest before, and saves
+ * by state_move(PHASE_IDLE). reason may be NULL. */
+_must_check_ int state_end(State *s, Result result, const char *reason);
+
+const Installed *state_find_release(const State *s, const char *release);
+
+/* Adds or replaces the entry of a release. */
+_must_check_ int state_add_release(State *s, const char *release, uint64_t deployment,
+                                   uint64_t serial, const Activate *activate);
+void state_remove_release(State *s, const char *release);
+
+/* The floor of the state's channel; serial 0 when it has none yet. */
+Floor *state_floor(State *s);
+_must_check_ int state_set_floor(State *s, uint64_t serial, const Sha256 *sha256);
+
+/* Replaces a string member by a copy of `value` (NULL clears it). */
+_must_check_ int state_set(char **member, const char *value);
