@@ -1,0 +1,227 @@
+"""Runs a command where the tests can boot hosts and nothing gets out: own mount, network, PID and cgroup namespaces.
+
+    python sandbox.py COMMAND [ARGUMENT...]
+
+The command ends with its whole PID namespace, whichever way it ends, and takes its mounts and network devices along. What
+outlives a namespace (the cgroup directory and the work directory) is removed by the process that started it, or, if that one
+was killed, by the next run.
+"""
+
+import ctypes
+import fcntl
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+BRIDGE = "br0"
+SERVER_ADDRESS = "10.99.0.1"
+NETMASK_BITS = 24
+
+WORK_PREFIX = "slipway-e2e."
+REMOVE_TIMEOUT_SEC = 20
+PR_SET_PDEATHSIG = 1
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SandboxError(Exception):
+    """The machine cannot give what the tests need; the text says what."""
+
+
+def die_with_parent():
+    """In a child before exec: the kernel kills it when the process that started it is gone."""
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+
+
+def cgroup2_mount():
+    """Where the machine has the unified hierarchy: /sys/fs/cgroup, or a directory beside the old controllers."""
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] == "cgroup2":
+            return pathlib.Path(fields[4])
+    raise SandboxError("no cgroup2 hierarchy is mounted on this machine")
+
+
+def missing():
+    """What keeps hosts from booting here, one reason a line; empty if nothing does."""
+    reasons = []
+    if os.geteuid() != 0:
+        reasons.append("booting test hosts needs root")
+    for tool in ("systemd-nspawn", "unshare", "nsenter", "ip", "mount", "openssl", "mmdebstrap"):
+        if shutil.which(tool) is None:
+            reasons.append(f"{tool} is not installed")
+    if reasons:
+        return reasons
+    try:
+        cgroup2_mount()
+    except SandboxError as e:
+        reasons.append(str(e))
+    probe = subprocess.run(["unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "true"],
+                           capture_output=True, text=True)
+    if probe.returncode != 0:
+        reasons.append(f"namespaces cannot be made: {probe.stderr.strip()}")
+    return reasons
+
+
+def work_parent():
+    return pathlib.Path(os.environ.get("TMPDIR", "/var/tmp"))
+
+
+def remove_work(directory):
+    """Removes a work directory; nothing is mounted below it once its mount namespace is gone."""
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4].startswith(f"{directory}/"):
+            raise SandboxError(f"cannot remove {directory}: {line.split()[4]} is still mounted")
+    # what a host made immutable or unreadable is no obstacle to root; what can't be removed is an error to see
+    shutil.rmtree(directory)
+
+
+def wait_cgroup_empty(cgroup):
+    """Waits until no process is left in it: the kernel says so by an event on cgroup.events."""
+    deadline = time.monotonic() + REMOVE_TIMEOUT_SEC
+    with open(cgroup / "cgroup.events", encoding="ascii") as events:
+        poller = select.poll()
+        poller.register(events, select.POLLPRI | select.POLLERR)
+        while True:
+            events.seek(0)
+            if "populated 0" in events.read():
+                return
+            left_msec = int((deadline - time.monotonic()) * 1000)
+            if left_msec <= 0:
+                raise SandboxError(f"processes are still running in {cgroup} after {REMOVE_TIMEOUT_SEC} s")
+            poller.poll(left_msec)
+
+
+def remove_cgroup(cgroup):
+    wait_cgroup_empty(cgroup)
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        os.rmdir(directory)
+
+
+def sweep(parent, cgroups):
+    """Removes what runs left behind whose supervisor was killed: nobody holds their lock any more. The caller holds the lock
+    of the parent, so that no directory is found between its making and its locking."""
+    for directory in parent.glob(f"{WORK_PREFIX}*"):
+        with open(directory / "lock", "a", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            cgroup = cgroups / directory.name
+            if cgroup.exists():
+                remove_cgroup(cgroup)
+            remove_work(directory)
+
+
+def make_work(parent, cgroups):
+    """A new work directory and its lock, held as long as the file is open."""
+    parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(parent_fd, fcntl.LOCK_EX)
+        sweep(parent, cgroups)
+        work = pathlib.Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=parent))
+        lock = open(work / "lock", "a", encoding="ascii")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return work, lock
+    finally:
+        os.close(parent_fd)
+
+
+def supervise(command):
+    cgroups = cgroup2_mount()
+    work, lock = make_work(work_parent(), cgroups)
+    with lock:
+        cgroup = cgroups / work.name
+        cgroup.mkdir()
+
+        def enter():
+            die_with_parent()
+            (cgroup / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+        child = None
+
+        def forward(number, _):
+            if child is not None:
+                child.send_signal(number)
+
+        signal.signal(signal.SIGTERM, forward)
+        # Ctrl-C reaches the tests from the terminal; they end, and then so do we
+        signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            child = subprocess.Popen(
+                ["unshare", "--mount", "--net", "--pid", "--cgroup", "--fork", "--kill-child=SIGKILL", "--mount-proc",
+                 "--propagation", "private", "--", sys.executable, os.path.abspath(__file__), "--inside", str(work),
+                 *command],
+                preexec_fn=enter)
+            return child.wait()
+        finally:
+            if child is not None and child.poll() is None:
+                child.kill()
+                child.wait()
+            remove_cgroup(cgroup)
+            remove_work(work)
+
+
+def run(*command):
+    subprocess.run(command, check=True)
+
+
+def run_reading(stdin, *command):
+    subprocess.run(command, check=True, stdin=stdin)
+
+
+def mounted_below(path):
+    return [f[4] for f in map(str.split, pathlib.Path("/proc/self/mountinfo").read_text().splitlines())
+            if f[4] == path or f[4].startswith(f"{path}/")]
+
+
+def set_up(work):
+    """Inside the namespaces: one clean cgroup2 hierarchy, loopback, and the bridge that hosts and servers share."""
+    if mounted_below("/sys/fs/cgroup"):
+        run("umount", "-Rl", "/sys/fs/cgroup")
+    run("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    os.makedirs("/run/netns", exist_ok=True)
+    run("mount", "-t", "tmpfs", "tmpfs", "/run/netns")
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "addr", "add", f"{SERVER_ADDRESS}/{NETMASK_BITS}", "dev", BRIDGE)
+    run("ip", "link", "set", BRIDGE, "up")
+    os.environ["SLIPWAY_E2E_WORK"] = work
+
+
+def inside(work, command):
+    """PID 1 of the sandbox: reaps what daemons leave to it, ends with the command."""
+    set_up(work)
+    child = os.spawnvp(os.P_NOWAIT, command[0], command)
+    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
+    signal.signal(signal.SIGINT, lambda *_: None)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            return os.waitstatus_to_exitcode(status)
+
+
+def main(arguments):
+    if arguments[:1] == ["--missing"]:
+        reasons = missing()
+        print("\n".join(reasons), end="\n" if reasons else "")
+        return 0
+    if arguments[:1] == ["--inside"]:
+        code = inside(arguments[1], arguments[2:])
+    else:
+        code = supervise(arguments)
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except SandboxError as e:
+        sys.exit(f"sandbox: {e}")
