@@ -1,0 +1,101 @@
+"""Fixtures of the end-to-end tests. `scripts/test --e2e` starts them inside the sandbox and sets the SLIPWAY_E2E_… variables."""
+
+import os
+import pathlib
+import uuid
+
+import pytest
+
+import host as host_module
+import s3_server
+
+HOSTS = pytest.StashKey()
+
+
+def directory_from(variable):
+    path = os.environ.get(variable)
+    if not path:
+        pytest.exit(f"{variable} is not set: start these tests by scripts/test --e2e", returncode=2)
+    return pathlib.Path(path)
+
+
+@pytest.fixture(scope="session")
+def work():
+    """A directory of this run, on disk, removed after it."""
+    return directory_from("SLIPWAY_E2E_WORK")
+
+
+@pytest.fixture(scope="session")
+def fleet(work):
+    """The one that boots hosts; tests usually want `host`, `hosts` or `make_hosts`."""
+    root = directory_from("SLIPWAY_E2E_HOST_ROOT")
+    lower = host_module.make_layer(work, root, directory_from("SLIPWAY_E2E_INSTALL"))
+    fleet = host_module.Fleet(work, lower)
+    yield fleet
+    fleet.remove(fleet.hosts)
+
+
+@pytest.fixture
+def make_hosts(fleet, request):
+    """make_hosts(n) boots n fresh hosts for this test and returns them."""
+    made = []
+
+    def make(n_hosts=1):
+        new = fleet.boot(n_hosts)
+        made.extend(new)
+        return new
+
+    request.node.stash[HOSTS] = made
+    yield make
+    fleet.remove(made)
+
+
+@pytest.fixture
+def host(make_hosts):
+    """A fresh host for this test."""
+    return make_hosts(1)[0]
+
+
+@pytest.fixture
+def hosts(make_hosts):
+    """Three fresh hosts for this test."""
+    return make_hosts(3)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the journals of its hosts."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for host in item.stash.get(HOSTS, []):
+            if host.running:
+                report.sections.append((f"journal of {host}", host.journal_since_boot()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def s3(work):
+    """The S3 server of this run; see S3Server."""
+    server = s3_server.S3Server(directory_from("SLIPWAY_E2E_S3_ROOT"), work / "s3")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3):
+    """The name of a fresh bucket of the first user; it and what is in it are removed after the test."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    client = s3.client()
+    client.create_bucket(Bucket=name)
+    yield name
+    s3_server.empty_bucket(client, name)
+    client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture
+def boto(s3):
+    """boto3's S3 client for the first user: the second opinion on what Slipway reads and writes."""
+    return s3.client()

@@ -1,0 +1,233 @@
+"""An S3 server that the project did not write: Ceph's radosgw, with its monitor and one in-memory object store.
+
+It checks SigV4 and knows conditional requests, ranges and multipart uploads. It listens on the sandbox's bridge, with plain
+HTTP and with TLS by a certificate authority made for the run. Everything runs from a root of its own (make/s3-root) in a
+chroot, in the foreground, and is stopped by process id.
+"""
+
+import contextlib
+import dataclasses
+import http.client
+import os
+import pathlib
+import secrets
+import subprocess
+import uuid
+
+import host
+import sandbox
+from waiting import wait_for
+
+HTTP_PORT = 8000
+HTTPS_PORT = 8443
+MONITOR_PORT = 3300
+DNS_NAME = "s3.test"
+REGION = "eu-central-1"
+STORE_BYTES = 4 << 30
+READY_TIMEOUT_SEC = 90
+STOP_TIMEOUT_SEC = 20
+# inside the chroot
+DATA = "/srv/s3"
+
+CONFIGURATION = f"""\
+[global]
+fsid = {{fsid}}
+mon host = [v2:127.0.0.1:{MONITOR_PORT}/0,v1:127.0.0.1:{MONITOR_PORT + 1}/0]
+mon initial members = a
+public addr = 127.0.0.1
+keyring = {DATA}/keyring
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 4
+osd pool default pg autoscale mode = off
+mon allow pool size one = true
+mon data avail crit = 1
+osd crush chooseleaf type = 0
+log file = {DATA}/$name.log
+admin socket = {DATA}/$name.asok
+run dir = {DATA}
+crash dir = {DATA}
+[mon.a]
+mon data = {DATA}/mon
+[osd.0]
+osd data = {DATA}/osd0
+osd objectstore = memstore
+memstore device bytes = {STORE_BYTES}
+[client.rgw]
+rgw data = {DATA}/rgw
+rgw dns name = {DNS_NAME}
+rgw s3 auth use sts = false
+rgw frontends = beast endpoint={sandbox.SERVER_ADDRESS}:{HTTP_PORT} ssl_endpoint={sandbox.SERVER_ADDRESS}:{HTTPS_PORT} \
+ssl_certificate={DATA}/server.crt ssl_private_key={DATA}/server.key
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    name: str
+    access_key: str
+    secret_key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Authority:
+    """A certificate authority of this run; certificate is PEM text."""
+
+    certificate: str
+    path: pathlib.Path
+
+
+def openssl(*args, directory):
+    done = subprocess.run(["openssl", *args], cwd=directory, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"openssl {args[0]} failed: {done.stderr}")
+
+
+def make_certificates(directory, names, address):
+    """ca.crt, server.crt and server.key in directory, by openssl; returns the Authority."""
+    directory.mkdir(parents=True, exist_ok=True)
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
+            "-subj", "/CN=Slipway test authority", "-addext", "basicConstraints=critical,CA:TRUE",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign", directory=directory)
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", f"/CN={names[0]}", directory=directory)
+    alternatives = ",".join([f"IP:{address}", *(f"DNS:{n}" for n in names)])
+    (directory / "server.ext").write_text(f"basicConstraints=CA:FALSE\nsubjectAltName={alternatives}\n", encoding="ascii")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "server.ext", "-out", "server.crt", directory=directory)
+    return Authority((directory / "ca.crt").read_text(encoding="ascii"), directory / "ca.crt")
+
+
+class S3Server:
+    """The running server. `endpoint` and `tls_endpoint` are its URLs, `users` two users who don't see one another's buckets."""
+
+    region = REGION
+    endpoint = f"http://{sandbox.SERVER_ADDRESS}:{HTTP_PORT}"
+    tls_endpoint = f"https://{sandbox.SERVER_ADDRESS}:{HTTPS_PORT}"
+    address = (sandbox.SERVER_ADDRESS, HTTP_PORT)
+
+    def __init__(self, root, work):
+        self._root = work / "root"
+        self._data = self._root / DATA.lstrip("/")
+        self._daemons = []
+        self._work = work
+        self._lower = root
+        self.authority = None
+        self.users = []
+
+    @staticmethod
+    def _environment():
+        return {"PATH": host.PATH, "CEPH_CONF": f"{DATA}/ceph.conf", "LANG": "C.UTF-8"}
+
+    def _call(self, *args):
+        """Runs one of Ceph's tools to its end and returns what it wrote to stdout."""
+        done = subprocess.run(["chroot", str(self._root), *args], capture_output=True, text=True, env=self._environment(),
+                              timeout=READY_TIMEOUT_SEC)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(args)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def _start(self, *args):
+        with open(self._work / f"{args[0]}.out", "wb") as output:
+            self._daemons.append(subprocess.Popen(
+                ["chroot", str(self._root), *args, "--foreground"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=self._environment(), preexec_fn=sandbox.die_with_parent))
+
+    def start(self):
+        self._work.mkdir()
+        host.mount_overlay(self._root, [self._lower], self._work / "upper")
+        sandbox.run("mount", "--rbind", "/dev", str(self._root / "dev"))
+        sandbox.run("mount", "-t", "proc", "proc", str(self._root / "proc"))
+        for name in ("mon", "osd0", "rgw"):
+            (self._data / name).mkdir(parents=True)
+        self.authority = make_certificates(self._data, [DNS_NAME, f"*.{DNS_NAME}"], sandbox.SERVER_ADDRESS)
+        self._start_monitor()
+        self._start_store()
+        self._start("radosgw", "-n", "client.rgw")
+        wait_for(self._answers, READY_TIMEOUT_SEC, f"radosgw to answer at {self.endpoint}")
+        self.users = [self._make_user(name) for name in ("deploy", "stranger")]
+
+    def _start_monitor(self):
+        fsid = str(uuid.uuid4())
+        (self._data / "ceph.conf").write_text(CONFIGURATION.format(fsid=fsid), encoding="ascii")
+        keyring = f"{DATA}/keyring"
+        self._call("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
+        for name, caps in {"client.admin": ("mon", "allow *", "osd", "allow *", "mgr", "allow *"),
+                           "client.rgw": ("mon", "allow rwx", "osd", "allow rwx"),
+                           "osd.0": ("mon", "allow profile osd", "osd", "allow *")}.items():
+            pairs = [argument for kind, cap in zip(caps[::2], caps[1::2]) for argument in ("--cap", kind, cap)]
+            self._call("ceph-authtool", keyring, "--gen-key", "-n", name, *pairs)
+        self._call("monmaptool", "--create", "--fsid", fsid, "--addv", "a",
+                   f"[v2:127.0.0.1:{MONITOR_PORT},v1:127.0.0.1:{MONITOR_PORT + 1}]", f"{DATA}/monmap")
+        self._call("ceph-mon", "-i", "a", "--mkfs", "--monmap", f"{DATA}/monmap", "--keyring", keyring)
+        self._start("ceph-mon", "-i", "a")
+
+    def _start_store(self):
+        identity = str(uuid.uuid4())
+        # the client itself waits until the monitor has its quorum
+        self._call("ceph", "--connect-timeout", str(READY_TIMEOUT_SEC), "osd", "new", identity)
+        self._call("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity)
+        self._call("ceph", "auth", "import", "-i", f"{DATA}/keyring")
+        self._call("ceph", "osd", "crush", "add", "osd.0", "1", "host=h", "root=default")
+        self._start("ceph-osd", "-i", "0")
+
+    def _check_alive(self):
+        for daemon in self._daemons:
+            if daemon.poll() is not None:
+                name = daemon.args[2]
+                output = (self._work / f"{name}.out").read_text(errors="replace")
+                raise RuntimeError(f"{name} ended with {daemon.returncode}:\n{output[-4000:]}")
+
+    def _answers(self):
+        self._check_alive()
+        connection = http.client.HTTPConnection(*self.address, timeout=5)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", "/")
+                return connection.getresponse().status == 200
+            except (ConnectionError, TimeoutError):
+                return False
+
+    def _make_user(self, name):
+        user = User(name, secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
+        self._call("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={user.name}",
+                   f"--display-name={user.name}", f"--access-key={user.access_key}", f"--secret-key={user.secret_key}")
+        return user
+
+    def stop(self):
+        """Stops what was started, the last one first; nothing on it needs keeping."""
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+            daemon.wait(STOP_TIMEOUT_SEC)
+        for place in ("proc", "dev", ""):
+            target = self._root / place
+            if os.path.ismount(target):
+                sandbox.run("umount", "-R", str(target))
+        sandbox.remove_work(self._work)
+
+    def client(self, user=None, *, tls=False, endpoint=None, **options):
+        """A boto3 client for S3, path style; user defaults to the first, endpoint to the server's own."""
+        import boto3
+        import botocore.config
+
+        user = user or self.users[0]
+        config = botocore.config.Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1},
+                                        connect_timeout=5, read_timeout=30, **options)
+        return boto3.client("s3", endpoint_url=endpoint or (self.tls_endpoint if tls else self.endpoint),
+                            region_name=REGION, aws_access_key_id=user.access_key,
+                            aws_secret_access_key=user.secret_key, verify=str(self.authority.path), config=config)
+
+    def environment(self, user=None):
+        """Environment of a program that signs with static credentials; nothing is asked of an instance's metadata service."""
+        user = user or self.users[0]
+        return {"AWS_ACCESS_KEY_ID": user.access_key, "AWS_SECRET_ACCESS_KEY": user.secret_key, "AWS_REGION": REGION,
+                "AWS_ENDPOINT_URL_S3": self.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def empty_bucket(client, bucket):
+    """Removes a bucket's objects and unfinished uploads."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for entry in page.get("Contents", []):
+            client.delete_object(Bucket=bucket, Key=entry["Key"])
+    for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
