@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "err.h" /* before cmocka, whose macro fail() would break its declaration */
+
 #include <cmocka.h>
 
 #include <fcntl.h>
