@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <time.h>
+
+#include "credentials.h"
+#include "macro.h"
+
+/*
+ * AWS Signature Version 4 in the Authorization header. Pure: no clock, no environment, no network.
+ * Our own, because libcurl's CURLOPT_AWS_SIGV4 signs something else in every release that the
+ * distributions ship.
+ * Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header".
+ */
+
+#define SIGV4_UNSIGNED_PAYLOAD "UNSIGNED-PAYLOAD"
+#define SIGV4_EMPTY_PAYLOAD    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+/* A header, or a query parameter before it is encoded. */
+typedef struct NameValue {
+        const char *name;
+        const char *value;
+} NameValue;
+
+typedef struct SigV4Request {
+        const char *method;
+        const char *path;         /* as on the wire: uri_encode()d once, begins with a slash */
+        const char *query;        /* as on the wire: from query_format(); NULL: none */
+        const NameValue *headers; /* all of them are signed: must have host and every x-amz-*,
+                                     but not x-amz-date and x-amz-security-token, which sigv4_sign()
+                                     adds */
+        size_t n_headers;
+        const char *payload_hash; /* hex SHA-256 of the body, or one of the words above */
+        const char *region, *service;
+        time_t time; /* the signer's clock; servers take 15 minutes of difference */
+} SigV4Request;
+
+typedef struct SigV4 {
+        char date[17];       /* value of the header x-amz-date, to be sent */
+        char *authorization; /* value of the header Authorization, to be sent */
+        char *canonical_request;
+        char *string_to_sign; /* both are for tests and for explaining a refused signature; no
+                                 secrets but the session token */
+} SigV4;
+
+/* If the credentials have a session token, it is signed as x-amz-security-token and must be sent.
+ * Writes *ret only on success. */
+_must_check_ int sigv4_sign(const SigV4Request *request, const Credentials *credentials,
+                            SigV4 *ret);
+void sigv4_done(SigV4 *s);
+
+/* Percent-encodes all but A-Z a-z 0-9 - . _ ~ (and "/" if slashes are to stay), upper-case hex. */
+_must_check_ int uri_encode(const char *s, bool keep_slashes, char **ret);
+
+/* "name=value&..." encoded, and sorted as the signature wants it. No parameters give "". */
+_must_check_ int query_format(const NameValue *params, size_t n_params, char **ret);
