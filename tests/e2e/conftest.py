@@ -6,8 +6,11 @@ import uuid
 
 import pytest
 
+import application
+import fault_proxy
 import host as host_module
 import s3_server
+import sandbox
 
 HOSTS = pytest.StashKey()
 
@@ -99,3 +102,18 @@ def bucket(s3):
 def boto(s3):
     """boto3's S3 client for the first user: the second opinion on what Slipway reads and writes."""
     return s3.client()
+
+
+@pytest.fixture
+def s3_proxy(s3):
+    """A fault proxy in front of the S3 server, reachable from the hosts; see fault_proxy."""
+    with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def releases(work):
+    """The application's trees; see application.Releases."""
+    directory = work / "releases"
+    directory.mkdir()
+    return application.Releases(directory_from("SLIPWAY_E2E_APP_TREE"), directory)

@@ -1,0 +1,412 @@
+"""An HTTP proxy in front of an S3 server that does, on demand, what no local server shows.
+
+It forwards requests as they come, Host and path untouched, so that signatures stay valid. A test adds rules:
+
+    proxy.fault(r"/artifact", faults.Answer(503, "SlowDown"), times=2)
+    rule = proxy.fault(r"manifest\\.json", faults.Gate(), method="PUT")
+
+The first rule that matches a request and is not used up decides what happens to it; without one it passes. Every request is
+noted in proxy.requests. What goes wrong inside the proxy itself is raised by close(), so that no test passes by its failure.
+"""
+
+import dataclasses
+import http.client
+import http.server
+import re
+import socket
+import socketserver
+import threading
+import traceback
+
+CHUNK_BYTES = 64 << 10
+UPSTREAM_TIMEOUT_SEC = 60
+HANDSHAKE_TIMEOUT_SEC = 10
+HOLD_LIMIT_SEC = 120
+HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "expect"}
+
+
+@dataclasses.dataclass
+class Request:
+    """What passed, or was stopped: status is None while there is no answer, and stays so where none was sent."""
+
+    method: str
+    path: str
+    headers: dict
+    status: int | None = None
+    n_body_bytes: int = 0
+    fault: object = None
+
+
+@dataclasses.dataclass
+class Rule:
+    """A fault and what it applies to. `hits` are the requests that it met."""
+
+    pattern: re.Pattern
+    fault: object
+    method: str | None
+    times: int | None
+    hits: list = dataclasses.field(default_factory=list)
+
+    def takes(self, request):
+        return ((self.times is None or len(self.hits) < self.times)
+                and (self.method is None or self.method == request.method)
+                and self.pattern.search(request.path) is not None)
+
+
+class Upstream:
+    """An answer on its way through: the status line, the headers, and the body as pieces."""
+
+    def __init__(self, status, headers, pieces, length):
+        self.status = status
+        self.headers = headers
+        self.pieces = pieces
+        self.length = length
+
+    def header(self, name):
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+class Fault:
+    """A fault may answer by itself (before) or alter the answer of the server (after)."""
+
+    def before(self, handler):
+        """Returns an Upstream to send instead of asking the server, or None to ask it."""
+
+    def after(self, handler, answer):
+        """Returns what to send in place of the server's answer."""
+        return answer
+
+
+class HangUp(Exception):
+    """Ends the connection without another byte."""
+
+
+def error_body(code, message="made by the fault proxy"):
+    return (f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>'
+            "<RequestId>fault</RequestId></Error>").encode()
+
+
+@dataclasses.dataclass
+class Answer(Fault):
+    """Answers by itself: an S3 error with this status and code, or any other body. A status of 200 with a code is what S3
+    does when it fails after it began to answer, on CompleteMultipartUpload."""
+
+    status: int
+    code: str = "InternalError"
+    headers: dict = dataclasses.field(default_factory=dict)
+    body: bytes | None = None
+
+    def before(self, handler):
+        body = error_body(self.code) if self.body is None else self.body
+        headers = {"Content-Type": "application/xml", **self.headers, "Content-Length": str(len(body))}
+        return Upstream(self.status, list(headers.items()), [body], len(body))
+
+
+def redirect(status, location, code="PermanentRedirect"):
+    """301 or 307 to another place, as S3 answers for a bucket of another region."""
+    return Answer(status, code, {"Location": location})
+
+
+@dataclasses.dataclass
+class IgnoreRange(Fault):
+    """Answers a range request with 200 and the whole object, as a server may that knows no ranges. `fetch` gets the path of
+    the request and returns the object: the request itself is passed on unaltered, as Range may be signed."""
+
+    fetch: object
+
+    def after(self, handler, answer):
+        if answer.status != 206:
+            return answer
+        body = self.fetch(handler.path)
+        for _ in answer.pieces:
+            pass
+        headers = [(k, v) for k, v in answer.headers if k.lower() not in ("content-range", "content-length")]
+        return Upstream(200, [*headers, ("Content-Length", str(len(body)))], [body], len(body))
+
+
+def first_bytes(pieces, n_bytes):
+    for piece in pieces:
+        if n_bytes <= 0:
+            return
+        yield piece[:n_bytes]
+        n_bytes -= len(piece)
+
+
+@dataclasses.dataclass
+class CloseAfter(Fault):
+    """Closes the connection after that many bytes of the body; None closes it before the answer begins, though the server has
+    carried out the request."""
+
+    n_bytes: int | None
+
+    def after(self, handler, answer):
+        if self.n_bytes is None:
+            raise HangUp
+
+        def pieces():
+            yield from first_bytes(answer.pieces, self.n_bytes)
+            raise HangUp
+        return Upstream(answer.status, answer.headers, pieces(), answer.length)
+
+
+class StallAfter(Fault):
+    """Sends that many bytes of the body, then nothing more until release(), or until the client has gone away."""
+
+    def __init__(self, n_bytes):
+        self.n_bytes = n_bytes
+        self._released = threading.Event()
+
+    def release(self):
+        self._released.set()
+
+    def after(self, handler, answer):
+        def pieces():
+            left = self.n_bytes
+            for piece in answer.pieces:
+                if left < len(piece):
+                    yield piece[:left]
+                    handler.hold(self._released)
+                    yield piece[left:]
+                    left = float("inf")
+                else:
+                    yield piece
+                    left -= len(piece)
+        return Upstream(answer.status, answer.headers, pieces(), answer.length)
+
+
+@dataclasses.dataclass
+class FlipBit(Fault):
+    """Inverts one bit of the object at this offset, in every answer that carries it, whole or a range."""
+
+    offset: int
+
+    def after(self, handler, answer):
+        found = re.match(r"bytes (\d+)-", answer.header("Content-Range") or "")
+        at = int(found.group(1)) if found else 0
+
+        def pieces():
+            position = at
+            for piece in answer.pieces:
+                place = self.offset - position
+                if 0 <= place < len(piece):
+                    piece = piece[:place] + bytes([piece[place] ^ 1]) + piece[place + 1:]
+                position += len(piece)
+                yield piece
+        return Upstream(answer.status, answer.headers, pieces(), answer.length)
+
+
+@dataclasses.dataclass
+class Truncate(Fault):
+    """Sends only that many bytes of the body, and a Content-Length that says so: the answer looks whole."""
+
+    n_bytes: int
+
+    def after(self, handler, answer):
+        kept = b"".join(answer.pieces)[:self.n_bytes]
+        headers = [(k, v) for k, v in answer.headers if k.lower() != "content-length"]
+        return Upstream(answer.status, [*headers, ("Content-Length", str(len(kept)))], [kept], len(kept))
+
+
+class Gate(Fault):
+    """Holds the request before the server sees it until open(); wait_held() waits until one is held. For races."""
+
+    def __init__(self):
+        self._held = threading.Event()
+        self._opened = threading.Event()
+
+    def wait_held(self, timeout_sec):
+        if not self._held.wait(timeout_sec):
+            raise AssertionError(f"no request came to the gate within {timeout_sec} s")
+
+    def open(self):
+        self._opened.set()
+
+    def before(self, handler):
+        self._held.set()
+        handler.hold(self._opened)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, format, *args):
+        pass
+
+    def hold(self, event):
+        """Waits for the event; ends the connection when the client goes, the proxy closes or the limit is reached."""
+        for _ in range(HOLD_LIMIT_SEC * 10):
+            if event.wait(0.1):
+                return
+            if self.server.closing.is_set() or self._client_gone():
+                raise HangUp
+        raise HangUp
+
+    def _client_gone(self):
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionError:
+            return True
+
+    def _request_body(self):
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            raise NotImplementedError("a chunked request: S3 clients sign a length")
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _forward(self, body):
+        upstream = http.client.HTTPConnection(*self.server.upstream, timeout=UPSTREAM_TIMEOUT_SEC)
+        self._upstream = upstream
+        # the path as it came: BaseHTTPRequestHandler rewrites one that begins with two slashes
+        path = self.requestline.split(" ")[1]
+        upstream.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in HOP_BY_HOP:
+                upstream.putheader(name, value)
+        upstream.endheaders(body or None)
+        response = upstream.getresponse()
+        headers = [(k, v) for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP]
+        return Upstream(response.status, headers, iter(lambda: response.read(CHUNK_BYTES), b""), response.length)
+
+    def _send(self, request, answer):
+        has_body = request.method != "HEAD" and answer.status not in (204, 304)
+        chunked = has_body and answer.header("Content-Length") is None
+        request.status = answer.status
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if not has_body:
+            return
+        for piece in answer.pieces:
+            if not piece:
+                continue
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            request.n_body_bytes += len(piece)
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _handle(self):
+        request = Request(self.command, self.requestline.split(" ")[1], dict(self.headers.items()))
+        self._upstream = None
+        rule = self.server.note(request)
+        body = self._request_body()
+        try:
+            answer = rule.fault.before(self) if rule else None
+            if answer is None:
+                answer = self._forward(body)
+                answer = rule.fault.after(self, answer) if rule else answer
+            self._send(request, answer)
+        except (HangUp, BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        finally:
+            if self._upstream is not None:
+                self._upstream.close()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
+
+
+class FaultProxy(socketserver.ThreadingTCPServer):
+    """The proxy: start it with `with`. `endpoint` is its URL; tls is an ssl.SSLContext for HTTPS towards the client."""
+
+    allow_reuse_address = True
+    daemon_threads = False
+    # closing is told to every connection, so that no thread outlives the proxy
+    block_on_close = True
+    request_queue_size = 128
+
+    def __init__(self, address, upstream, *, tls=None):
+        super().__init__((address, 0), Handler)
+        self.upstream = upstream
+        self.requests = []
+        self.closing = threading.Event()
+        self._tls = tls
+        self._rules = []
+        self._errors = []
+        self._connections = set()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="fault proxy")
+
+    @property
+    def endpoint(self):
+        address, port = self.server_address
+        return f"{'https' if self._tls else 'http'}://{address}:{port}"
+
+    def fault(self, pattern, fault, *, method=None, times=None):
+        """Adds a rule: requests whose path and query match the pattern (re.search), at most `times` of them."""
+        rule = Rule(re.compile(pattern), fault, method, times)
+        with self._lock:
+            self._rules.append(rule)
+        return rule
+
+    def clear(self):
+        """Forgets the rules and the requests; what is held already stays held."""
+        with self._lock:
+            self._rules.clear()
+            self.requests.clear()
+
+    def note(self, request):
+        with self._lock:
+            self.requests.append(request)
+            for rule in self._rules:
+                if rule.takes(request):
+                    rule.hits.append(request)
+                    request.fault = rule.fault
+                    return rule
+        return None
+
+    def seen(self, pattern, method=None):
+        """The requests so far whose path and query match."""
+        with self._lock:
+            return [r for r in self.requests if re.search(pattern, r.path) and method in (None, r.method)]
+
+    # -- socketserver
+
+    def process_request_thread(self, request, client_address):
+        with self._lock:
+            self._connections.add(request)
+        try:
+            if self._tls is not None:
+                request.settimeout(HANDSHAKE_TIMEOUT_SEC)
+                with self._lock:
+                    self._connections.discard(request)
+                    request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+                    self._connections.add(request)
+                request.do_handshake()
+                request.settimeout(None)
+            super().process_request_thread(request, client_address)
+        except OSError:
+            # a TLS handshake that the client broke off is the client's affair
+            self.shutdown_request(request)
+        finally:
+            with self._lock:
+                self._connections.discard(request)
+
+    def handle_error(self, request, client_address):
+        text = traceback.format_exc()
+        with self._lock:
+            self._errors.append(text)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_):
+        self.closing.set()
+        self.shutdown()
+        self._thread.join()
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    # gone already
+                    pass
+        self.server_close()
+        if self._errors and kind is None:
+            raise AssertionError("the fault proxy itself failed:\n" + "\n".join(self._errors))
