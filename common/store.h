@@ -44,27 +44,38 @@ enum {
         STORE_UNKNOWN,          /* 403: refused, or absent and we may not list */
 };
 
-/* What to do; strings and bodies are copied unless said otherwise. */
+/* Tells how far a call is; `done_bytes` never falls. Must not start or cancel calls. */
+typedef void (*store_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
+
+/* What to do; strings and bodies are copied, descriptors stay the caller's and must stay open. */
 typedef struct StoreRequest {
         StoreMethod method;
-        const char *path;
+        const char *path;     /* LIST: "" is the whole store */
         const char *if_match; /* ETag; GET: of the object a range belongs to; PUT: of the one to be
-                                 replaced */
+                                 replaced (STORE_ABSENT: there is none) */
         const char *if_none_match; /* GET: ETag that we have; PUT: "*" = only if there is none */
         uint64_t size_max;         /* GET, LIST: more than so many bytes are -EFBIG; required */
-        uint64_t range_offset;     /* GET: with range_size > 0, exactly these bytes; */
-        uint64_t range_size; /*      any other answer to it (200 with the whole, fewer bytes) is
-                                -EPROTO */
-        int sink_fd; /* GET: with to_fd, the bytes go there (pwrite at sink_offset), else to the
-                        reply's */
-        uint64_t sink_offset; /*      data; the descriptor stays the caller's and must stay open */
+
+        /* GET: with range_size > 0, exactly these bytes; any other answer to it (200 with the
+         * whole, fewer bytes) is -EPROTO. */
+        uint64_t range_offset, range_size;
+
+        /* GET: with to_fd, the bytes go to sink_fd (pwrite from sink_offset on), else to the
+         * reply's data. */
         bool to_fd;
-        const void *body; /* PUT */
+        int sink_fd;
+        uint64_t sink_offset;
+
+        /* PUT: with from_fd, the body is body_size bytes of body_fd from body_offset on. */
+        const void *body;
         size_t body_size;
-        int body_fd; /* PUT: with from_fd, the body is body_size bytes at body_offset */
-        uint64_t body_offset;
         bool from_fd;
-        const char *content_type; /* PUT; NULL: application/octet-stream */
+        int body_fd;
+        uint64_t body_offset;
+        const Sha256 *body_sha256; /* NULL: computed; given, it saves reading the body twice */
+        const char *content_type;  /* NULL: application/octet-stream */
+
+        store_progress_t progress; /* GET, PUT: may be NULL; gets the call's userdata */
         unsigned n_tries; /* how often to try in all when the store is down or slow; 0: the default
                              (4) */
 } StoreRequest;
@@ -80,13 +91,16 @@ void store_reply_done(StoreReply *r);
 /* A call under way. */
 typedef struct StoreCall StoreCall;
 
-/* `result` is 0, an outcome from above, or a negative errno with `err` set:
- * -EFBIG, -EPROTO, -EHOSTDOWN (network, 5xx, throttling: after all tries), -ETIMEDOUT (stall or
- * deadline: after all tries), -EACCES (credentials refused, with the store's own code), -ENOSPC and
- * the like from the sink. `reply` may be emptied by TAKE_PTR. The call is gone after the callback;
- * other calls may be started in it. */
+/* `result` is 0, an outcome from above (with STORE_UNKNOWN, `err` says what was refused), or a
+ * negative errno with `err` set: -EFBIG, -EPROTO, -EHOSTDOWN (network, 5xx, throttling: after all
+ * tries), -ETIMEDOUT (stall or deadline: after all tries), -EACCES (credentials refused, or a PUT
+ * or LIST; with the store's own code), -ENOENT (not the object: the store itself is missing),
+ * -ENOSPC and the like from a descriptor. `reply` may be emptied by TAKE_PTR; a PUT's has the new
+ * object's ETag. The call is gone after the callback; other calls may be started and cancelled in
+ * it. */
 typedef void (*store_done_t)(int result, StoreReply *reply, const char *err, void *userdata);
 
+/* Never calls back from within. */
 _must_check_ int store_start(Store *s, const StoreRequest *request, store_done_t done,
                              void *userdata, StoreCall **ret);
 
@@ -101,15 +115,14 @@ _must_check_ int store_step(Store *s, int extra_fd, uint64_t timeout_usec);
 /* The calls under way. */
 size_t store_n_calls(const Store *s);
 
-/* Starts a call and steps until it is done. Outcomes and errors as above. */
+/* Starts a call and steps until it is done (calls that are under way go on meanwhile). Outcomes and
+ * errors as above; *ret may be NULL if the reply does not matter. */
 _must_check_ int store_call(Store *s, const StoreRequest *request, StoreReply *ret, char **reterr);
 
 /* Uploads a file as a new immutable object: If-None-Match: *; in parts, several at a time, when it
  * is large and the store is s3://. A broken connection costs the part under way, not the upload; an
  * upload that is given up is aborted. STORE_CONFLICT: there is such an object already (not
  * compared). progress() may be NULL; it is called with the bytes that the store has. */
-typedef void (*store_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
-
 _must_check_ int store_upload(Store *s, const char *path, int fd, uint64_t size,
                               const Sha256 *sha256, store_progress_t progress, void *userdata,
                               char **reterr);
