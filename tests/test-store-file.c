@@ -38,6 +38,8 @@ static int put(Store *s, const char *path, const char *body, const char *if_matc
 static int get(Store *s, const char *path, const char *if_none_match, StoreReply *ret)
 {
         _cleanup_free_ char *err = NULL;
+
+        store_reply_done(ret);
         int r = store_call(s,
                            &(StoreRequest){ .method = STORE_GET,
                                             .path = path,
