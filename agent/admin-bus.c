@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin-bus.h"
+
+#include <errno.h>
+
+#include "admin-text.h"
+#include "agent-bus.h"
+#include "err.h"
+
+/* Longer than any poll: what slipway-fetch has for its tries, and then some. */
+#define POLL_TIMEOUT_USEC   (UINT64_C(120) * 1000000)
+#define RESUME_TIMEOUT_USEC (UINT64_C(10) * 1000000)
+
+#define APP_PATH_PREFIX AGENT_BUS_PATH "/app"
+
+static const struct {
+        const char *name;
+        int error;
+} bus_errors[] = {
+        {BUS_ERROR_BUSY,                                   -EBUSY    },
+        { BUS_ERROR_NO_SUCH_RELEASE,                       -ENOENT   },
+        { BUS_ERROR_FAILED,                                -ECANCELED},
+        { SD_BUS_ERROR_SERVICE_UNKNOWN,                    -ESRCH    },
+        { SD_BUS_ERROR_NAME_HAS_NO_OWNER,                  -ESRCH    },
+        { SD_BUS_ERROR_NO_REPLY,                           -ETIMEDOUT},
+        { SD_BUS_ERROR_TIMEOUT,                            -ETIMEDOUT},
+        { SD_BUS_ERROR_ACCESS_DENIED,                      -EACCES   },
+        { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, -EACCES   },
+        { SD_BUS_ERROR_UNKNOWN_OBJECT,                     -ENODEV   },
+};
+
+/* The error of a call that failed with r, its text for a person. `app` is NULL for Describe(). */
+static int judge_error(int r, const sd_bus_error *e, const char *app, char **reterr)
+{
+        _cleanup_free_ char *text = strdup(e->message ? e->message : strerror(-r));
+        int error = r;
+
+        for (size_t i = 0; i < ELEMENTSOF(bus_errors); i++)
+                if (sd_bus_error_has_name(e, bus_errors[i].name))
+                        error = bus_errors[i].error;
+        switch (error) {
+        case -ESRCH:
+                return fail(reterr, error, "slipwayd is not running");
+        case -ENODEV:
+                return fail(reterr, error, "slipwayd knows no application '%s'", app);
+        case -EACCES:
+                return fail(reterr, error, "only root may do this (try: sudo slipway ...)");
+        case -ETIMEDOUT:
+                return fail(reterr, error, "slipwayd did not answer in time");
+        default:
+                return fail(reterr, error, "%s", text ? text_clean(text) : strerror(-r));
+        }
+}
+
+/* Calls a method of the application's object (or, without one, of the agent's) with `n` strings.
+ * The answer's string goes to *ret, unless that is NULL. */
+static int call(sd_bus *bus, const char *app, const char *method, const char *const *arguments,
+                size_t n, uint64_t timeout_usec, char **ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *path = NULL;
+        const char *text;
+        int r;
+
+        r = app ? sd_bus_path_encode(APP_PATH_PREFIX, app, &path) : 0;
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(
+                        bus, &m, AGENT_BUS_NAME, app ? path : AGENT_BUS_PATH,
+                        app ? APP_BUS_INTERFACE : AGENT_BUS_INTERFACE, method);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = sd_bus_message_append_basic(m, 's', arguments[i]);
+        if (r >= 0)
+                r = sd_bus_message_set_auto_start(m, false);
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot make the call %s()", method);
+        r = sd_bus_call(bus, m, timeout_usec, &e, &reply);
+        if (r < 0)
+                return judge_error(r, &e, app, reterr);
+        if (!ret)
+                return 0;
+        r = sd_bus_message_read(reply, "s", &text);
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot read slipwayd's answer to %s()", method);
+        *ret = strdup(text);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int admin_bus_open(bool user, sd_bus **ret, char **reterr)
+{
+        int r = user ? sd_bus_open_user(ret) : sd_bus_open_system(ret);
+
+        if (r == -ENOENT || r == -ECONNREFUSED || r == -ENOMEDIUM)
+                return fail(reterr, -ESRCH, "slipwayd can't be asked: there is no %s bus",
+                            user ? "user" : "system");
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot reach the %s bus", user ? "user" : "system");
+        return 0;
+}
+
+int admin_bus_describe(sd_bus *bus, char **ret, char **reterr)
+{
+        return call(bus, NULL, "Describe", NULL, 0, ADMIN_DESCRIBE_TIMEOUT_USEC, ret, reterr);
+}
+
+int admin_bus_poll(sd_bus *bus, const char *app, char **ret, char **reterr)
+{
+        return call(bus, app, "Poll", NULL, 0, POLL_TIMEOUT_USEC, ret, reterr);
+}
+
+int admin_bus_rollback(sd_bus *bus, const char *app, const char *release, const char *by,
+                       uint64_t timeout_usec, char **ret, char **reterr)
+{
+        return call(bus, app, "Rollback", (const char *[]){ release, by }, 2, timeout_usec, ret,
+                    reterr);
+}
+
+int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)
+{
+        return call(bus, app, "Resume", NULL, 0, RESUME_TIMEOUT_USEC, NULL, reterr);
+}

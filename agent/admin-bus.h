@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include <systemd/sd-bus.h>
+
+#include "macro.h"
+
+/*
+ * The administrator's side of agent-bus.h. Every call has a limit of time. Errors, all with
+ * *reterr set, beside those of err.h:
+ *   -ESRCH         slipwayd does not run (its name has no owner, or there is no bus)
+ *   -ENODEV        slipwayd knows no such application
+ *   -ENOENT        no such release on this host
+ *   -EBUSY         something else is under way for this application
+ *   -ECANCELED     it was tried, and did not succeed (BUS_ERROR_FAILED)
+ *   -ETIMEDOUT     no answer in time
+ *   -EACCES        only root may do this
+ */
+
+/* How long slipwayd may take to say what it knows: it does not block, so longer means hung. */
+#define ADMIN_DESCRIBE_TIMEOUT_USEC (UINT64_C(2) * 1000000)
+
+/* The system bus, or the user's. */
+_must_check_ int admin_bus_open(bool user, sd_bus **ret, char **reterr);
+
+/* The document that Describe() gives, as it was sent; to be freed. */
+_must_check_ int admin_bus_describe(sd_bus *bus, char **ret, char **reterr);
+
+/* Asks the store now. *ret, to be freed: what comes of it. */
+_must_check_ int admin_bus_poll(sd_bus *bus, const char *app, char **ret, char **reterr);
+
+/* Rolls back to `release` ("": the one before), for `by`. *ret, to be freed: what is live now. */
+_must_check_ int admin_bus_rollback(sd_bus *bus, const char *app, const char *release,
+                                    const char *by, uint64_t timeout_usec, char **ret,
+                                    char **reterr);
+
+/* The channel decides again. */
+_must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

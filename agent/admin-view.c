@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admin-view.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "admin-text.h"
+#include "json-read.h"
+#include "table.h"
+#include "time-text.h"
+
+#define NUMBER_SIZE 24
+
+/* Members of an object that may be missing, or NULL itself. */
+static const cJSON *get(const cJSON *object, const char *name)
+{
+        return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static const char *get_text(const cJSON *object, const char *name)
+{
+        return cJSON_GetStringValue(get(object, name));
+}
+
+static uint64_t get_number(const cJSON *object, const char *name)
+{
+        const cJSON *v = get(object, name);
+
+        return cJSON_IsNumber(v) && v->valuedouble > 0 ? (uint64_t) v->valuedouble : 0;
+}
+
+/* Seconds since the epoch, 0 if there is no such time. */
+static uint64_t get_time(const cJSON *object, const char *name)
+{
+        const char *text = get_text(object, name);
+        uint64_t sec;
+
+        return text && time_parse_utc(text, &sec) >= 0 ? sec : 0;
+}
+
+static const char *ago(uint64_t now_sec, uint64_t then_sec, char buffer[static TIME_AGO_SIZE])
+{
+        return then_sec ? time_ago(now_sec, then_sec, buffer) : NULL;
+}
+
+static const char *number(uint64_t n, char buffer[static NUMBER_SIZE])
+{
+        if (n == 0)
+                return NULL;
+        (void) snprintf(buffer, NUMBER_SIZE, "%" PRIu64, n);
+        return buffer;
+}
+
+const cJSON *view_find_app(const cJSON *agent, const char *app)
+{
+        const cJSON *a;
+
+        cJSON_ArrayForEach(a, get(agent, "apps"))
+        {
+                const char *name = get_text(get(a, "state"), "app");
+
+                if (name && streq(name, app))
+                        return a;
+        }
+        return NULL;
+}
+
+static const cJSON *find_release(const cJSON *state, const char *release)
+{
+        const cJSON *r;
+
+        cJSON_ArrayForEach(r, get(state, "releases"))
+        {
+                const char *name = get_text(r, "release");
+
+                if (name && release && streq(name, release))
+                        return r;
+        }
+        return NULL;
+}
+
+/* When the live release went live: the last event that left it so, else when it was installed. */
+static uint64_t live_since(const cJSON *state)
+{
+        const char *current = get_text(state, "current");
+        const cJSON *event;
+        uint64_t since = get_time(find_release(state, current), "installed");
+
+        cJSON_ArrayForEach(event, get(state, "history"))
+        {
+                const char *result = get_text(event, "result");
+                const char *left = NULL;
+
+                if (result && streq(result, "done"))
+                        left = get_text(event, "release");
+                else if (result && streq(result, "reverted"))
+                        left = get_text(event, "from");
+                if (left && current && streq(left, current) && get_time(event, "at"))
+                        since = get_time(event, "at");
+        }
+        return since;
+}
+
+static bool is_idle(const cJSON *state)
+{
+        const char *phase = get_text(state, "phase");
+
+        return !phase || streq(phase, "idle");
+}
+
+/* The newest deployment is one that was given up. */
+static bool is_failed(const cJSON *state)
+{
+        const cJSON *failed = get(state, "failed");
+
+        return failed && get_number(failed, "deployment") >= get_number(state, "deployment");
+}
+
+static bool is_poll_failed(const cJSON *app)
+{
+        return cJSON_IsFalse(get(get(app, "poll"), "ok"));
+}
+
+static const char *state_word(const cJSON *state)
+{
+        if (!is_idle(state))
+                return get_text(state, "phase");
+        if (get(state, "pinned"))
+                return "pinned";
+        if (is_failed(state))
+                return "failed";
+        return get_text(state, "current") ? "live" : "nothing yet";
+}
+
+static void note_pending(const cJSON *state, FILE *f)
+{
+        const cJSON *p = get(state, "pending");
+        const char *from = get_text(p, "from"), *action = get_text(p, "action");
+        bool rollback = action && streq(action, "rollback");
+
+        if (is_idle(state))
+                return;
+        fprintf(f, "%s to %s%s%s is under way: %s\n", rollback ? "a rollback" : "a deployment",
+                strempty(get_text(p, "release")), from ? " from " : "", strempty(from),
+                strempty(get_text(state, "phase")));
+}
+
+static void note_pinned(const cJSON *state, uint64_t now_sec, FILE *f)
+{
+        const cJSON *p = get(state, "pinned");
+        const char *by = get_text(p, "by");
+        const char *app = strempty(get_text(state, "app"));
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
+
+        if (!p)
+                return;
+        fprintf(f, "rolled back by hand to %s%s%s%s%s\n", strempty(get_text(p, "release")),
+                by ? " by " : "", strempty(by), get_time(p, "since") ? ", " : "",
+                strempty(ago(now_sec, get_time(p, "since"), when)));
+        fprintf(f,
+                "  The channel's deployment %s isn't installed until the channel makes a new "
+                "deployment, or you say: slipway resume %s\n",
+                strempty(number(get_number(p, "deployment"), n)), app);
+}
+
+/* journalctl's options for the units of the failed release, or of the live one. */
+static void print_journal_units(const cJSON *state, const char *release, FILE *f)
+{
+        const cJSON *r = find_release(state, release), *unit;
+
+        if (!r)
+                r = find_release(state, get_text(state, "current"));
+        cJSON_ArrayForEach(unit, get(get(r, "activate"), "units"))
+        {
+                if (get_text(unit, "name"))
+                        fprintf(f, " -u %s", get_text(unit, "name"));
+        }
+}
+
+static void note_failed(const cJSON *state, uint64_t now_sec, FILE *f)
+{
+        const cJSON *failed = get(state, "failed");
+        const char *reason = get_text(failed, "reason");
+        const char *current = get_text(state, "current");
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
+
+        if (!is_failed(state))
+                return;
+        fprintf(f, "deployment %s (release %s) failed%s%s: %s\n",
+                strempty(number(get_number(failed, "deployment"), n)),
+                strempty(get_text(failed, "release")), get_time(failed, "at") ? " " : "",
+                strempty(ago(now_sec, get_time(failed, "at"), when)),
+                reason ? reason : "no reason was noted");
+        fprintf(f, "  %s%s. It isn't tried again here: publish a better release.\n",
+                current ? "Live is " : "Nothing is live", strempty(current));
+        fprintf(f, "  What happened: journalctl -u slipwayd");
+        print_journal_units(state, get_text(failed, "release"), f);
+        fputc('\n', f);
+}
+
+static void note_poll(const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        const cJSON *poll = get(app, "poll");
+        uint64_t expires_sec = get_time(poll, "expires"), next_sec = get_time(poll, "next");
+        char when[TIME_AGO_SIZE];
+
+        if (is_poll_failed(app)) {
+                fprintf(f, "the last poll failed%s%s: %s\n", get_time(poll, "at") ? " " : "",
+                        strempty(ago(now_sec, get_time(poll, "at"), when)),
+                        strempty(get_text(poll, "text")));
+                fprintf(f, "  The running release is not touched. The next try: %s\n",
+                        next_sec > now_sec ? time_ago(now_sec, next_sec, when) : "now");
+        }
+        if (expires_sec && expires_sec <= now_sec)
+                fprintf(f,
+                        "the channel's manifest expired %s: nothing is deployed until a newer "
+                        "one is published\n",
+                        time_ago(now_sec, expires_sec, when));
+}
+
+static int print_notes(const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        const cJSON *state = get(app, "state");
+        _cleanup_free_ char *notes = NULL;
+        size_t size = 0;
+        FILE *m = open_memstream(&notes, &size);
+
+        if (!m)
+                return -ENOMEM;
+        note_pending(state, m);
+        note_pinned(state, now_sec, m);
+        note_failed(state, now_sec, m);
+        note_poll(app, now_sec, m);
+        if (fclose(m) != 0)
+                return -ENOMEM;
+        if (size > 0)
+                fprintf(f, "\n%s: %s", strempty(get_text(state, "app")), notes);
+        return 0;
+}
+
+static void print_agent(const cJSON *agent, FILE *f)
+{
+        const char *version = get_text(agent, "version"), *fetch = get_text(agent, "fetch");
+
+        if (!version)
+                return;
+        fprintf(f, "slipwayd %s on %s, store %s\n", version, strempty(get_text(agent, "instance")),
+                strempty(get_text(agent, "store")));
+        if (fetch && !streq(fetch, "running"))
+                fprintf(f, "slipway-fetch: %s: no news from the store until it runs again\n",
+                        fetch);
+        fputc('\n', f);
+}
+
+static int add_overview_row(Table *t, const cJSON *app, uint64_t now_sec)
+{
+        const cJSON *state = get(app, "state"), *poll = get(app, "poll");
+        char since[TIME_AGO_SIZE], polled[TIME_AGO_SIZE], outcome[TIME_AGO_SIZE + 16];
+        char deployment[NUMBER_SIZE];
+        const char *at = ago(now_sec, get_time(poll, "at"), polled);
+
+        (void) snprintf(outcome, sizeof(outcome), "%s%s", at ? at : "-",
+                        is_poll_failed(app) ? ", failed" : "");
+        return table_add(t,
+                         (const char *[]){
+                                 get_text(state, "app"), get_text(state, "channel"),
+                                 get_text(state, "current"), ago(now_sec, live_since(state), since),
+                                 number(get_number(find_release(state, get_text(state, "current")),
+                                                   "deployment"),
+                                        deployment),
+                                 state_word(state), outcome });
+}
+
+int view_overview(const cJSON *agent, uint64_t now_sec, FILE *f)
+{
+        static const char *const titles[] = { "APP",        "CHANNEL", "LIVE",      "SINCE",
+                                              "DEPLOYMENT", "STATE",   "LAST POLL", NULL };
+        _cleanup_(table_freep) Table *t = NULL;
+        const cJSON *app;
+        int r;
+
+        r = table_new(titles, &t);
+        if (r < 0)
+                return r;
+        cJSON_ArrayForEach(app, get(agent, "apps"))
+        {
+                r = add_overview_row(t, app, now_sec);
+                if (r < 0)
+                        return r;
+        }
+        print_agent(agent, f);
+        table_print(t, f);
+        cJSON_ArrayForEach(app, get(agent, "apps"))
+        {
+                r = print_notes(app, now_sec, f);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static void print_poll(const cJSON *poll, uint64_t now_sec, FILE *f)
+{
+        uint64_t next_sec = get_time(poll, "next"), expires_sec = get_time(poll, "expires");
+        char when[TIME_AGO_SIZE];
+
+        if (!poll)
+                return;
+        fprintf(f, "    channel: %s\n", strempty(get_text(poll, "text")));
+        fprintf(f, "  last poll: %s",
+                get_time(poll, "at") ? time_ago(now_sec, get_time(poll, "at"), when) : "not yet");
+        fputs(cJSON_IsFalse(get(poll, "ok")) ? ", failed" : "", f);
+        if (next_sec)
+                fprintf(f, "; the next: %s",
+                        next_sec > now_sec ? time_ago(now_sec, next_sec, when) : "now");
+        fputc('\n', f);
+        if (expires_sec)
+                fprintf(f, "    expires: %s (%s)\n", time_ago(now_sec, expires_sec, when),
+                        strempty(get_text(poll, "expires")));
+}
+
+int view_app(const cJSON *agent, const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        const cJSON *state = get(app, "state");
+        const char *current = get_text(state, "current"), *root = get_text(app, "root");
+        uint64_t since_sec = live_since(state);
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE], at[TIME_TEXT_SIZE];
+
+        print_agent(agent, f);
+        fprintf(f, "%s, channel %s\n", strempty(get_text(state, "app")),
+                strempty(get_text(state, "channel")));
+        fprintf(f, "       live: %s", current ? current : "nothing yet");
+        if (current && since_sec)
+                fprintf(f, " since %s (%s)", time_format_utc(since_sec, at),
+                        time_ago(now_sec, since_sec, when));
+        if (get_number(find_release(state, current), "deployment"))
+                fprintf(f, ", deployment %s",
+                        number(get_number(find_release(state, current), "deployment"), n));
+        fputc('\n', f);
+        fprintf(f, "      state: %s\n", strempty(state_word(state)));
+        print_poll(get(app, "poll"), now_sec, f);
+        if (root)
+                fprintf(f, "       root: %s\n", root);
+        return print_notes(app, now_sec, f);
+}
+
+static int add_event_row(Table *t, const cJSON *e, uint64_t now_sec)
+{
+        uint64_t took_msec = get_number(e, "took_ms");
+        char when[TIME_AGO_SIZE], deployment[NUMBER_SIZE], took[NUMBER_SIZE + 8] = "";
+
+        if (get(e, "took_ms"))
+                (void) snprintf(took, sizeof(took), "%" PRIu64 ".%" PRIu64 "s", took_msec / 1000,
+                                took_msec % 1000 / 100);
+        return table_add(t, (const char *[]){ ago(now_sec, get_time(e, "at"), when),
+                                              get_text(e, "action"), get_text(e, "release"),
+                                              get_text(e, "from"),
+                                              number(get_number(e, "deployment"), deployment),
+                                              get_text(e, "result"), took, get_text(e, "by"),
+                                              get_text(e, "reason") });
+}
+
+int view_history(const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        static const char *const titles[] = { "WHEN",   "ACTION", "RELEASE", "FROM",   "DEPLOYMENT",
+                                              "RESULT", "TOOK",   "BY",      "REASON", NULL };
+        _cleanup_(table_freep) Table *t = NULL;
+        const cJSON *events = get(get(app, "state"), "history");
+        int r;
+
+        r = table_new(titles, &t);
+        for (int i = cJSON_GetArraySize(events) - 1; r >= 0 && i >= 0; i--)
+                r = add_event_row(t, cJSON_GetArrayItem(events, i), now_sec);
+        if (r >= 0)
+                table_print(t, f);
+        return r;
+}
+
+static const char *release_word(const cJSON *state, const char *release)
+{
+        const char *failed = get_text(get(state, "failed"), "release");
+
+        if (streq_ptr(release, get_text(state, "current")))
+                return get(state, "pinned") ? "live, pinned" : "live";
+        if (streq_ptr(release, failed))
+                return "failed";
+        if (streq_ptr(release, get_text(state, "last_good")))
+                return "last good";
+        return NULL;
+}
+
+int view_releases(const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        static const char *const titles[] = { "RELEASE", "DEPLOYMENT", "INSTALLED", "STATE", NULL };
+        _cleanup_(table_freep) Table *t = NULL;
+        const cJSON *state = get(app, "state"), *releases = get(state, "releases");
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
+        int r;
+
+        r = table_new(titles, &t);
+        for (int i = cJSON_GetArraySize(releases) - 1; r >= 0 && i >= 0; i--) {
+                const cJSON *e = cJSON_GetArrayItem(releases, i);
+                const char *release = get_text(e, "release");
+
+                r = table_add(t, (const char *[]){ release, number(get_number(e, "deployment"), n),
+                                                   ago(now_sec, get_time(e, "installed"), when),
+                                                   release ? release_word(state, release) : NULL });
+        }
+        if (r >= 0)
+                table_print(t, f);
+        return r;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cJSON.h>
+
+#include "macro.h"
+
+/*
+ * What `slipway` shows to people, made from the document that Describe() gives (agent-bus.h), or
+ * from the same document made from the state files: then it has no "version" and its applications
+ * no "poll". The document went through text_clean_json() before. Members that are missing are shown
+ * as "-". Errors in f stay there: see ferror(3). All return 0 or -ENOMEM.
+ */
+
+/* The application's object in the document, or NULL. */
+const cJSON *view_find_app(const cJSON *agent, const char *app);
+
+/* One line an application, then what somebody should know or do. */
+_must_check_ int view_overview(const cJSON *agent, uint64_t now_sec, FILE *f);
+
+/* Everything about one application. */
+_must_check_ int view_app(const cJSON *agent, const cJSON *app, uint64_t now_sec, FILE *f);
+
+/* What happened here, newest first. */
+_must_check_ int view_history(const cJSON *app, uint64_t now_sec, FILE *f);
+
+/* What is installed here, newest first. */
+_must_check_ int view_releases(const cJSON *app, uint64_t now_sec, FILE *f);
