@@ -14,24 +14,35 @@
  * the JSON path. What this version cannot do (hooks, probes, shared links, rollout) is therefore
  * refused, never skipped.
  *
- *   { "schema": "slipway/manifest/1", "app": "web", "channel": "prod", "serial": 57, "deployment":
- * 42, "published": "2026-11-22T14:00:00Z", "expires": "2026-12-22T14:00:00Z", "release": { "id":
- * "2026.11.22-1f3a9c2", "artifact": { "path": "web/releases/ID/artifact.tar.zst", "size": 90729236,
- * "sha256": "..." }, "index":    { "path": "web/releases/ID/index", "size": 612034, "sha256": "..."
- * }, "source":   { "repository": "...", "commit": "...", "ref": "...", "build": "...", "by": "..."
- * } }, "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] }, "activate": {
- * "units": [ { "name": "web.service", "action": "restart" } ], "health": { "bake": "10s",
- * "deadline": "120s" } } }
+ *   { "schema": "slipway/manifest/1", "app": "web", "channel": "prod",
+ *     "serial": 57, "deployment": 42,
+ *     "published": "2026-11-22T14:00:00Z", "expires": "2026-12-22T14:00:00Z",
+ *     "release": { "id": "2026.11.22-1f3a9c2",
+ *       "artifact": { "path": "web/releases/ID/artifact.tar.zst", "size": 90729236,
+ *                     "sha256": "<64 hex>" },
+ *       "index": { "path": "web/releases/ID/index", "size": 612034, "sha256": "<64 hex>" },
+ *       "source": { "repository": "...", "commit": "...", "ref": "...", "build": "...",
+ *                   "by": "..." } },
+ *     "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] },
+ *     "activate": { "units": [ { "name": "web.service", "action": "restart" } ],
+ *                   "health": { "bake": "10s", "deadline": "120s" } } }
  *
- * Optional: release.source and each of its members, targets, activate and each of its members.
- * Durations are a whole number with one of the units ms, s, min, h.
+ * Optional: release.source and each of its members, targets, activate, its units and health, and
+ * each member of health. Serial and deployment start at 1; expires is after published. Targets,
+ * sets and lists of values are not empty: what would match every instance, or none, has to be said
+ * by leaving targets out, or is a mistake. Durations: time-text.h.
  */
 
-#define MANIFEST_SIZE_MAX     (192 * 1024) /* of the payload */
+#define MANIFEST_SIZE_MAX     (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
 #define ARTIFACT_SIZE_MAX     (UINT64_C(1) << 40)
 #define INDEX_SIZE_MAX        (UINT64_C(64) << 20)
 #define SERIAL_MAX            ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
 #define MANIFEST_UNITS_MAX    64
+#define TARGET_SETS_MAX       64
+#define TARGET_TAGS_MAX       50   /* of one set; EC2 allows an instance no more */
+#define TARGET_VALUES_MAX     256  /* of one tag */
+#define TAG_KEY_SIZE_MAX      512  /* EC2: 128 characters */
+#define TAG_VALUE_SIZE_MAX    1024 /* EC2: 256 characters; may be empty */
 #define BAKE_DEFAULT_USEC     (UINT64_C(10) * 1000000)
 #define DEADLINE_DEFAULT_USEC (UINT64_C(120) * 1000000)
 #define DEADLINE_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
@@ -100,7 +111,7 @@ typedef struct Manifest {
 } Manifest;
 
 /* Parses a payload whose signatures were verified (slipwayd), or that is to be signed or shown
- * (publisher). */
+ * (publisher). payload[size] must be NUL. More than MANIFEST_SIZE_MAX: -EFBIG. */
 _must_check_ int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr);
 
 Manifest *manifest_free(Manifest *m);
@@ -112,14 +123,15 @@ DEFINE_CLEANUP_FUNC(Manifest *, manifest_free);
 _must_check_ int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **reterr);
 
 /* The "activate" object alone, as slipway.json and the agent's state file hold it. `path` is the
- * JSON path for messages ("activate"). A NULL object gives the defaults. */
+ * JSON path for messages ("activate"). A NULL object gives the defaults: no units. *ret is written
+ * on success only. _format() writes every member. */
 _must_check_ int activate_parse(const cJSON *object, const char *path, Activate *ret,
                                 char **reterr);
 _must_check_ int activate_format(const Activate *a, cJSON **ret);
 _must_check_ int activate_copy(const Activate *a, Activate *ret);
 void activate_done(Activate *a);
 
-/* "targets" as slipway.json holds it; NULL gives none. */
+/* "targets" as slipway.json holds it; NULL gives none. *ret is written on success only. */
 _must_check_ int targets_parse(const cJSON *object, const char *path, Targets *ret, char **reterr);
 void targets_done(Targets *t);
 
@@ -128,4 +140,5 @@ typedef struct Tag {
         char *key, *value;
 } Tag;
 
+/* True if one of the sets matches, or there is none. */
 bool targets_match(const Targets *t, const Tag *tags, size_t n_tags);
