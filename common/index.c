@@ -289,7 +289,7 @@ static int parse_files(Index *i, Areas *a, char **reterr)
 int index_parse(const void *data, size_t size, Index **ret, char **reterr)
 {
         _cleanup_(index_freep) Index *i = calloc(1, sizeof(Index));
-        Areas a;
+        Areas a = {};
         int r;
 
         if (!i)

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "beneath.h"
+
+#include <limits.h>
+
+#include "fd.h"
+#include "name.h"
+
+struct Beneath {
+        int root_fd;
+        char path[TREE_PATH_SIZE_MAX + 1]; /* of the innermost open directory */
+        struct {
+                int fd;
+                size_t end; /* of its path in `path` */
+        } levels[TREE_DEPTH_MAX];
+        size_t n_levels;
+};
+
+int beneath_new(int root_fd, Beneath **ret)
+{
+        Beneath *b = malloc(sizeof(Beneath));
+
+        if (!b)
+                return -ENOMEM;
+        b->root_fd = root_fd;
+        b->n_levels = 0;
+        *ret = b;
+        return 0;
+}
+
+static void leave(Beneath *b)
+{
+        fd_close(b->levels[--b->n_levels].fd);
+}
+
+Beneath *beneath_free(Beneath *b)
+{
+        while (b && b->n_levels > 0)
+                leave(b);
+        free(b);
+        return NULL;
+}
+
+static int top_fd(const Beneath *b)
+{
+        return b->n_levels > 0 ? b->levels[b->n_levels - 1].fd : b->root_fd;
+}
+
+static size_t top_end(const Beneath *b)
+{
+        return b->n_levels > 0 ? b->levels[b->n_levels - 1].end : 0;
+}
+
+/* Opens the component path[start..end), which b->path then includes. */
+static int enter(Beneath *b, const char *path, size_t start, size_t end)
+{
+        char name[NAME_MAX + 1];
+
+        if (end - start > NAME_MAX || end > TREE_PATH_SIZE_MAX || b->n_levels == TREE_DEPTH_MAX)
+                return -ENAMETOOLONG;
+        memcpy(name, path + start, end - start);
+        name[end - start] = '\0';
+        int fd = dir_open_at(top_fd(b), name);
+        if (fd < 0)
+                return fd;
+        memcpy(b->path + start, path + start, end - start);
+        if (start > 0)
+                b->path[start - 1] = '/';
+        b->levels[b->n_levels].fd = fd;
+        b->levels[b->n_levels++].end = end;
+        return 0;
+}
+
+int beneath_parent(Beneath *b, const char *path, const char **ret_name)
+{
+        const char *slash = strrchr(path, '/');
+        size_t size = slash ? (size_t) (slash - path) : 0, end;
+
+        while ((end = top_end(b)) > 0 &&
+               (end > size || path[end] != '/' || memcmp(b->path, path, end) != 0))
+                leave(b);
+        while (end < size) {
+                size_t start = end > 0 ? end + 1 : 0;
+                end = start + strcspn(path + start, "/");
+                int r = enter(b, path, start, end);
+                if (r < 0)
+                        return r;
+        }
+        *ret_name = slash ? slash + 1 : path;
+        return top_fd(b);
+}

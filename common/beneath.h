@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "macro.h"
+
+/*
+ * Reaches files in a tree by their paths, component by component, never through a symlink and so
+ * never outside. (openat2() could do it too, but container runtimes of CI services still refuse
+ * it.) The directories of the last path stay open, so that going through a tree in order opens each
+ * directory about once; TREE_DEPTH_MAX descriptors at most.
+ */
+
+typedef struct Beneath Beneath;
+
+/* root_fd stays the caller's and must stay open. */
+_must_check_ int beneath_new(int root_fd, Beneath **ret);
+Beneath *beneath_free(Beneath *b);
+DEFINE_CLEANUP_FUNC(Beneath *, beneath_free);
+
+/* Returns the descriptor (for *at() calls and reading) of the directory that `path`, a valid tree
+ * path, lies in; it stays b's, until the next call. *ret_name is path's last component, in `path`
+ * itself. A component that is not a directory is -ENOTDIR. */
+_must_check_ int beneath_parent(Beneath *b, const char *path, const char **ret_name);
