@@ -35,14 +35,15 @@ typedef struct Key Key;
 
 _must_check_ int key_generate(KeyType type, Key **ret);
 
-/* Reads a private key file. Encrypted keys and other algorithms are -EOPNOTSUPP, and *reterr says
- * what to use instead. `path` is for the message as well. */
+/* Reads a private key file; the older form of EC keys (SEC 1, "BEGIN EC PRIVATE KEY") is taken too.
+ * Encrypted keys and other algorithms are -EOPNOTSUPP, and *reterr says what to use instead. */
 _must_check_ int key_load_private(const char *path, Key **ret, char **reterr);
 
 /* Reads a public key file; a private key file serves too, its public half is taken. */
 _must_check_ int key_load_public(const char *path, Key **ret, char **reterr);
 
-/* From DER SubjectPublicKeyInfo; trailing bytes are -EBADMSG. */
+/* From DER SubjectPublicKeyInfo, in the one form that a key's id is made of: named curve,
+ * uncompressed point, no trailing bytes; else -EBADMSG. */
 _must_check_ int key_from_der(const void *der, size_t size, Key **ret, char **reterr);
 
 Key *key_free(Key *k);
@@ -59,7 +60,8 @@ _must_check_ int key_private_pem(const Key *k, char **ret);
 _must_check_ int key_public_pem(const Key *k, char **ret);
 char *key_text_free(char *pem);
 
-/* Signs `size` bytes. Needs the private half, else -EINVAL. */
+/* Signs `size` bytes. Needs the private half, else -EINVAL. *ret_size is at most
+ * SIGNATURE_SIZE_MAX. */
 _must_check_ int key_sign(const Key *k, const void *data, size_t size,
                           uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size);
 
