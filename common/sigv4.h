@@ -6,6 +6,7 @@
 
 #include "credentials.h"
 #include "macro.h"
+#include "name-value.h"
 
 /*
  * AWS Signature Version 4 in the Authorization header. Pure: no clock, no environment, no network.
@@ -16,12 +17,6 @@
 
 #define SIGV4_UNSIGNED_PAYLOAD "UNSIGNED-PAYLOAD"
 #define SIGV4_EMPTY_PAYLOAD    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-/* A header, or a query parameter before it is encoded. */
-typedef struct NameValue {
-        const char *name;
-        const char *value;
-} NameValue;
 
 typedef struct SigV4Request {
         const char *method;

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/queue.h>
+
+#include <curl/curl.h>
+
+#include "config.h"
+#include "err.h"
+#include "fd.h"
+
+#define ERROR_BODY_MAX    65536
+#define REFUSED_BODY_MAX  (1024 * 1024)
+#define HEADERS_MAX       65536
+#define LOW_SPEED_BYTES   64L
+#define CONNECTIONS_MAX   32L
+#define CONNECTIONS_KEPT  8L
+#define LIFETIME_SEC      3600L
+#define DNS_CACHE_SEC     30L
+#define LARGE_BODY        (1024 * 1024)
+#define LARGE_BUFFER_SIZE 131072L
+
+struct HttpResponse {
+        unsigned status;
+        char *headers; /* the lines as they came, each NUL-terminated instead of CRLF */
+        size_t headers_size;
+        char *error_body;
+        size_t error_body_size;
+};
+
+struct HttpTransfer {
+        Http *http;
+        CURL *easy;
+        struct curl_slist *headers;
+        char *host; /* for messages */
+        HttpUpload upload;
+        bool has_upload;
+        uint64_t n_sent, n_received;
+        uint64_t range_offset, range_size, size_max;
+        unsigned stall_sec;
+        HttpResponse response;
+        http_body_t on_body;
+        void (*on_sent)(uint64_t size, void *userdata);
+        http_done_t done;
+        void *userdata;
+        int error; /* why one of the callbacks below ended the transfer */
+        char *err;
+        char curl_err[CURL_ERROR_SIZE];
+        LIST_ENTRY(HttpTransfer) entry;
+};
+
+struct Http {
+        CURLM *multi;
+        char *ca_file;
+        LIST_HEAD(, HttpTransfer) transfers;
+};
+
+int http_new(const char *ca_file, Http **ret)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+
+        if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+                return -ENOMEM;
+        h = calloc(1, sizeof(Http));
+        if (!h) {
+                curl_global_cleanup();
+                return -ENOMEM;
+        }
+        LIST_INIT(&h->transfers);
+        h->multi = curl_multi_init();
+        if (!h->multi)
+                return -ENOMEM;
+        if (ca_file) {
+                h->ca_file = strdup(ca_file);
+                if (!h->ca_file)
+                        return -ENOMEM;
+        }
+        if (curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX) ||
+            curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT) ||
+            curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING))
+                return -EINVAL;
+        *ret = TAKE_PTR(h);
+        return 0;
+}
+
+Http *http_free(Http *h)
+{
+        if (!h)
+                return NULL;
+        while (!LIST_EMPTY(&h->transfers))
+                (void) http_cancel(LIST_FIRST(&h->transfers));
+        if (h->multi)
+                (void) curl_multi_cleanup(h->multi);
+        free(h->ca_file);
+        free(h);
+        curl_global_cleanup();
+        return NULL;
+}
+
+static void transfer_free(HttpTransfer *t)
+{
+        if (t->easy)
+                curl_easy_cleanup(t->easy);
+        curl_slist_free_all(t->headers);
+        free(t->host);
+        free(t->err);
+        free(t->response.headers);
+        free(t->response.error_body);
+        free(t);
+}
+DEFINE_CLEANUP_FUNC(HttpTransfer *, transfer_free);
+
+HttpTransfer *http_cancel(HttpTransfer *t)
+{
+        if (!t)
+                return NULL;
+        LIST_REMOVE(t, entry);
+        (void) curl_multi_remove_handle(t->http->multi, t->easy);
+        transfer_free(t);
+        return NULL;
+}
+
+unsigned http_response_status(const HttpResponse *r)
+{
+        return r->status;
+}
+
+const char *http_response_header(const HttpResponse *r, const char *name)
+{
+        size_t n = strlen(name);
+
+        for (size_t at = 0; at < r->headers_size; at += strlen(r->headers + at) + 1) {
+                const char *line = r->headers + at;
+                if (strncasecmp(line, name, n) == 0 && line[n] == ':')
+                        return line + n + 1 + strspn(line + n + 1, " \t");
+        }
+        return NULL;
+}
+
+const char *http_response_error_body(const HttpResponse *r, size_t *ret_size)
+{
+        if (ret_size)
+                *ret_size = r->error_body_size;
+        return strempty(r->error_body);
+}
+
+time_t http_response_date(const HttpResponse *r)
+{
+        const char *date = http_response_header(r, "Date");
+
+        return date ? curl_getdate(date, NULL) : -1;
+}
+
+static int append(char **data, size_t *size, const void *more, size_t more_size)
+{
+        char *larger = realloc(*data, *size + more_size + 1);
+
+        if (!larger)
+                return -ENOMEM;
+        memcpy(larger + *size, more, more_size);
+        *size += more_size;
+        larger[*size] = '\0';
+        *data = larger;
+        return 0;
+}
+
+/* Ends the transfer from within one of libcurl's callbacks. */
+static size_t give_up(HttpTransfer *t, int error)
+{
+        t->error = error;
+        return 0;
+}
+
+static int parse_number(const char **p, uint64_t *ret)
+{
+        char *end;
+
+        if (!isdigit((unsigned char) **p))
+                return -EBADMSG;
+        errno = 0;
+        *ret = strtoull(*p, &end, 10);
+        if (errno > 0)
+                return -errno;
+        *p = end;
+        return 0;
+}
+
+/* RFC 9110, 14.4: "bytes 0-99/1000", or "*" for an unknown total. */
+static bool content_range_is(const char *value, uint64_t offset, uint64_t size)
+{
+        uint64_t first, last;
+
+        if (!value || strncasecmp(value, "bytes ", 6) != 0)
+                return false;
+        value += 6;
+        if (parse_number(&value, &first) < 0 || *value++ != '-' || parse_number(&value, &last) < 0)
+                return false;
+        return *value == '/' && first == offset && last == offset + size - 1;
+}
+
+/* Called when the headers of a 2xx answer are complete, before its body. */
+static int judge_headers(HttpTransfer *t)
+{
+        const char *range = http_response_header(&t->response, "Content-Range");
+
+        if (t->range_size == 0)
+                return t->response.status != 206
+                               ? 0
+                               : fail(&t->err, -EPROTO,
+                                      "%s answered with a part of the object, which was not asked "
+                                      "for",
+                                      t->host);
+        if (t->response.status != 206)
+                return fail(&t->err, -EPROTO,
+                            "%s answered with status %u instead of the part of the object that was "
+                            "asked for",
+                            t->host, t->response.status);
+        if (!content_range_is(range, t->range_offset, t->range_size))
+                return fail(&t->err, -EPROTO,
+                            "%s answered with another part of the object ('%s') than was asked for",
+                            t->host, range ? range : "no Content-Range");
+        return 0;
+}
+
+static bool is_success(const HttpTransfer *t)
+{
+        return t->response.status >= 200 && t->response.status < 300;
+}
+
+static int take_header(HttpTransfer *t, const char *line, size_t size)
+{
+        if (size > 5 && memcmp(line, "HTTP/", 5) == 0) {
+                long status = 0;
+                (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+                /* 100 Continue and the like come first: only the last answer counts. */
+                t->response.status = (unsigned) status;
+                t->response.headers_size = 0;
+                return 0;
+        }
+        while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == '\n'))
+                size--;
+        if (size == 0)
+                return is_success(t) ? judge_headers(t) : 0;
+        if (size > HEADERS_MAX - t->response.headers_size || memchr(line, '\0', size))
+                return fail(&t->err, -EPROTO, "%s sent headers that are too long or malformed",
+                            t->host);
+        int r = append(&t->response.headers, &t->response.headers_size, line, size);
+        if (r >= 0)
+                t->response.headers_size++; /* the NUL */
+        return r;
+}
+
+static size_t on_header(char *data, size_t one, size_t size, void *userdata)
+{
+        HttpTransfer *t = userdata;
+        int r = take_header(t, data, one * size);
+
+        return r < 0 ? give_up(t, r) : one * size;
+}
+
+static int take_error_body(HttpTransfer *t, const void *data, size_t size)
+{
+        if (t->n_received > REFUSED_BODY_MAX)
+                return fail(&t->err, -EPROTO, "%s does not end its answer with status %u", t->host,
+                            t->response.status);
+        size_t room = ERROR_BODY_MAX - t->response.error_body_size;
+        return append(&t->response.error_body, &t->response.error_body_size, data, MIN(size, room));
+}
+
+static size_t on_write(char *data, size_t one, size_t size, void *userdata)
+{
+        HttpTransfer *t = userdata;
+        int r = 0;
+
+        size *= one;
+        t->n_received += size;
+        if (!is_success(t))
+                r = take_error_body(t, data, size);
+        else if (t->range_size > 0 && t->n_received > t->range_size)
+                r = fail(&t->err, -EPROTO, "%s sent more than the part that was asked for",
+                         t->host);
+        else if (t->n_received > t->size_max)
+                r = fail(&t->err, -EFBIG, "%s sent more than the limit of %" PRIu64 " bytes",
+                         t->host, t->size_max);
+        else if (t->on_body)
+                r = t->on_body(data, size, t->userdata);
+        return r < 0 ? give_up(t, r) : size;
+}
+
+static size_t on_read(char *buffer, size_t one, size_t size, void *userdata)
+{
+        HttpTransfer *t = userdata;
+        const HttpUpload *u = &t->upload;
+
+        size = MIN(size * one, u->size - t->n_sent);
+        if (u->data)
+                memcpy(buffer, (const char *) u->data + u->offset + t->n_sent, size);
+        else {
+                int r = fd_pread_exactly(u->fd, buffer, size, u->offset + t->n_sent);
+                if (r < 0) {
+                        t->error = fail_errno(&t->err, r, "can't read what is to be sent to %s",
+                                              t->host);
+                        return CURL_READFUNC_ABORT;
+                }
+        }
+        t->n_sent += size;
+        if (t->on_sent)
+                t->on_sent(t->n_sent, t->userdata);
+        return size;
+}
+
+/* libcurl rewinds when it has to send a body again, on another connection. */
+static int on_seek(void *userdata, curl_off_t offset, int origin)
+{
+        HttpTransfer *t = userdata;
+
+        if (origin != SEEK_SET || offset < 0 || (uint64_t) offset > t->upload.size)
+                return CURL_SEEKFUNC_FAIL;
+        t->n_sent = offset;
+        return CURL_SEEKFUNC_OK;
+}
+
+static bool host_is_loopback(const char *host)
+{
+        size_t n = strlen(host);
+        struct in_addr v4;
+
+        if (inet_pton(AF_INET, host, &v4) == 1)
+                return ntohl(v4.s_addr) >> 24 == 127;
+        return streq(host, "[::1]") || strcasecmp(host, "localhost") == 0 ||
+               (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0);
+}
+
+static void url_cleanup(CURLU **u)
+{
+        curl_url_cleanup(*u);
+}
+
+static int check_url(const char *url, char **ret_host, bool *ret_loopback, char **reterr)
+{
+        _cleanup_(url_cleanup) CURLU *u = curl_url();
+        char *part = NULL;
+
+        if (!u)
+                return -ENOMEM;
+        if (curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS) != CURLUE_OK ||
+            curl_url_get(u, CURLUPART_HOST, &part, 0) != CURLUE_OK)
+                return fail(reterr, -EINVAL, "'%s' is not an URL", url);
+        *ret_host = strdup(part);
+        curl_free(part);
+        if (!*ret_host)
+                return -ENOMEM;
+        *ret_loopback = host_is_loopback(*ret_host);
+        if (strncasecmp(url, "https://", 8) == 0)
+                return 0;
+        if (strncasecmp(url, "http://", 7) == 0 && *ret_loopback)
+                return 0;
+        return fail(reterr, -EINVAL, "'%s' is not allowed: use https (http only on this host)",
+                    url);
+}
+
+static int add_header(HttpTransfer *t, const char *name, const char *value)
+{
+        char *line = NULL;
+
+        /* "Name;" is how libcurl sends a header without a value. */
+        if (asprintf(&line, *value ? "%s: %s" : "%s;", name, value) < 0)
+                return -ENOMEM;
+        struct curl_slist *longer = curl_slist_append(t->headers, line);
+        free(line);
+        if (!longer)
+                return -ENOMEM;
+        t->headers = longer;
+        return 0;
+}
+
+static int add_headers(HttpTransfer *t, const HttpRequest *request)
+{
+        char range[64];
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < request->n_headers; i++)
+                r = add_header(t, request->headers[i].name, request->headers[i].value);
+        if (r >= 0 && request->range_size > 0) {
+                (void) snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64,
+                                request->range_offset,
+                                request->range_offset + request->range_size - 1);
+                r = add_header(t, "Range", range);
+        }
+        return r;
+}
+
+/* Options can fail for lack of memory or for an option that this libcurl was built without; both
+ * end the request. */
+#define SET(t, option, value) (curl_easy_setopt((t)->easy, option, value) != CURLE_OK)
+
+static int set_url(HttpTransfer *t, const HttpRequest *request, bool loopback)
+{
+        bool bad = SET(t, CURLOPT_URL, request->url) || SET(t, CURLOPT_PATH_AS_IS, 1L) ||
+                   SET(t, CURLOPT_FOLLOWLOCATION, 0L) ||
+                   SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+
+        if (loopback)
+                bad = bad || SET(t, CURLOPT_NOPROXY, "*");
+#if LIBCURL_VERSION_NUM >= 0x075500
+        bad = bad || SET(t, CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
+#else
+        bad = bad ||
+              SET(t, CURLOPT_PROTOCOLS,
+                  loopback ? (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long) CURLPROTO_HTTPS);
+#endif
+        /* With a directory set besides, libcurl would read all of it for every connection. */
+        bad = bad || SET(t, CURLOPT_CAPATH, NULL);
+        if (t->http->ca_file)
+                bad = bad || SET(t, CURLOPT_CAINFO, t->http->ca_file);
+        return bad ? -EINVAL : 0;
+}
+
+static int set_limits(HttpTransfer *t, const HttpRequest *request)
+{
+        bool bad = SET(t, CURLOPT_NOSIGNAL, 1L) || SET(t, CURLOPT_TCP_KEEPALIVE, 1L) ||
+                   SET(t, CURLOPT_CONNECTTIMEOUT, (long) request->connect_sec) ||
+                   SET(t, CURLOPT_TIMEOUT, (long) request->deadline_sec) ||
+                   SET(t, CURLOPT_MAXLIFETIME_CONN, LIFETIME_SEC) ||
+                   SET(t, CURLOPT_DNS_CACHE_TIMEOUT, request->fresh ? 0L : DNS_CACHE_SEC);
+
+        if (request->stall_sec > 0)
+                bad = bad || SET(t, CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES) ||
+                      SET(t, CURLOPT_LOW_SPEED_TIME, (long) request->stall_sec);
+        if (request->fresh)
+                bad = bad || SET(t, CURLOPT_FRESH_CONNECT, 1L);
+        if (request->range_size >= LARGE_BODY)
+                bad = bad || SET(t, CURLOPT_BUFFERSIZE, LARGE_BUFFER_SIZE);
+        return bad ? -EINVAL : 0;
+}
+
+static int set_method(HttpTransfer *t, const HttpRequest *request)
+{
+        bool bad;
+
+        if (request->upload)
+                bad = SET(t, CURLOPT_UPLOAD, 1L) ||
+                      SET(t, CURLOPT_INFILESIZE_LARGE, (curl_off_t) request->upload->size) ||
+                      SET(t, CURLOPT_READFUNCTION, on_read) || SET(t, CURLOPT_READDATA, t) ||
+                      SET(t, CURLOPT_SEEKFUNCTION, on_seek) || SET(t, CURLOPT_SEEKDATA, t) ||
+                      SET(t, CURLOPT_CUSTOMREQUEST, request->method);
+        else if (streq(request->method, "HEAD"))
+                bad = SET(t, CURLOPT_NOBODY, 1L);
+        else
+                bad = SET(t, CURLOPT_HTTPGET, 1L) || SET(t, CURLOPT_CUSTOMREQUEST, request->method);
+        return bad ? -EINVAL : 0;
+}
+
+static int set_callbacks(HttpTransfer *t)
+{
+        bool bad = SET(t, CURLOPT_HTTPHEADER, t->headers) || SET(t, CURLOPT_HEADERDATA, t) ||
+                   SET(t, CURLOPT_HEADERFUNCTION, on_header) || SET(t, CURLOPT_WRITEDATA, t) ||
+                   SET(t, CURLOPT_WRITEFUNCTION, on_write) ||
+                   SET(t, CURLOPT_ERRORBUFFER, t->curl_err) || SET(t, CURLOPT_PRIVATE, t) ||
+                   SET(t, CURLOPT_USERAGENT, "slipway/" SLIPWAY_VERSION);
+
+        return bad ? -EINVAL : 0;
+}
+
+static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
+{
+        _cleanup_(transfer_freep) HttpTransfer *t = calloc(1, sizeof(HttpTransfer));
+        int r;
+
+        if (!t)
+                return -ENOMEM;
+        *t = (HttpTransfer){
+                .http = h,
+                .range_offset = request->range_offset,
+                .range_size = request->range_size,
+                .size_max = request->size_max,
+                .stall_sec = request->stall_sec,
+                .on_body = request->on_body,
+                .on_sent = request->on_sent,
+                .done = request->done,
+                .userdata = request->userdata,
+        };
+        if (request->upload)
+                t->upload = *request->upload;
+        r = add_headers(t, request);
+        if (r < 0)
+                return r;
+        t->easy = curl_easy_init();
+        if (!t->easy)
+                return -ENOMEM;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **reterr)
+{
+        _cleanup_(transfer_freep) HttpTransfer *t = NULL;
+        bool loopback;
+        int r = transfer_new(h, request, &t);
+
+        if (r < 0)
+                return r;
+        r = check_url(request->url, &t->host, &loopback, reterr);
+        if (r < 0)
+                return r;
+        r = set_url(t, request, loopback);
+        if (r >= 0)
+                r = set_limits(t, request);
+        if (r >= 0)
+                r = set_method(t, request);
+        if (r >= 0)
+                r = set_callbacks(t);
+        if (r < 0)
+                return fail(reterr, r, "libcurl %s does not take an option that is needed",
+                            LIBCURL_VERSION);
+        if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
+                return -ENOMEM;
+        LIST_INSERT_HEAD(&h->transfers, t, entry);
+        if (ret)
+                *ret = t;
+        t = NULL;
+        return 0;
+}
+
+/* What libcurl's result means to a caller. */
+static int judge(HttpTransfer *t, CURLcode code)
+{
+        if (t->error < 0)
+                return t->error;
+        switch (code) {
+        case CURLE_OK:
+                break;
+        case CURLE_OPERATION_TIMEDOUT:
+                return fail(&t->err, -ETIMEDOUT, "%s does not answer in time: %s", t->host,
+                            t->curl_err);
+        case CURLE_OUT_OF_MEMORY:
+                return -ENOMEM;
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+                return fail(&t->err, -EHOSTDOWN,
+                            "the certificate of %s can't be verified: %s (is AWS_CA_BUNDLE or the "
+                            "system's CA bundle right?)",
+                            t->host, t->curl_err);
+        default:
+                return fail(&t->err, -EHOSTDOWN, "no answer from %s: %s", t->host,
+                            *t->curl_err ? t->curl_err : curl_easy_strerror(code));
+        }
+        if (is_success(t) && t->n_received < t->range_size)
+                return fail(&t->err, -EPROTO, "%s sent only %" PRIu64 " of %" PRIu64 " bytes",
+                            t->host, t->n_received, t->range_size);
+        return 0;
+}
+
+static void finish(CURL *easy, CURLcode code)
+{
+        HttpTransfer *t = NULL;
+
+        (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &t);
+        LIST_REMOVE(t, entry);
+        (void) curl_multi_remove_handle(t->http->multi, easy);
+        int r = judge(t, code);
+        t->done(r, &t->response, r < 0 ? err_text(r, t->err) : NULL, t->userdata);
+        transfer_free(t);
+}
+
+static int perform(Http *h)
+{
+        int n;
+
+        if (curl_multi_perform(h->multi, &n) != CURLM_OK)
+                return -EIO;
+        for (;;) {
+                CURLMsg *message = curl_multi_info_read(h->multi, &n);
+                if (!message)
+                        return 0;
+                if (message->msg == CURLMSG_DONE)
+                        finish(message->easy_handle, message->data.result);
+        }
+}
+
+int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
+{
+        struct curl_waitfd extra = { .fd = extra_fd, .events = CURL_WAIT_POLLIN };
+        int timeout_msec =
+                (int) MIN(timeout_usec / 1000 + (timeout_usec % 1000 > 0), (uint64_t) INT_MAX);
+        int r, n;
+
+        if (curl_multi_poll(h->multi, &extra, extra_fd >= 0, timeout_msec, &n) != CURLM_OK)
+                return -EIO;
+        r = perform(h);
+        if (r < 0)
+                return r;
+        /* libcurl does not tell of a descriptor that is only hung up. */
+        struct pollfd p = { .fd = extra_fd, .events = POLLIN };
+        return extra_fd >= 0 && poll(&p, 1, 0) > 0;
+}

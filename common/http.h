@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "macro.h"
+#include "name-value.h"
+
+/*
+ * HTTP/1.1 on libcurl's multi interface: many transfers, no threads, nothing blocks but
+ * http_step(). It judges transport only: what a status or an S3 error code means is the caller's.
+ *
+ * https anywhere, http to loopback hosts only. Redirects are answers, never followed (headers with
+ * credentials would follow). No proxy for loopback hosts; else libcurl's proxy variables count.
+ * Paths go out as they are. Bodies are never decoded.
+ */
+
+/* A pool of connections that are kept alive. One per trust domain: connections are never shared
+ * between two. */
+typedef struct Http Http;
+
+/* `ca_file`: PEM bundle to trust; NULL: libcurl's built-in one. It must be a file: libcurl reads a
+ * whole CA directory anew for every connection. */
+_must_check_ int http_new(const char *ca_file, Http **ret);
+Http *http_free(Http *h); /* ends all transfers without calling back */
+DEFINE_CLEANUP_FUNC(Http *, http_free);
+
+/* An answer, complete unless the transfer failed. Owned by the transfer. */
+typedef struct HttpResponse HttpResponse;
+
+unsigned http_response_status(const HttpResponse *r); /* 0: there was none */
+
+/* The value of a header (the first of that name, compared without case), or NULL. */
+const char *http_response_header(const HttpResponse *r, const char *name);
+
+/* The first 64 KiB of the body of an answer that is not 2xx; NUL-terminated, never NULL. */
+const char *http_response_error_body(const HttpResponse *r, size_t *ret_size);
+
+/* The header Date, in seconds since the epoch; -1: none. */
+time_t http_response_date(const HttpResponse *r);
+
+typedef struct HttpTransfer HttpTransfer;
+
+/* Takes bytes of a 2xx body as they come. A negative errno ends the transfer with it. Must not
+ * start or cancel transfers. */
+typedef int (*http_body_t)(const void *data, size_t size, void *userdata);
+
+/* `result`: 0: an answer came whole, whatever its status. Else, with `err` set:
+ *   -EHOSTDOWN the host can't be reached, the connection broke, the body ended early
+ *   -ETIMEDOUT connecting took too long, nothing moved for stall_sec, or deadline_sec passed
+ *   -EFBIG     a 2xx body has more than size_max bytes
+ *   -EPROTO    not the range that was asked for, or an answer that makes no sense
+ *   or what on_body() said, or an errno of reading the body to be sent.
+ * The transfer is gone after the callback; others may be started and cancelled in it. */
+typedef void (*http_done_t)(int result, const HttpResponse *response, const char *err,
+                            void *userdata);
+
+/* The body to send: from memory (not copied), or from a file; both must stay as they are. */
+typedef struct HttpUpload {
+        const void *data;
+        int fd; /* used if data is NULL */
+        uint64_t offset, size;
+} HttpUpload;
+
+typedef struct HttpRequest {
+        const char *method;
+        const char *url;
+        const NameValue *headers; /* copied; Content-Length and Range are made here */
+        size_t n_headers;
+        const HttpUpload *upload;          /* NULL: no body; may be of size 0 */
+        uint64_t range_offset, range_size; /* with range_size > 0: bytes asked for; an answer 2xx
+                                              that has not exactly these is -EPROTO */
+        uint64_t size_max;                 /* of a 2xx body */
+        unsigned connect_sec, stall_sec, deadline_sec; /* 0: no such limit */
+        bool fresh;          /* on a new connection, with a new DNS answer */
+        http_body_t on_body; /* NULL: the body of a 2xx answer is counted only */
+        void (*on_sent)(uint64_t size, void *userdata); /* bytes of the body given to the
+                                                           connection so far; NULL: don't care */
+        http_done_t done;
+        void *userdata;
+} HttpRequest;
+
+/* Never calls back from within. -EINVAL: not an URL that may be asked (see above). */
+_must_check_ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **reterr);
+
+/* Ends it without calling back. NULL is fine; returns NULL. */
+HttpTransfer *http_cancel(HttpTransfer *t);
+
+/* Waits up to timeout_usec (UINT64_MAX: for ever) for connections or extra_fd (-1: none), does what
+ * there is to do. Returns 1 if extra_fd is readable or closed, else 0. */
+_must_check_ int http_step(Http *h, int extra_fd, uint64_t timeout_usec);

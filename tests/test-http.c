@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include <sys/mman.h>
+
+#include "err.h"
+#include "fault-server.h"
+#include "http.h"
+
+static FaultServer server;
+
+static bool path_is(const FaultRequest *q, const char *path)
+{
+        const char *p = strchr(q->head, ' ') + 1;
+
+        return strncmp(p, path, strlen(path)) == 0 && p[strlen(path)] == ' ';
+}
+
+static void serve_endless(const FaultRequest *q, bool chunked)
+{
+        static char block[4096];
+        const char *head = chunked ? "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                   : "HTTP/1.1 200 X\r\nConnection: close\r\n\r\n";
+
+        fault_write(q, head, strlen(head));
+        for (;;) {
+                if (chunked)
+                        fault_write(q, "1000\r\n", 6);
+                fault_write(q, block, sizeof(block));
+                if (chunked)
+                        fault_write(q, "\r\n", 2);
+        }
+}
+
+static bool serve_raw(const FaultRequest *q, const char *bytes)
+{
+        fault_write(q, bytes, strlen(bytes));
+        return false;
+}
+
+static bool serve_bodies(const FaultRequest *q)
+{
+        if (path_is(q, "/echo"))
+                fault_answer(q, 200, "ETag: \"e\"\r\nX-Twice: 1\r\nx-twice: 2\r\n", q->body,
+                             q->body_size);
+        else if (path_is(q, "/head"))
+                fault_answer(q, 200, "", q->head, strlen(q->head));
+        else if (path_is(q, "/a/../b//c%20d?x=%2F"))
+                fault_answer(q, 200, "", "as is", 5);
+        else if (path_is(q, "/missing"))
+                fault_answer(q, 404, "", "<Error/>", 8);
+        else if (path_is(q, "/redirect"))
+                fault_answer(q, 302, "Location: /echo\r\n", "", 0);
+        else if (path_is(q, "/ignores-range"))
+                fault_answer(q, 200, "", "0123456789", 10);
+        else if (path_is(q, "/range"))
+                fault_answer(q, 206, "Content-Range: bytes 2-4/10\r\n", "234", 3);
+        else if (path_is(q, "/range-other"))
+                fault_answer(q, 206, "Content-Range: bytes 3-5/10\r\n", "345", 3);
+        else if (path_is(q, "/range-unsaid"))
+                fault_answer(q, 206, "", "234", 3);
+        else if (path_is(q, "/range-short"))
+                fault_answer(q, 206, "Content-Range: bytes 2-4/10\r\n", "23", 2);
+        else if (path_is(q, "/range-long"))
+                fault_answer(q, 206, "Content-Range: bytes 2-4/10\r\n", "2345", 4);
+        else
+                return false;
+        return true;
+}
+
+static bool serve(const FaultRequest *q)
+{
+        if (path_is(q, "/stall"))
+                fault_stall(q);
+        else if (path_is(q, "/stall-in-body")) {
+                const char *part = "HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n01234";
+                fault_write(q, part, strlen(part));
+                fault_stall(q);
+        } else if (path_is(q, "/early-close"))
+                return false;
+        else if (path_is(q, "/short-body"))
+                return serve_raw(q, "HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n01234");
+        else if (path_is(q, "/garbage"))
+                return serve_raw(q, "no HTTP at all\r\n\r\n");
+        else if (path_is(q, "/endless"))
+                serve_endless(q, false);
+        else if (path_is(q, "/endless-chunks"))
+                serve_endless(q, true);
+        else
+                return serve_bodies(q);
+        return false;
+}
+
+typedef struct Got {
+        bool done;
+        int result;
+        unsigned status;
+        char *err, *etag;
+        char body[4096];
+        size_t size;
+        char error_body[64];
+} Got;
+
+static int got_body(const void *data, size_t size, void *userdata)
+{
+        Got *g = userdata;
+
+        if (g->size + size >= sizeof(g->body))
+                return -ENOSPC;
+        memcpy(g->body + g->size, data, size);
+        g->size += size;
+        g->body[g->size] = '\0';
+        return 0;
+}
+
+static void got_done(int result, const HttpResponse *r, const char *err, void *userdata)
+{
+        Got *g = userdata;
+        const char *etag = http_response_header(r, "ETAG");
+
+        g->done = true;
+        g->result = result;
+        g->status = http_response_status(r);
+        g->err = err ? strdup(err) : NULL;
+        g->etag = etag ? strdup(etag) : NULL;
+        (void) snprintf(g->error_body, sizeof(g->error_body), "%s",
+                        http_response_error_body(r, NULL));
+        assert_true((result < 0) == (err != NULL));
+}
+
+static void got_reset(Got *g)
+{
+        free(g->err);
+        free(g->etag);
+        *g = (Got){};
+}
+
+static void ask(Http *h, const char *path, HttpRequest request, Got *g)
+{
+        char url[256];
+
+        got_reset(g);
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", server.port, path);
+        request.url = url;
+        request.method = request.method ? request.method : "GET";
+        request.size_max = request.size_max ? request.size_max : 1000;
+        request.on_body = got_body;
+        request.done = got_done;
+        request.userdata = g;
+        assert_int_equal(http_start(h, &request, NULL, NULL), 0);
+        while (!g->done)
+                assert_int_equal(http_step(h, -1, UINT64_MAX), 0);
+}
+
+static void answers(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+        int before;
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        before = server.counts->n_connections;
+        const NameValue headers[] = {
+                {"X-Test",   "one"},
+                { "X-Empty", ""   }
+        };
+        ask(h, "/head", (HttpRequest){ .headers = headers, .n_headers = 2 }, &g);
+        assert_int_equal(g.result, 0);
+        assert_non_null(strstr(g.body, "\r\nX-Test: one\r\n"));
+        assert_non_null(strstr(g.body, "\r\nX-Empty:\r\n"));
+        assert_null(strstr(g.body, "Accept-Encoding"));
+        ask(h, "/a/../b//c%20d?x=%2F", (HttpRequest){}, &g);
+        assert_string_equal(g.body, "as is");
+        ask(h, "/missing", (HttpRequest){}, &g);
+        assert_int_equal(g.result, 0);
+        assert_int_equal(g.status, 404);
+        assert_string_equal(g.error_body, "<Error/>");
+        assert_int_equal(g.size, 0);
+        ask(h, "/redirect", (HttpRequest){}, &g);
+        assert_int_equal(g.status, 302);
+        ask(h, "/missing", (HttpRequest){ .method = "HEAD" }, &g);
+        assert_int_equal(server.counts->n_connections - before, 1);
+}
+
+static void uploads(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+        _cleanup_close_ int fd = memfd_create("body", MFD_CLOEXEC);
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        assert_int_equal(fd_pwrite_all(fd, "0123456789", 10, 0), 0);
+        ask(h, "/echo",
+            (HttpRequest){
+                    .method = "PUT", .upload = &(HttpUpload){.data = "abc", .size = 3}
+        },
+            &g);
+        assert_string_equal(g.body, "abc");
+        assert_string_equal(g.etag, "\"e\"");
+        ask(h, "/echo",
+            (HttpRequest){
+                    .method = "POST", .upload = &(HttpUpload){.fd = fd, .offset = 3, .size = 4}
+        },
+            &g);
+        assert_string_equal(g.body, "3456");
+        ask(h, "/echo", (HttpRequest){ .method = "POST", .upload = &(HttpUpload){ .data = "" } },
+            &g);
+        assert_int_equal(g.result, 0);
+        assert_int_equal(g.size, 0);
+        ask(h, "/echo",
+            (HttpRequest){
+                    .method = "PUT", .upload = &(HttpUpload){.fd = fd, .offset = 3, .size = 8}
+        },
+            &g);
+        assert_int_equal(g.result, -ENODATA);
+}
+
+static void faults(void **state)
+{
+        static const struct {
+                const char *path;
+                uint64_t offset, size, max;
+                int result;
+        } table[] = {
+                {"/stall",           0, 0, 0,      -ETIMEDOUT},
+                { "/stall-in-body",  0, 0, 0,      -ETIMEDOUT},
+                { "/early-close",    0, 0, 0,      -EHOSTDOWN},
+                { "/short-body",     0, 0, 0,      -EHOSTDOWN},
+                { "/garbage",        0, 0, 0,      -EHOSTDOWN},
+                { "/endless",        0, 0, 2000,   -EFBIG    },
+                { "/endless-chunks", 0, 0, 2000,   -EFBIG    },
+                { "/endless",        0, 0, 100000, -ENOSPC   },
+                { "/range",          2, 3, 0,      0         },
+                { "/range",          0, 0, 0,      -EPROTO   },
+                { "/range",          2, 4, 0,      -EPROTO   },
+                { "/range",          3, 3, 0,      -EPROTO   },
+                { "/range-other",    2, 3, 0,      -EPROTO   },
+                { "/range-unsaid",   2, 3, 0,      -EPROTO   },
+                { "/range-short",    2, 3, 0,      -EPROTO   },
+                { "/range-long",     2, 3, 0,      -EPROTO   },
+                { "/ignores-range",  2, 3, 0,      -EPROTO   },
+        };
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                ask(h, table[i].path,
+                    (HttpRequest){ .range_offset = table[i].offset,
+                                   .range_size = table[i].size,
+                                   .size_max = table[i].max,
+                                   .stall_sec = 1 },
+                    &g);
+                if (g.result != table[i].result)
+                        fail_msg("%s, row %zu: %d (%s)", table[i].path, i, g.result,
+                                 strempty(g.err));
+                if (g.result == -EPROTO)
+                        assert_true(g.size < 4);
+        }
+        ask(h, "/stall", (HttpRequest){ .deadline_sec = 1 }, &g);
+        assert_int_equal(g.result, -ETIMEDOUT);
+}
+
+static void urls_refused(void **state)
+{
+        static const char *const bad[] = { "http://192.0.2.1/",         "http://example.com/",
+                                           "ftp://127.0.0.1/",          "file:///etc/passwd",
+                                           "http://127.0.0.1.nip.test", "no url",
+                                           "http://xlocalhost/",        "gopher://localhost/" };
+        _cleanup_(http_freep) Http *h = NULL;
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_free_ char *err = NULL;
+                assert_int_equal(
+                        http_start(h, &(HttpRequest){ .method = "GET", .url = bad[i] }, NULL, &err),
+                        -EINVAL);
+                assert_non_null(err);
+        }
+}
+
+static void nobody_listens(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+        const uint16_t port = server.port;
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        server.port = 1;
+        ask(h, "/", (HttpRequest){ .connect_sec = 5 }, &g);
+        server.port = port;
+        assert_int_equal(g.result, -EHOSTDOWN);
+        assert_non_null(strstr(g.err, "127.0.0.1"));
+}
+
+static void steps(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {}, other = {};
+        char url[64];
+        int fds[2];
+        HttpTransfer *t;
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        assert_int_equal(pipe(fds), 0);
+        assert_int_equal(http_step(h, fds[0], 1000), 0);
+        assert_int_equal(close(fds[1]), 0);
+        assert_int_equal(http_step(h, fds[0], UINT64_MAX), 1);
+        (void) close(fds[0]);
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u/stall", server.port);
+        assert_int_equal(
+                http_start(h,
+                           &(HttpRequest){
+                                   .method = "GET", .url = url, .done = got_done, .userdata = &g },
+                           &t, NULL),
+                0);
+        ask(h, "/missing", (HttpRequest){}, &other);
+        assert_null(http_cancel(t));
+        assert_false(g.done);
+}
+
+static int start_server(void **state)
+{
+        (void) state;
+        fault_server_start(&server, serve);
+        return 0;
+}
+
+static int stop_server(void **state)
+{
+        (void) state;
+        fault_server_stop(&server);
+        return 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(answers),        cmocka_unit_test(uploads),
+                cmocka_unit_test(faults),         cmocka_unit_test(urls_refused),
+                cmocka_unit_test(nobody_listens), cmocka_unit_test(steps),
+        };
+
+        return cmocka_run_group_tests(tests, start_server, stop_server);
+}
