@@ -11,7 +11,7 @@
 
 #include <curl/curl.h>
 
-#include "config.h"
+#include "build-config.h"
 #include "err.h"
 #include "fd.h"
 
