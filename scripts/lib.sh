@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # Shared by the scripts in this folder and by tests/e2e/make. Source it with `set -euo pipefail` in force.
 
+# a failure inside $(…) ends the script as well
+shopt -s inherit_errexit
+
 # Everything that takes long to make and that no checkout owns: test roots, the Python environment, the npm tree.
 cache_dir="${SLIPWAY_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/slipway}"
 
@@ -31,50 +34,4 @@ apt_mirror() {
 apt_options() {
         apt-config dump --no-empty --format '%F "%v";%n' \
                 Acquire::http Acquire::https Acquire::Check-Valid-Until Acquire::Check-Date >"$1"
-}
-
-# remove_tree DIR: never crosses into something that is still mounted below it.
-remove_tree() {
-        if awk -v dir="$1/" 'index($5, dir) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
-                die "cannot remove $1: something is mounted below it"
-        fi
-        rm -rf --one-file-system -- "$1"
-}
-
-# cached NAME MAKER: prints the directory that MAKER made, making it first if it is missing.
-# MAKER key prints whatever else it is made from, MAKER make DIR fills DIR. The entry is named after the hash of MAKER, this
-# library and that key; it is made aside and renamed, so that a half-made one is never found.
-cached() (
-        name=$1 maker=$2
-        inputs=$("$maker" key)
-        hash=$(cat -- "$maker" "${BASH_SOURCE[0]}" - <<<"$inputs" | sha256sum | cut -c1-16)
-        entry=$cache_dir/$name-$hash
-        mkdir -p "$cache_dir"
-        exec 9>"$cache_dir/$name.lock"
-        flock 9
-        if [ ! -d "$entry" ]; then
-                say "making $entry (kept for later runs)"
-                partial=$(mktemp -d "$cache_dir/$name.partial.XXXXXX")
-                trap 'remove_tree "$partial"' EXIT
-                chmod 0755 "$partial"
-                started=$SECONDS
-                "$maker" make "$partial" >&2
-                mv -T -- "$partial" "$entry"
-                trap - EXIT
-                say "made $name in $((SECONDS - started)) s"
-        fi
-        touch -- "$entry"
-        drop_old "$name"
-        printf '%s\n' "$entry"
-)
-
-# drop_old NAME: removes what no run has used for two weeks, and what an ended run left half-made (the caller holds the lock).
-drop_old() {
-        local old
-        find "$cache_dir" -mindepth 1 -maxdepth 1 -type d \
-                \( -name "$1-????????????????" -mtime +14 -o -name "$1.partial.*" \) -print |
-                while read -r old; do
-                        say "removing $old: unused"
-                        remove_tree "$old"
-                done
 }
