@@ -38,16 +38,18 @@ typedef struct Envelope {
 Envelope *envelope_free(Envelope *e);
 DEFINE_CLEANUP_FUNC(Envelope *, envelope_free);
 
-/* Parses an envelope of at most ENVELOPE_SIZE_MAX bytes whose payloadType is exactly `type`.
- * Standard and URL-safe base64 are taken; unknown members are ignored, as DSSE asks; duplicates are
- * not. */
+/* Parses an envelope of at most ENVELOPE_SIZE_MAX bytes (more: -EFBIG) whose payloadType is exactly
+ * `type`; data[size] must be NUL. Standard and URL-safe base64 are taken; unknown members are
+ * ignored, as DSSE asks; duplicates of known ones are not. There may be no signatures. */
 _must_check_ int envelope_parse(const char *data, size_t size, const char *type, Envelope **ret,
                                 char **reterr);
 
-/* The JSON text of an envelope (ends in a newline), to be freed. Signatures may be none. */
+/* The JSON text of an envelope (ends in a newline), to be freed. Signatures may be none.
+ * Longer than ENVELOPE_SIZE_MAX: -EFBIG. */
 _must_check_ int envelope_format(const Envelope *e, const char *type, char **ret, size_t *ret_size);
 
-/* A new envelope around a copy of the payload, without signatures. */
+/* A new envelope around a copy of the payload, without signatures. More than ENVELOPE_SIZE_MAX:
+ * -EFBIG. */
 _must_check_ int envelope_new(const void *payload, size_t size, Envelope **ret);
 
 /* Adds k's signature over the payload as `type`. -E2BIG: there are N_SIGNATURES_MAX. */
