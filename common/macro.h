@@ -27,6 +27,12 @@
                 _a > _b ? _a : _b;  \
         })
 
+#define CLAMP(x, low, high)                                       \
+        ({                                                        \
+                typeof(x) _x = (x), _low = (low), _high = (high); \
+                _x<_low ? _low : _x> _high ? _high : _x;          \
+        })
+
 /* Moves a pointer out of its variable: the variable's cleanup then finds NULL. */
 #define TAKE_PTR(p)                 \
         ({                          \

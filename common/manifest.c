@@ -538,10 +538,20 @@ static void source_done(Source *s)
         free(s->by);
 }
 
+Manifest *manifest_ref(Manifest *m)
+{
+        m->n_more_refs++;
+        return m;
+}
+
 Manifest *manifest_free(Manifest *m)
 {
         if (!m)
                 return NULL;
+        if (m->n_more_refs > 0) {
+                m->n_more_refs--;
+                return NULL;
+        }
         free(m->app);
         free(m->channel);
         free(m->release);

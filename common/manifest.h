@@ -108,11 +108,15 @@ typedef struct Manifest {
         Source source;
         Targets targets;
         Activate activate;
+        unsigned n_more_refs; /* holders besides the first */
 } Manifest;
 
 /* Parses a payload whose signatures were verified (slipwayd), or that is to be signed or shown
  * (publisher). payload[size] must be NUL. More than MANIFEST_SIZE_MAX: -EFBIG. */
 _must_check_ int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr);
+
+/* One more holder: each calls manifest_free(). */
+Manifest *manifest_ref(Manifest *m);
 
 Manifest *manifest_free(Manifest *m);
 DEFINE_CLEANUP_FUNC(Manifest *, manifest_free);
