@@ -24,7 +24,7 @@
  * "root", "since": "2026-11-22T15:00:00Z" }, "failed": { "release": "...", "deployment": 43,
  * "reason": "...", "at": "..." }, "channels": [ { "channel": "prod", "serial": 58, "sha256": "..."
  * } ], "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
- *                     "activate": { ... } } ],
+ *                     "index": "<sha256>", "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
  * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312 } ] }
  *
@@ -40,8 +40,12 @@
 #define STATE_RELEASES_MAX 128
 
 /* Where a transaction stands. The moves are listed in state.c; state_move() asserts them. What a
- * crash leaves is finished or undone at the next start: before SWITCHING nothing has changed; from
- * SWITCHING on the host goes back to `from` (deploy), or on to `release` (rollback, reverting). */
+ * crash leaves behind: before SWITCHING nothing has changed, and the channel is asked again; from
+ * SWITCHING on the next start goes on from this phase (switch again, restart again, bake again),
+ * and from REVERTING on with going back. A deployment that was begun ATTEMPTS_MAX times is undone
+ * instead: it may be what brings the host down. */
+#define ATTEMPTS_MAX 3
+
 typedef enum Phase {
         PHASE_IDLE,
         PHASE_FETCHING,  /* fetch and unpack into staging */
@@ -84,13 +88,15 @@ typedef struct Pending {
         char *by;             /* "agent", or who asked */
         uint64_t deployment, serial;
         Action action;
-        uint64_t started_sec;
+        uint64_t started_msec; /* since the epoch */
+        uint64_t attempts;     /* starts of the agent that went on with it */
 } Pending;
 
 /* A release on this host, with how it goes live. */
 typedef struct Installed {
         char *release;
         uint64_t deployment, serial, installed_sec;
+        Sha256 index_sha256; /* tells whether an id on disk is the release that a manifest names */
         Activate activate;
 } Installed;
 
@@ -151,19 +157,21 @@ _must_check_ int state_move(State *s, Phase next, int dir_fd);
 _must_check_ int state_begin(State *s, Action action, const char *release, const char *from,
                              uint64_t deployment, uint64_t serial, const char *by);
 
-/* Ends it: adds the event, clears pending. The caller sets `current` and the rest before, and saves
- * by state_move(PHASE_IDLE). reason may be NULL. */
+/* Ends it: adds the event (or only renews the time of the last one, if that says the same), clears
+ * pending. The caller sets `current` and the rest before, and saves by state_move(PHASE_IDLE).
+ * reason may be NULL. */
 _must_check_ int state_end(State *s, Result result, const char *reason);
 
 const Installed *state_find_release(const State *s, const char *release);
 
 /* Adds or replaces the entry of a release. */
 _must_check_ int state_add_release(State *s, const char *release, uint64_t deployment,
-                                   uint64_t serial, const Activate *activate);
+                                   uint64_t serial, const Sha256 *index_sha256,
+                                   const Activate *activate);
 void state_remove_release(State *s, const char *release);
 
 /* The floor of the state's channel; serial 0 when it has none yet. */
-Floor *state_floor(State *s);
+const Floor *state_floor(const State *s);
 _must_check_ int state_set_floor(State *s, uint64_t serial, const Sha256 *sha256);
 
 /* Replaces a string member by a copy of `value` (NULL clears it). */

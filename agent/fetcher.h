@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "child.h"
+#include "macro.h"
+#include "message.h"
+
+/*
+ * slipwayd's side of slipway-fetch: starts it, starts it again with back-off when it dies, gives
+ * each request an id and each answer to the request it belongs to. Answers to nobody are dropped:
+ * fetch may have been taken over.
+ */
+
+typedef struct Fetcher Fetcher;
+typedef struct FetchRequest FetchRequest;
+
+/* An answer to the request. With m->type 0 no other will come: m->result and m->text say why (fetch
+ * died, or was silent for too long). *fd as with ChildCallbacks.message. The request may be freed
+ * here. */
+typedef void (*fetch_reply_t)(const Message *m, int *fd, void *userdata);
+
+/* `store` is the store's URL, `cache_dir` where the spool may be. Does not start the child yet. */
+_must_check_ int fetcher_new(sd_event *event, const char *store, const char *cache_dir,
+                             const Identity *identity, Fetcher **ret);
+Fetcher *fetcher_free(Fetcher *f);
+DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
+
+bool fetcher_is_running(const Fetcher *f);
+
+/* Sends the request (m->id is set here). A child that can't be started now is no error: the request
+ * gets its m->type 0 from the event loop. The descriptor stays the caller's. */
+_must_check_ int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply,
+                                 void *userdata, FetchRequest **ret);
+
+/* Another message about the same request (MESSAGE_GET_AGAIN). */
+_must_check_ int fetch_request_send(FetchRequest *r, Message *m);
+
+/* Stops listening to it. */
+FetchRequest *fetch_request_free(FetchRequest *r);
+DEFINE_CLEANUP_FUNC(FetchRequest *, fetch_request_free);
+
+/* MESSAGE_DROP for the object with this digest. */
+void fetcher_drop(Fetcher *f, const Sha256 *sha256);

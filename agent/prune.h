@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "macro.h"
+#include "state.h"
+
+/*
+ * Which directories below releases/ are not needed any more: leftovers of a staging that was cut
+ * off, releases that the state does not know (cut off between the rename and the saving), and the
+ * oldest beyond `keep`. The running release, the last good one, a pinned one and those of a
+ * transaction under way never go. Names that are not ours (neither a valid release name nor a
+ * staging name) are left alone.
+ */
+
+/* Takes the releases out of the state's list (the caller saves before deleting) and gives the names
+ * to delete: an array to be freed with its strings; *ret_n may be 0. */
+_must_check_ int prune_select(int releases_fd, State *state, size_t keep, char ***ret,
+                              size_t *ret_n);

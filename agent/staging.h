@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "child.h"
+#include "fetcher.h"
+#include "macro.h"
+#include "manifest.h"
+
+/*
+ * Brings the tree of a release onto the disk: index and artifact come through slipway-fetch into
+ * its spool, while slipway-unpack checks and writes below releases/.staging-<id>.<random>; then the
+ * tree gets its final name. What was begun and not finished is for sweep.h to remove.
+ */
+
+#define STAGING_PREFIX ".staging-"
+
+typedef struct StagingPlace {
+        sd_event *event;
+        Fetcher *fetcher;
+        Identity identity; /* of slipway-unpack, which owns releases/ */
+        int releases_fd;
+} StagingPlace;
+
+typedef struct Staging Staging;
+
+/* 0: releases/<id> is there, whole and synced. -EBADMSG, -EKEYREJECTED: the release itself is bad,
+ * trying again is no use. Anything else (store down, disk full ...): another try may go well. The
+ * staging may be freed here. */
+typedef void (*staging_done_t)(int result, const char *reason, void *userdata);
+
+/* Starts; `manifest` must outlive the staging. done() is never called from in here. */
+_must_check_ int staging_start(const StagingPlace *place, const Manifest *manifest,
+                               staging_done_t done, void *userdata, Staging **ret);
+
+/* Ends it, without calling back: the children's work is dropped, the spool stays for the next try.
+ */
+Staging *staging_free(Staging *s);
+DEFINE_CLEANUP_FUNC(Staging *, staging_free);
+
+/* Bytes of the artifact that are here, for status. */
+uint64_t staging_available(const Staging *s);

@@ -1,0 +1,723 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "fd.h"
+#include "json-read.h"
+#include "name.h"
+#include "state.h"
+
+#define STATE_SCHEMA "slipway/state/1"
+
+static const char *const phase_names[_PHASE_MAX] = {
+        [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
+        [PHASE_SWITCHING] = "switching", [PHASE_RESTARTING] = "restarting",
+        [PHASE_BAKING] = "baking",       [PHASE_REVERTING] = "reverting",
+};
+
+/* To where each phase may move. A phase may always be saved again. */
+static const unsigned phase_next[_PHASE_MAX] = {
+        [PHASE_IDLE] = 1U << PHASE_FETCHING | 1U << PHASE_SWITCHING,
+        [PHASE_FETCHING] = 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
+        [PHASE_SWITCHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        [PHASE_RESTARTING] = 1U << PHASE_BAKING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        [PHASE_BAKING] = 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        [PHASE_REVERTING] = 1U << PHASE_IDLE,
+};
+
+static const char *const action_names[_ACTION_MAX] = {
+        [ACTION_DEPLOY] = "deploy",
+        [ACTION_ROLLBACK] = "rollback",
+};
+
+static const char *const result_names[_RESULT_MAX] = {
+        [RESULT_DONE] = "done",
+        [RESULT_REVERTED] = "reverted",
+        [RESULT_FAILED] = "failed",
+};
+
+static int find_name(const char *const *names, size_t n, const char *s)
+{
+        for (size_t i = 0; i < n; i++)
+                if (streq(names[i], s))
+                        return i;
+        return -EINVAL;
+}
+
+const char *phase_to_string(Phase p)
+{
+        return phase_names[p];
+}
+
+Phase phase_from_string(const char *s)
+{
+        return find_name(phase_names, _PHASE_MAX, s);
+}
+
+const char *action_to_string(Action a)
+{
+        return action_names[a];
+}
+
+Action action_from_string(const char *s)
+{
+        return find_name(action_names, _ACTION_MAX, s);
+}
+
+const char *result_to_string(Result r)
+{
+        return result_names[r];
+}
+
+Result result_from_string(const char *s)
+{
+        return find_name(result_names, _RESULT_MAX, s);
+}
+
+int state_set(char **member, const char *value)
+{
+        char *copy = NULL;
+
+        if (value) {
+                copy = strdup(value);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        free(*member);
+        *member = copy;
+        return 0;
+}
+
+static void pending_done(Pending *p)
+{
+        free(p->release);
+        free(p->from);
+        free(p->by);
+        *p = (Pending){};
+}
+
+static void installed_done(Installed *i)
+{
+        free(i->release);
+        activate_done(&i->activate);
+}
+
+static void event_done(Event *e)
+{
+        free(e->release);
+        free(e->from);
+        free(e->reason);
+        free(e->by);
+}
+
+int state_new(const char *app, const char *channel, State **ret)
+{
+        _cleanup_(state_freep) State *s = calloc(1, sizeof(State));
+
+        if (!s)
+                return -ENOMEM;
+        s->app = strdup(app);
+        s->channel = strdup(channel);
+        if (!s->app || !s->channel)
+                return -ENOMEM;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+State *state_free(State *s)
+{
+        if (!s)
+                return NULL;
+        for (size_t i = 0; i < s->n_floors; i++)
+                free(s->floors[i].channel);
+        for (size_t i = 0; i < s->n_releases; i++)
+                installed_done(&s->releases[i]);
+        for (size_t i = 0; i < s->n_events; i++)
+                event_done(&s->events[i]);
+        pending_done(&s->pending);
+        free(s->app);
+        free(s->channel);
+        free(s->current);
+        free(s->last_good);
+        free(s->pinned);
+        free(s->pinned_by);
+        free(s->failed);
+        free(s->failed_reason);
+        free(s->floors);
+        free(s->releases);
+        free(s->events);
+        free(s);
+        return NULL;
+}
+
+/* Reading */
+
+/* All three enums have the size of an int. */
+static int parse_word(const cJSON *v, const char *path, const char *const *names, size_t n,
+                      void *target, char **reterr)
+{
+        int value = cJSON_IsString(v) ? find_name(names, n, v->valuestring) : -EINVAL;
+
+        if (value < 0)
+                return fail(reterr, -EBADMSG, "%s is not a known word", path);
+        memcpy(target, &value, sizeof(int));
+        return 0;
+}
+
+static int parse_phase(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_word(v, path, phase_names, _PHASE_MAX, target, reterr);
+}
+
+static int parse_action(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_word(v, path, action_names, _ACTION_MAX, target, reterr);
+}
+
+static int parse_result(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_word(v, path, result_names, _RESULT_MAX, target, reterr);
+}
+
+static int parse_schema(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        (void) target;
+        if (!cJSON_IsString(v) || !streq(v->valuestring, STATE_SCHEMA))
+                return fail(reterr, -EBADMSG, "%s is not " STATE_SCHEMA, path);
+        return 0;
+}
+
+static int parse_activate(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return activate_parse(v, path, target, reterr);
+}
+
+static int parse_text(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        char **s = target;
+
+        if (!cJSON_IsString(v))
+                return fail(reterr, -EBADMSG, "%s is not a string", path);
+        return state_set(s, v->valuestring);
+}
+
+#define FIELD(name, parse, type, member, required)            \
+        {                                                     \
+                name, parse, offsetof(type, member), required \
+        }
+
+static int parse_pending(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = {
+                FIELD("release", json_parse_name, Pending, release, true),
+                FIELD("from", json_parse_name, Pending, from, false),
+                FIELD("by", parse_text, Pending, by, true),
+                FIELD("deployment", json_parse_uint, Pending, deployment, true),
+                FIELD("serial", json_parse_uint, Pending, serial, true),
+                FIELD("action", parse_action, Pending, action, true),
+                FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
+                FIELD("attempts", json_parse_uint, Pending, attempts, true),
+                {}
+        };
+        return json_dispatch(v, path, fields, target, reterr);
+}
+
+static int parse_pinned(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = {
+                FIELD("release", json_parse_name, State, pinned, true),
+                FIELD("by", parse_text, State, pinned_by, true),
+                FIELD("deployment", json_parse_uint, State, pinned_deployment, true),
+                FIELD("since", json_parse_time, State, pinned_sec, true),
+                {}
+        };
+        return json_dispatch(v, path, fields, target, reterr);
+}
+
+static int parse_failed(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = { FIELD("release", json_parse_name, State, failed, true),
+                                            FIELD("reason", parse_text, State, failed_reason, true),
+                                            FIELD("deployment", json_parse_uint, State,
+                                                  failed_deployment, true),
+                                            FIELD("at", json_parse_time, State, failed_sec, true),
+                                            {} };
+        return json_dispatch(v, path, fields, target, reterr);
+}
+
+/* Makes room for one more element at the end of an array, zeroed. */
+static void *array_grow(void **array, size_t *n, size_t size)
+{
+        void *larger = reallocarray(*array, *n + 1, size);
+
+        if (!larger)
+                return NULL;
+        *array = larger;
+        return memset((uint8_t *) larger + (*n)++ * size, 0, size);
+}
+
+static int parse_floor(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = { FIELD("channel", json_parse_name, Floor, channel, true),
+                                            FIELD("serial", json_parse_uint, Floor, serial, true),
+                                            FIELD("sha256", json_parse_sha256, Floor, sha256, true),
+                                            {} };
+        State *s = target;
+        Floor *f = array_grow((void **) &s->floors, &s->n_floors, sizeof(Floor));
+
+        return f ? json_dispatch(v, path, fields, f, reterr) : -ENOMEM;
+}
+
+static int parse_installed(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = {
+                FIELD("release", json_parse_name, Installed, release, true),
+                FIELD("deployment", json_parse_uint, Installed, deployment, true),
+                FIELD("serial", json_parse_uint, Installed, serial, true),
+                FIELD("installed", json_parse_time, Installed, installed_sec, true),
+                FIELD("index", json_parse_sha256, Installed, index_sha256, true),
+                FIELD("activate", parse_activate, Installed, activate, true),
+                {}
+        };
+        State *s = target;
+        Installed *i = array_grow((void **) &s->releases, &s->n_releases, sizeof(Installed));
+
+        return i ? json_dispatch(v, path, fields, i, reterr) : -ENOMEM;
+}
+
+static int parse_event(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = {
+                FIELD("at", json_parse_time, Event, at_sec, true),
+                FIELD("action", parse_action, Event, action, true),
+                FIELD("release", json_parse_name, Event, release, true),
+                FIELD("from", json_parse_name, Event, from, false),
+                FIELD("deployment", json_parse_uint, Event, deployment, true),
+                FIELD("result", parse_result, Event, result, true),
+                FIELD("reason", parse_text, Event, reason, false),
+                FIELD("by", parse_text, Event, by, true),
+                FIELD("took_ms", json_parse_uint, Event, took_msec, true),
+                {}
+        };
+        State *s = target;
+        Event *e = array_grow((void **) &s->events, &s->n_events, sizeof(Event));
+
+        return e ? json_dispatch(v, path, fields, e, reterr) : -ENOMEM;
+}
+
+static int parse_floors(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each(v, path, STATE_CHANNELS_MAX, parse_floor, target, reterr);
+}
+
+static int parse_releases(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each(v, path, STATE_RELEASES_MAX, parse_installed, target, reterr);
+}
+
+static int parse_events(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each(v, path, STATE_HISTORY_MAX, parse_event, target, reterr);
+}
+
+static const JsonField state_fields[] = {
+        {"schema",      parse_schema, 0, true },
+        FIELD("app", json_parse_name, State, app, true),
+        FIELD("channel", json_parse_name, State, channel, true),
+        FIELD("phase", parse_phase, State, phase, true),
+        FIELD("current", json_parse_name, State, current, false),
+        FIELD("last_good", json_parse_name, State, last_good, false),
+        FIELD("pending", parse_pending, State, pending, false),
+        FIELD("deployment", json_parse_uint, State, deployment, true),
+        { "pinned",            parse_pinned, 0, false },
+        { "failed",            parse_failed, 0, false },
+        { "channels",parse_floors, 0, true },
+        { "releases",        parse_releases, 0, true },
+        { "history",     parse_events, 0, true },
+        {           }
+};
+
+static int file_name(const char *app, char ret[static NAME_MAX + 1])
+{
+        assert(name_is_valid(app));
+        return snprintf(ret, NAME_MAX + 1, "%s.json", app);
+}
+
+int state_load(int dir_fd, const char *app, State **ret, char **reterr)
+{
+        _cleanup_(state_freep) State *s = calloc(1, sizeof(State));
+        _cleanup_json_ cJSON *object = NULL;
+        _cleanup_free_ char *data = NULL;
+        char name[NAME_MAX + 1];
+        size_t size;
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        (void) file_name(app, name);
+        r = file_read_at(dir_fd, name, STATE_SIZE_MAX, &data, &size);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read the state file %s", name);
+        r = json_parse(data, size, &object, reterr);
+        if (r >= 0)
+                r = json_dispatch(object, "", state_fields, s, reterr);
+        if (r < 0)
+                return fail_prefix(reterr, r, "state file %s", name);
+        if (!streq(s->app, app))
+                return fail(reterr, -EBADMSG, "state file %s is about app %s", name, s->app);
+        if (s->phase != PHASE_IDLE && !s->pending.release)
+                return fail(reterr, -EBADMSG, "state file %s says %s, but not what", name,
+                            phase_to_string(s->phase));
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+int state_set_aside(int dir_fd, const char *app)
+{
+        char name[NAME_MAX + 1], hex[17], aside[NAME_MAX + 32];
+        int r = random_hex(hex);
+
+        if (r < 0)
+                return r;
+        (void) file_name(app, name);
+        (void) snprintf(aside, sizeof(aside), "%s.damaged-%s", name, hex);
+        if (renameat(dir_fd, name, dir_fd, aside) < 0)
+                return -errno;
+        return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+/* Writing */
+
+static bool add_text(cJSON *o, const char *name, const char *value)
+{
+        return !value || cJSON_AddStringToObject(o, name, value);
+}
+
+static bool add_time(cJSON *o, const char *name, uint64_t sec)
+{
+        char text[TIME_TEXT_SIZE];
+
+        return cJSON_AddStringToObject(o, name, time_format_utc(sec, text));
+}
+
+static bool add_sha256(cJSON *o, const char *name, const Sha256 *d)
+{
+        char hex[SHA256_HEX_SIZE];
+
+        return cJSON_AddStringToObject(o, name, sha256_to_hex(d, hex));
+}
+
+/* A new object as member `name` of an object, or as element of an array (name NULL). */
+static cJSON *add_object(cJSON *parent, const char *name)
+{
+        cJSON *o = cJSON_CreateObject();
+
+        if (o &&
+            !(name ? cJSON_AddItemToObject(parent, name, o) : cJSON_AddItemToArray(parent, o))) {
+                cJSON_Delete(o);
+                return NULL;
+        }
+        return o;
+}
+
+static bool add_pending(cJSON *o, const Pending *p)
+{
+        cJSON *v;
+
+        if (!p->release)
+                return true;
+        v = add_object(o, "pending");
+        return v && add_text(v, "release", p->release) && add_text(v, "from", p->from) &&
+               add_text(v, "by", p->by) &&
+               cJSON_AddNumberToObject(v, "deployment", p->deployment) &&
+               cJSON_AddNumberToObject(v, "serial", p->serial) &&
+               add_text(v, "action", action_to_string(p->action)) &&
+               cJSON_AddNumberToObject(v, "started_ms", p->started_msec) &&
+               cJSON_AddNumberToObject(v, "attempts", p->attempts);
+}
+
+static bool add_pinned(cJSON *o, const State *s)
+{
+        cJSON *v;
+
+        if (!s->pinned)
+                return true;
+        v = add_object(o, "pinned");
+        return v && add_text(v, "release", s->pinned) && add_text(v, "by", s->pinned_by) &&
+               cJSON_AddNumberToObject(v, "deployment", s->pinned_deployment) &&
+               add_time(v, "since", s->pinned_sec);
+}
+
+static bool add_failed(cJSON *o, const State *s)
+{
+        cJSON *v;
+
+        if (!s->failed)
+                return true;
+        v = add_object(o, "failed");
+        return v && add_text(v, "release", s->failed) &&
+               add_text(v, "reason", strempty(s->failed_reason)) &&
+               cJSON_AddNumberToObject(v, "deployment", s->failed_deployment) &&
+               add_time(v, "at", s->failed_sec);
+}
+
+static bool add_floors(cJSON *o, const State *s)
+{
+        cJSON *list = cJSON_AddArrayToObject(o, "channels");
+
+        for (size_t i = 0; list && i < s->n_floors; i++) {
+                cJSON *v = add_object(list, NULL);
+                if (!v || !add_text(v, "channel", s->floors[i].channel) ||
+                    !cJSON_AddNumberToObject(v, "serial", s->floors[i].serial) ||
+                    !add_sha256(v, "sha256", &s->floors[i].sha256))
+                        return false;
+        }
+        return list;
+}
+
+static bool add_installed(cJSON *list, const Installed *i)
+{
+        cJSON *v = add_object(list, NULL), *activate;
+
+        if (!v || !add_text(v, "release", i->release) ||
+            !cJSON_AddNumberToObject(v, "deployment", i->deployment) ||
+            !cJSON_AddNumberToObject(v, "serial", i->serial) ||
+            !add_time(v, "installed", i->installed_sec) ||
+            !add_sha256(v, "index", &i->index_sha256) ||
+            activate_format(&i->activate, &activate) < 0)
+                return false;
+        if (cJSON_AddItemToObject(v, "activate", activate))
+                return true;
+        cJSON_Delete(activate);
+        return false;
+}
+
+static bool add_event(cJSON *list, const Event *e)
+{
+        cJSON *v = add_object(list, NULL);
+
+        return v && add_time(v, "at", e->at_sec) &&
+               add_text(v, "action", action_to_string(e->action)) &&
+               add_text(v, "release", e->release) && add_text(v, "from", e->from) &&
+               cJSON_AddNumberToObject(v, "deployment", e->deployment) &&
+               add_text(v, "result", result_to_string(e->result)) &&
+               add_text(v, "reason", e->reason) && add_text(v, "by", e->by) &&
+               cJSON_AddNumberToObject(v, "took_ms", e->took_msec);
+}
+
+static bool add_lists(cJSON *o, const State *s)
+{
+        cJSON *releases = cJSON_AddArrayToObject(o, "releases");
+        cJSON *history = cJSON_AddArrayToObject(o, "history");
+
+        if (!releases || !history)
+                return false;
+        for (size_t i = 0; i < s->n_releases; i++)
+                if (!add_installed(releases, &s->releases[i]))
+                        return false;
+        for (size_t i = 0; i < s->n_events; i++)
+                if (!add_event(history, &s->events[i]))
+                        return false;
+        return true;
+}
+
+int state_format(const State *s, cJSON **ret)
+{
+        _cleanup_json_ cJSON *o = cJSON_CreateObject();
+
+        if (!o || !add_text(o, "schema", STATE_SCHEMA) || !add_text(o, "app", s->app) ||
+            !add_text(o, "channel", s->channel) ||
+            !add_text(o, "phase", phase_to_string(s->phase)) ||
+            !add_text(o, "current", s->current) || !add_text(o, "last_good", s->last_good) ||
+            !add_pending(o, &s->pending) ||
+            !cJSON_AddNumberToObject(o, "deployment", s->deployment) || !add_pinned(o, s) ||
+            !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
+                return -ENOMEM;
+        *ret = TAKE_PTR(o);
+        return 0;
+}
+
+int state_save(const State *s, int dir_fd)
+{
+        _cleanup_json_ cJSON *o = NULL;
+        _cleanup_free_ char *text = NULL;
+        char name[NAME_MAX + 1];
+        int r = state_format(s, &o);
+
+        if (r < 0)
+                return r;
+        text = cJSON_Print(o);
+        if (!text)
+                return -ENOMEM;
+        (void) file_name(s->app, name);
+        return file_write_atomic_at(dir_fd, name, text, strlen(text), 0600);
+}
+
+/* Changing */
+
+int state_move(State *s, Phase next, int dir_fd)
+{
+        assert(s->phase == next || phase_next[s->phase] & 1U << next);
+        s->phase = next;
+        return state_save(s, dir_fd);
+}
+
+static uint64_t now_msec(void)
+{
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_REALTIME, &t);
+        return (uint64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int state_begin(State *s, Action action, const char *release, const char *from, uint64_t deployment,
+                uint64_t serial, const char *by)
+{
+        Pending p = { .deployment = deployment,
+                      .serial = serial,
+                      .action = action,
+                      .started_msec = now_msec() };
+
+        p.release = strdup(release);
+        p.by = strdup(by);
+        if (!p.release || !p.by || state_set(&p.from, from) < 0) {
+                pending_done(&p);
+                return -ENOMEM;
+        }
+        pending_done(&s->pending);
+        s->pending = p;
+        return 0;
+}
+
+static bool event_repeats(const Event *e, const Pending *p, Result result, const char *reason)
+{
+        return e->action == p->action && e->deployment == p->deployment && e->result == result &&
+               result != RESULT_DONE && streq(e->release, p->release) &&
+               streq_ptr(e->reason, reason);
+}
+
+int state_end(State *s, Result result, const char *reason)
+{
+        uint64_t now = now_msec();
+        Event *e = s->n_events > 0 ? &s->events[s->n_events - 1] : NULL;
+        char *reason_copy = NULL;
+
+        if (e && event_repeats(e, &s->pending, result, reason)) {
+                e->at_sec = now / 1000;
+                pending_done(&s->pending);
+                return 0;
+        }
+        if (state_set(&reason_copy, reason) < 0)
+                return -ENOMEM;
+        if (s->n_events == STATE_HISTORY_MAX) {
+                event_done(&s->events[0]);
+                memmove(s->events, s->events + 1, --s->n_events * sizeof(Event));
+        }
+        e = array_grow((void **) &s->events, &s->n_events, sizeof(Event));
+        if (!e) {
+                free(reason_copy);
+                return -ENOMEM;
+        }
+        *e = (Event){
+                .at_sec = now / 1000,
+                .deployment = s->pending.deployment,
+                .took_msec = now > s->pending.started_msec ? now - s->pending.started_msec : 0,
+                .release = TAKE_PTR(s->pending.release),
+                .from = TAKE_PTR(s->pending.from),
+                .by = TAKE_PTR(s->pending.by),
+                .reason = reason_copy,
+                .action = s->pending.action,
+                .result = result,
+        };
+        pending_done(&s->pending);
+        return 0;
+}
+
+static Installed *find_release(const State *s, const char *release)
+{
+        for (size_t i = 0; i < s->n_releases; i++)
+                if (streq(s->releases[i].release, release))
+                        return &s->releases[i];
+        return NULL;
+}
+
+const Installed *state_find_release(const State *s, const char *release)
+{
+        return find_release(s, release);
+}
+
+int state_add_release(State *s, const char *release, uint64_t deployment, uint64_t serial,
+                      const Sha256 *index_sha256, const Activate *activate)
+{
+        Installed i = { .deployment = deployment,
+                        .serial = serial,
+                        .installed_sec = time(NULL),
+                        .index_sha256 = *index_sha256,
+                        .release = strdup(release) };
+        Installed *place = find_release(s, release);
+
+        if (!i.release || activate_copy(activate, &i.activate) < 0) {
+                free(i.release);
+                return -ENOMEM;
+        }
+        if (place)
+                installed_done(place);
+        else
+                place = s->n_releases < STATE_RELEASES_MAX
+                                ? array_grow((void **) &s->releases, &s->n_releases,
+                                             sizeof(Installed))
+                                : NULL;
+        if (!place) {
+                installed_done(&i);
+                return s->n_releases < STATE_RELEASES_MAX ? -ENOMEM : -E2BIG;
+        }
+        *place = i;
+        return 0;
+}
+
+void state_remove_release(State *s, const char *release)
+{
+        Installed *i = find_release(s, release);
+
+        if (!i)
+                return;
+        installed_done(i);
+        s->n_releases--;
+        memmove(i, i + 1, (s->releases + s->n_releases - i) * sizeof(Installed));
+}
+
+static const Floor no_floor = {};
+
+const Floor *state_floor(const State *s)
+{
+        for (size_t i = 0; i < s->n_floors; i++)
+                if (streq(s->floors[i].channel, s->channel))
+                        return &s->floors[i];
+        return &no_floor;
+}
+
+int state_set_floor(State *s, uint64_t serial, const Sha256 *digest)
+{
+        Floor *f = (Floor *) state_floor(s);
+
+        if (f == &no_floor) {
+                char *channel;
+                if (s->n_floors >= STATE_CHANNELS_MAX)
+                        return -E2BIG;
+                channel = strdup(s->channel);
+                f = channel ? array_grow((void **) &s->floors, &s->n_floors, sizeof(Floor)) : NULL;
+                if (!f) {
+                        free(channel);
+                        return -ENOMEM;
+                }
+                f->channel = channel;
+        }
+        f->serial = serial;
+        f->sha256 = *digest;
+        return 0;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include "prune.h"
+#include "state.h"
+
+static const Sha256 digest = {
+        .bytes = {1, 2, 3}
+};
+
+static Activate example_activate(void)
+{
+        static ActivateUnit units[] = {
+                {(char *) "web.service", UNIT_RESTART}
+        };
+
+        return (Activate){
+                .units = units, .n_units = 1, .bake_usec = 5000000, .deadline_usec = 60000000
+        };
+}
+
+static State *example(void)
+{
+        Activate activate = example_activate();
+        State *s;
+
+        assert_return_code(state_new("web", "prod", &s), 0);
+        assert_return_code(state_add_release(s, "r1", 1, 1, &digest, &activate), 0);
+        assert_return_code(state_add_release(s, "r2", 2, 3, &digest, &activate), 0);
+        assert_return_code(state_set_floor(s, 3, &digest), 0);
+        assert_return_code(state_set(&s->current, "r1"), 0);
+        return s;
+}
+
+static void survives_a_restart(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        assert_return_code(state_move(s, PHASE_FETCHING, fd), 0);
+        assert_return_code(state_move(s, PHASE_SWITCHING, fd), 0);
+        s->failed_deployment = 9;
+        assert_return_code(state_set(&s->failed, "r0"), 0);
+        assert_return_code(state_set(&s->pinned, "r1"), 0);
+        assert_return_code(state_set(&s->pinned_by, "root"), 0);
+        assert_return_code(state_save(s, fd), 0);
+
+        assert_return_code(state_load(fd, "web", &again, &err), 0);
+        assert_int_equal(again->phase, PHASE_SWITCHING);
+        assert_string_equal(again->current, "r1");
+        assert_string_equal(again->pending.release, "r2");
+        assert_string_equal(again->pending.from, "r1");
+        assert_int_equal(again->pending.serial, 3);
+        assert_int_equal(again->pending.started_msec, s->pending.started_msec);
+        assert_string_equal(again->failed, "r0");
+        assert_int_equal(again->failed_deployment, 9);
+        assert_string_equal(again->pinned_by, "root");
+        assert_int_equal(again->n_releases, 2);
+        assert_string_equal(again->releases[1].activate.units[0].name, "web.service");
+        assert_int_equal(again->releases[1].activate.bake_usec, 5000000);
+        assert_true(sha256_equal(&again->releases[1].index_sha256, &digest));
+        assert_int_equal(state_floor(again)->serial, 3);
+}
+
+static void ends_are_remembered_once(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+
+        for (int i = 0; i < STATE_HISTORY_MAX + 10; i++) {
+                assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", i, 3, "agent"), 0);
+                assert_return_code(state_end(s, RESULT_DONE, NULL), 0);
+        }
+        assert_null(s->pending.release);
+        assert_int_equal(s->n_events, STATE_HISTORY_MAX);
+        assert_int_equal(s->events[0].deployment, 10);
+        /* The same failure again and again is one entry. */
+        for (int i = 0; i < 3; i++) {
+                assert_return_code(state_begin(s, ACTION_DEPLOY, "r3", "r2", 99, 100, "agent"), 0);
+                assert_return_code(state_end(s, RESULT_FAILED, "no space"), 0);
+        }
+        assert_int_equal(s->events[STATE_HISTORY_MAX - 1].deployment, 99);
+        assert_int_equal(s->events[STATE_HISTORY_MAX - 2].deployment, STATE_HISTORY_MAX + 9);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, NULL), 0);
+        assert_int_equal(again->n_events, STATE_HISTORY_MAX);
+}
+
+static void damaged_files_are_told_apart(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example();
+        static const char *const bad[] = {
+                "", "{", "[]", "{}", "{\"schema\":\"slipway/state/2\"}",
+        };
+        _cleanup_free_ char *err = NULL, *data = NULL;
+        State *got = NULL;
+        size_t size;
+
+        assert_int_equal(state_load(fd, "web", &got, &err), -ENOENT);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                assert_return_code(
+                        file_write_atomic_at(fd, "web.json", bad[i], strlen(bad[i]), 0600), 0);
+                assert_int_equal(state_load(fd, "web", &got, &err), -EBADMSG);
+                assert_non_null(strstr(err, "web.json"));
+        }
+        /* Cut off anywhere, it is damaged, and never half believed. */
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(file_read_at(fd, "web.json", STATE_SIZE_MAX, &data, &size), 0);
+        for (size_t n = 0; n < size - 1; n += 7) {
+                assert_return_code(file_write_atomic_at(fd, "web.json", data, n, 0600), 0);
+                assert_int_equal(state_load(fd, "web", &got, NULL), -EBADMSG);
+        }
+        assert_return_code(state_set_aside(fd, "web"), 0);
+        assert_int_equal(state_load(fd, "web", &got, NULL), -ENOENT);
+}
+
+static void make_dirs(int fd, const char *const *names, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                assert_return_code(mkdirat(fd, names[i], 0700), 0);
+}
+
+static void prune_keeps_what_is_needed(void **dir)
+{
+        static const char *const names[] = {
+                "r1", "r2", "r3", "r4", "r5", "unknown", ".staging-r9.00", "lost+found~", ".hidden"
+        };
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example();
+        Activate activate = example_activate();
+        char **gone = NULL;
+        size_t n = 0;
+        unsigned seen = 0;
+
+        make_dirs(fd, names, ELEMENTSOF(names));
+        assert_return_code(state_add_release(s, "r3", 3, 4, &digest, &activate), 0);
+        assert_return_code(state_add_release(s, "r4", 4, 5, &digest, &activate), 0);
+        assert_return_code(state_add_release(s, "r5", 5, 6, &digest, &activate), 0);
+        for (size_t i = 0; i < s->n_releases; i++)
+                s->releases[i].installed_sec = 1000 + i;
+        /* r1 runs, r2 was good: the oldest that nothing holds are r3 and r4. */
+        assert_return_code(state_set(&s->last_good, "r2"), 0);
+        assert_return_code(prune_select(fd, s, 3, &gone, &n), 0);
+        for (size_t i = 0; i < n; i++) {
+                static const char *const wanted[] = { "r3", "r4", "unknown", ".staging-r9.00" };
+                for (size_t k = 0; k < ELEMENTSOF(wanted); k++)
+                        if (streq(gone[i], wanted[k]))
+                                seen |= 1U << k;
+                free(gone[i]);
+        }
+        free(gone);
+        assert_int_equal(n, 4);
+        assert_int_equal(seen, 15);
+        assert_int_equal(s->n_releases, 3);
+        assert_null(state_find_release(s, "r3"));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                test_in_dir(survives_a_restart),
+                test_in_dir(ends_are_remembered_once),
+                test_in_dir(damaged_files_are_told_apart),
+                test_in_dir(prune_keeps_what_is_needed),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
