@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "macro.h"
+#include "manifest.h"
+
+/*
+ * Runs the actions of an `activate` part on its units over sd-bus (org.freedesktop.systemd1(5)),
+ * waits for the jobs, then watches the units for the bake time.
+ *
+ * The order that misses nothing: match JobRemoved, then ask for the job, on one connection; the
+ * job's result is in JobRemoved. After that a unit is well as long as it is active (a oneshot
+ * service: or done with success) and NRestarts does not grow.
+ */
+
+typedef struct UnitRun UnitRun;
+
+typedef struct UnitRunCallbacks {
+        /* All jobs ended well, the bake begins. May be NULL. Negative: ends the run with this
+         * error. */
+        int (*started)(void *userdata);
+        /* The run ended: 0, or -EHOSTDOWN (no bus), -EIO (a job or a unit failed), -ETIMEDOUT
+         * (deadline). `reason` names unit, result and exit status; NULL on success. The run may be
+         * freed here. */
+        void (*done)(int result, const char *reason, void *userdata);
+} UnitRunCallbacks;
+
+typedef enum UnitRunMode {
+        UNIT_RUN_ALL,   /* the jobs, then the bake */
+        UNIT_RUN_WATCH, /* the bake alone: the jobs were done before */
+        UNIT_RUN_STOP,  /* stop the units, no bake: what they ran is gone */
+} UnitRunMode;
+
+/* Starts a run on the event loop that `bus` is attached to; done() is never called from in here.
+ * `activate` is copied. With no units the run succeeds after the bake time at once. `bus` may be
+ * NULL if there are no units. */
+_must_check_ int unit_run_start(sd_bus *bus, sd_event *event, const Activate *activate,
+                                UnitRunMode mode, const UnitRunCallbacks *callbacks, void *userdata,
+                                UnitRun **ret);
+
+/* Ends the run; no callback after this. Jobs that are queued go on. */
+UnitRun *unit_run_free(UnitRun *r);
+DEFINE_CLEANUP_FUNC(UnitRun *, unit_run_free);
