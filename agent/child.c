@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "err.h"
+#include "fd.h"
+#include "log.h"
+
+/* Messages handled in one turn of the loop, so that a child that sends without end cannot starve
+ * the others. */
+#define MESSAGES_PER_TURN 32
+
+struct Child {
+        pid_t pid; /* 0: reaped */
+        int socket_fd;
+        sd_event_source *message_source, *exit_source;
+        ChildCallbacks callbacks;
+        void *userdata;
+        bool *freed; /* where to note that a callback freed us */
+};
+
+int identity_lookup(const char *user, Identity *ret, char **reterr)
+{
+        struct passwd *p;
+
+        errno = 0;
+        p = getpwnam(user);
+        if (!p && errno != 0 && errno != ENOENT)
+                return fail_errno(reterr, -errno, "can't look up user %s", user);
+        if (!p)
+                return fail(
+                        reterr, -ESRCH,
+                        "there is no user %s: run systemd-sysusers, or install the package again",
+                        user);
+        if (p->pw_uid == 0 || p->pw_gid == 0)
+                return fail(reterr, -EINVAL, "user %s has the ids of root", user);
+        *ret = (Identity){ .change = true, .uid = p->pw_uid, .gid = p->pw_gid };
+        return 0;
+}
+
+Child *child_free(Child *c)
+{
+        if (!c)
+                return NULL;
+        if (c->freed)
+                *c->freed = true;
+        sd_event_source_disable_unref(c->message_source);
+        sd_event_source_disable_unref(c->exit_source);
+        if (c->pid > 0) {
+                (void) kill(c->pid, SIGKILL);
+                while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        fd_close(c->socket_fd);
+        free(c);
+        return NULL;
+}
+
+static int program_path(const char *program, char ret[static PATH_MAX])
+{
+        ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX - 1);
+        char *slash;
+
+        if (n < 0)
+                return -errno;
+        ret[n] = '\0';
+        slash = strrchr(ret, '/');
+        if (!slash || (size_t) (slash - ret) + 1 + strlen(program) >= PATH_MAX)
+                return -ENAMETOOLONG;
+        strcpy(slash + 1, program);
+        return 0;
+}
+
+static int close_from(int first)
+{
+#ifdef SYS_close_range
+        if (syscall(SYS_close_range, (unsigned) first, ~0U, 0U) == 0)
+                return 0;
+#endif
+        for (int fd = first; fd < 1024; fd++)
+                (void) close(fd);
+        return 0;
+}
+
+static int drop_identity(const Identity *identity)
+{
+        if (!identity->change)
+                return 0;
+        if (setgroups(0, NULL) < 0 || setresgid(identity->gid, identity->gid, identity->gid) < 0 ||
+            setresuid(identity->uid, identity->uid, identity->uid) < 0)
+                return -errno;
+        return 0;
+}
+
+_Noreturn static void child_run(const char *path, char *const argv[], const Identity *identity,
+                                int socket_fd, pid_t parent)
+{
+        sigset_t none;
+        int fd = fcntl(socket_fd, F_DUPFD, MESSAGE_FD + 1);
+
+        /* dup2 of a descriptor onto itself would leave it close-on-exec. */
+        if (fd < 0 || dup2(fd, MESSAGE_FD) < 0 || close_from(MESSAGE_FD + 1) < 0 ||
+            drop_identity(identity) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
+                log_error("can't start %s: %s", path, strerror(errno));
+                _exit(EXIT_FAILURE);
+        }
+        /* PR_SET_PDEATHSIG does not see a parent that died before. */
+        if (getppid() != parent)
+                _exit(EXIT_FAILURE);
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        execv(path, argv);
+        log_error("can't start %s: %s", path, strerror(errno));
+        _exit(EXIT_FAILURE);
+}
+
+/* Hands out what is there. False: c is gone. */
+static bool deliver(Child *c, int n_max)
+{
+        bool freed = false;
+        int r = 0;
+
+        c->freed = &freed;
+        for (int i = 0; i < n_max; i++) {
+                Message m;
+                _cleanup_close_ int fd = -EBADF;
+
+                r = message_receive(c->socket_fd, &m, &fd);
+                if (r <= 0)
+                        break;
+                c->callbacks.message(c, &m, &fd, c->userdata);
+                if (freed)
+                        return false;
+        }
+        c->freed = NULL;
+        if (r == 0)
+                (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
+        if (r < 0 && r != -EAGAIN) {
+                log_error("a helper process broke its protocol (%s): killed", strerror(-r));
+                (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
+                (void) kill(c->pid, SIGKILL);
+        }
+        return true;
+}
+
+static int on_message(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        (void) source;
+        (void) fd;
+        (void) revents;
+        (void) deliver(userdata, MESSAGES_PER_TURN);
+        return 0;
+}
+
+static int on_exit_event(sd_event_source *source, const siginfo_t *si, void *userdata)
+{
+        Child *c = userdata;
+        char how[64];
+
+        (void) source;
+        c->pid = 0;
+        if (!deliver(c, INT_MAX))
+                return 0;
+        (void) snprintf(how, sizeof(how),
+                        si->si_code == CLD_EXITED ? "exit status %d" : "signal %d", si->si_status);
+        c->callbacks.exited(c, how, c->userdata);
+        return 0;
+}
+
+static int watch(Child *c, sd_event *event)
+{
+        int r = sd_event_add_io(event, &c->message_source, c->socket_fd, EPOLLIN, on_message, c);
+
+        if (r < 0)
+                return r;
+        r = sd_event_add_child(event, &c->exit_source, c->pid, WEXITED, on_exit_event, c);
+        if (r < 0)
+                return r;
+        /* What a child said before it died comes first. */
+        return sd_event_source_set_priority(c->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
+}
+
+int child_spawn(sd_event *event, const char *program, char *const argv[], const Identity *identity,
+                const ChildCallbacks *callbacks, void *userdata, Child **ret, char **reterr)
+{
+        _cleanup_(child_freep) Child *c = calloc(1, sizeof(Child));
+        _cleanup_close_ int theirs = -EBADF;
+        char path[PATH_MAX];
+        int r, fds[2];
+        pid_t parent = getpid();
+
+        if (!c)
+                return -ENOMEM;
+        *c = (Child){ .socket_fd = -EBADF, .callbacks = *callbacks, .userdata = userdata };
+        r = program_path(program, path);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't find %s", program);
+        r = message_pair(fds);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't make a socket for %s", program);
+        c->socket_fd = fds[0];
+        theirs = fds[1];
+        c->pid = fork();
+        if (c->pid < 0) {
+                c->pid = 0;
+                return fail_errno(reterr, -errno, "can't fork for %s", program);
+        }
+        if (c->pid == 0)
+                child_run(path, argv, identity, theirs, parent);
+        r = watch(c, event);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't watch %s", program);
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+int child_send(Child *c, const Message *m, int fd)
+{
+        return message_send(c->socket_fd, m, fd);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
+#include "err.h"
+#include "fetcher.h"
+#include "log.h"
+
+/* slipway-fetch has limits of its own for each transfer; this one is for a fetch that is hung. */
+#define SILENCE_MAX_USEC (UINT64_C(15) * 60 * 1000000)
+#define RESTART_MIN_USEC (UINT64_C(100) * 1000)
+#define RESTART_MAX_USEC (UINT64_C(60) * 1000000)
+#define RUN_GOOD_USEC \
+        (UINT64_C(30) * 1000000) /* a child that ran so long starts again without delay */
+
+struct FetchRequest {
+        Fetcher *fetcher;
+        FetchRequest *next, **link; /* *link points to us */
+        uint64_t id;
+        fetch_reply_t reply;
+        void *userdata;
+        sd_event_source *silence_source;
+        bool lost; /* no answer will come; to be told from the loop */
+};
+
+struct Fetcher {
+        sd_event *event;
+        char *store, *cache_dir;
+        Identity identity;
+        Child *child;
+        uint64_t last_id, started_usec, delay_usec;
+        FetchRequest *requests;
+        sd_event_source *lost_source, *restart_source;
+        char *why_lost;
+};
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_BOOTTIME, &t);
+        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+FetchRequest *fetch_request_free(FetchRequest *r)
+{
+        if (!r)
+                return NULL;
+        *r->link = r->next;
+        if (r->next)
+                r->next->link = r->link;
+        sd_event_source_disable_unref(r->silence_source);
+        free(r);
+        return NULL;
+}
+
+Fetcher *fetcher_free(Fetcher *f)
+{
+        if (!f)
+                return NULL;
+        while (f->requests)
+                fetch_request_free(f->requests);
+        child_free(f->child);
+        sd_event_source_disable_unref(f->lost_source);
+        sd_event_source_disable_unref(f->restart_source);
+        sd_event_unref(f->event);
+        free(f->store);
+        free(f->cache_dir);
+        free(f->why_lost);
+        free(f);
+        return NULL;
+}
+
+static FetchRequest *next_lost(Fetcher *f)
+{
+        for (FetchRequest *r = f->requests; r; r = r->next)
+                if (r->lost)
+                        return r;
+        return NULL;
+}
+
+static int on_lost(sd_event_source *source, void *userdata)
+{
+        Fetcher *f = userdata;
+        Message m = { .result = -EHOSTDOWN };
+
+        (void) source;
+        (void) stpncpy(m.text, f->why_lost ? f->why_lost : "slipway-fetch is not running",
+                       MESSAGE_TEXT_MAX);
+        /* A callback may free any request, so the list is searched anew each time. */
+        for (FetchRequest *r = next_lost(f); r; r = next_lost(f)) {
+                int fd = -EBADF;
+                r->lost = false;
+                r->reply(&m, &fd, r->userdata);
+        }
+        return 0;
+}
+
+static void lose_all(Fetcher *f, const char *why)
+{
+        char *text = NULL;
+
+        (void) fail(&text, 0, "slipway-fetch ended (%s)", why);
+        free(f->why_lost);
+        f->why_lost = text;
+        for (FetchRequest *r = f->requests; r; r = r->next)
+                r->lost = true;
+        (void) sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
+}
+
+static void on_child_message(Child *c, const Message *m, int *fd, void *userdata)
+{
+        Fetcher *f = userdata;
+
+        (void) c;
+        for (FetchRequest *r = f->requests; r; r = r->next) {
+                if (r->id != m->id)
+                        continue;
+                (void) sd_event_source_set_time_relative(r->silence_source, SILENCE_MAX_USEC);
+                if (m->type >= MESSAGE_POLLED && m->type <= MESSAGE_PUT_DONE)
+                        r->reply(m, fd, r->userdata);
+                return;
+        }
+}
+
+static void on_child_exited(Child *c, const char *how, void *userdata)
+{
+        Fetcher *f = userdata;
+        uint64_t ran_usec = now_usec() - f->started_usec;
+
+        f->child = child_free(c);
+        if (ran_usec > RUN_GOOD_USEC)
+                f->delay_usec = 0;
+        f->delay_usec = CLAMP(f->delay_usec * 2, RESTART_MIN_USEC, RESTART_MAX_USEC);
+        (void) sd_event_source_set_time_relative(f->restart_source, f->delay_usec);
+        (void) sd_event_source_set_enabled(f->restart_source, SD_EVENT_ONESHOT);
+        log_warning("slipway-fetch ended (%s), it may start again in %llu ms", how,
+                    (unsigned long long) (f->delay_usec / 1000));
+        lose_all(f, how);
+}
+
+static int start(Fetcher *f)
+{
+        static const ChildCallbacks callbacks = { on_child_message, on_child_exited };
+        char *argv[] = { (char *) "slipway-fetch", (char *) "--store", f->store,
+                         (char *) "--cache",       f->cache_dir,       NULL };
+        _cleanup_free_ char *err = NULL;
+        int enabled, r;
+
+        r = sd_event_source_get_enabled(f->restart_source, &enabled);
+        if (f->child || r < 0 || enabled != SD_EVENT_OFF)
+                return r;
+        r = child_spawn(f->event, "slipway-fetch", argv, &f->identity, &callbacks, f, &f->child,
+                        &err);
+        if (r < 0)
+                return log_error_errno(r, "%s", err_text(r, err));
+        f->started_usec = now_usec();
+        return 0;
+}
+
+static int on_restart(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source;
+        (void) usec;
+        (void) userdata; /* the next request starts it */
+        return 0;
+}
+
+int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const Identity *identity,
+                Fetcher **ret)
+{
+        _cleanup_(fetcher_freep) Fetcher *f = calloc(1, sizeof(Fetcher));
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        f->event = sd_event_ref(event);
+        f->identity = *identity;
+        f->store = strdup(store);
+        f->cache_dir = strdup(cache_dir);
+        if (!f->store || !f->cache_dir)
+                return -ENOMEM;
+        r = sd_event_add_defer(event, &f->lost_source, on_lost, f);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(f->lost_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time_relative(event, &f->restart_source, CLOCK_BOOTTIME, 0, 0, on_restart,
+                                       f);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(f->restart_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(f);
+        return 0;
+}
+
+bool fetcher_is_running(const Fetcher *f)
+{
+        return f->child;
+}
+
+static int on_silence(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        FetchRequest *r = userdata;
+        Fetcher *f = r->fetcher;
+
+        (void) source;
+        (void) usec;
+        log_error("slipway-fetch has been silent for too long: killed");
+        f->child = child_free(f->child);
+        lose_all(f, "it was silent for too long");
+        return 0;
+}
+
+static int request_send(FetchRequest *r, Message *m, int fd)
+{
+        Fetcher *f = r->fetcher;
+        int k;
+
+        m->id = r->id;
+        k = f->child ? child_send(f->child, m, fd) : -EHOSTDOWN;
+        if (k < 0) {
+                r->lost = true;
+                k = sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
+        }
+        return k;
+}
+
+int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply, void *userdata,
+                    FetchRequest **ret)
+{
+        FetchRequest *r = calloc(1, sizeof(FetchRequest));
+        int k;
+
+        if (!r)
+                return -ENOMEM;
+        *r = (FetchRequest){ .fetcher = f,
+                             .next = f->requests,
+                             .link = &f->requests,
+                             .id = ++f->last_id,
+                             .reply = reply,
+                             .userdata = userdata };
+        if (r->next)
+                r->next->link = &r->next;
+        f->requests = r;
+        k = sd_event_add_time_relative(f->event, &r->silence_source, CLOCK_BOOTTIME,
+                                       SILENCE_MAX_USEC, 0, on_silence, r);
+        if (k >= 0) {
+                (void) start(f);
+                k = request_send(r, m, fd);
+        }
+        if (k < 0) {
+                fetch_request_free(r);
+                return k;
+        }
+        *ret = r;
+        return 0;
+}
+
+int fetch_request_send(FetchRequest *r, Message *m)
+{
+        return request_send(r, m, -1);
+}
+
+void fetcher_drop(Fetcher *f, const Sha256 *sha256)
+{
+        Message m = { .type = MESSAGE_DROP, .sha256 = *sha256 };
+        int r = f->child ? child_send(f->child, &m, -1) : 0;
+
+        /* What stays in the spool is found by its digest, or swept when slipway-fetch starts. */
+        if (r < 0)
+                log_debug("Can't send DROP: %s", strerror(-r));
+}
