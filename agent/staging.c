@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "fd.h"
+#include "log.h"
+#include "staging.h"
+
+#define UNPACK_MAX_USEC (UINT64_C(3600) * 1000000)
+
+/* AVAILABLE is passed on at most about so often in a release's life: the socket has room for all of
+ * them, so that slipwayd never waits for slipway-unpack. */
+#define N_AVAILABLE_MAX 100
+#define AVAILABLE_MIN   (UINT64_C(1) << 20)
+
+struct Staging {
+        StagingPlace place;
+        const Manifest *manifest;
+        char name[NAME_MAX + 1]; /* of the staging directory */
+        FetchRequest *index_request, *artifact_request;
+        int index_fd, artifact_fd;
+        bool index_complete, artifact_sent;
+        uint64_t available, available_sent;
+        Child *unpack;
+        sd_event_source *done_source, *limit_source;
+        int result;
+        char *reason;
+        staging_done_t done;
+        void *userdata;
+};
+
+Staging *staging_free(Staging *s)
+{
+        if (!s)
+                return NULL;
+        fetch_request_free(s->index_request);
+        fetch_request_free(s->artifact_request);
+        child_free(s->unpack);
+        fd_close(s->index_fd);
+        fd_close(s->artifact_fd);
+        sd_event_source_disable_unref(s->done_source);
+        sd_event_source_disable_unref(s->limit_source);
+        sd_event_unref(s->place.event);
+        free(s->reason);
+        free(s);
+        return NULL;
+}
+
+uint64_t staging_available(const Staging *s)
+{
+        return s->available;
+}
+
+static int on_done(sd_event_source *source, void *userdata)
+{
+        Staging *s = userdata;
+
+        (void) source;
+        s->done(s->result, s->reason, s->userdata);
+        return 0;
+}
+
+/* Ends it from the event loop, with the first result that came. */
+static void finish(Staging *s, int result, const char *reason)
+{
+        int enabled = SD_EVENT_OFF;
+
+        (void) sd_event_source_get_enabled(s->done_source, &enabled);
+        if (enabled != SD_EVENT_OFF)
+                return;
+        s->result = result;
+        s->reason = reason ? strdup(reason) : NULL;
+        (void) sd_event_source_set_enabled(s->done_source, SD_EVENT_ONESHOT);
+}
+
+static void finish_errno(Staging *s, int error, const char *what)
+{
+        _cleanup_free_ char *reason = NULL;
+
+        finish(s, fail_errno(&reason, error, "%s", what), reason);
+}
+
+/* The tree is written and synced: it gets its name. */
+static int publish_tree(Staging *s)
+{
+        if (renameat2(s->place.releases_fd, s->name, s->place.releases_fd, s->manifest->release,
+                      RENAME_NOREPLACE) < 0)
+                return -errno;
+        return fsync(s->place.releases_fd) < 0 ? -errno : 0;
+}
+
+static void on_unpacked(Staging *s, const Message *m)
+{
+        int r;
+
+        if (m->result < 0) {
+                finish(s, m->result, m->text);
+                return;
+        }
+        r = publish_tree(s);
+        if (r < 0) {
+                finish_errno(s, r, "can't give the unpacked release its name");
+                return;
+        }
+        fetcher_drop(s->place.fetcher, &s->manifest->index.sha256);
+        fetcher_drop(s->place.fetcher, &s->manifest->artifact.sha256);
+        finish(s, 0, NULL);
+}
+
+static void on_bad_frame(Staging *s, const Message *m)
+{
+        Message again = { .type = MESSAGE_GET_AGAIN, .offset = m->offset, .size = m->size };
+        int r;
+
+        if (!s->artifact_request || m->size > s->manifest->artifact.size_bytes ||
+            m->offset > s->manifest->artifact.size_bytes - m->size) {
+                finish(s, -EPROTO,
+                       "slipway-unpack asked for a part that the artifact does not have");
+                return;
+        }
+        log_warning(
+                "release %s: bytes %llu to %llu of the artifact are not what was signed: fetching them again",
+                s->manifest->release, (unsigned long long) m->offset,
+                (unsigned long long) (m->offset + m->size));
+        r = fetch_request_send(s->artifact_request, &again);
+        if (r < 0)
+                finish_errno(s, r, "can't ask slipway-fetch");
+}
+
+static void on_unpack_message(Child *c, const Message *m, int *fd, void *userdata)
+{
+        Staging *s = userdata;
+
+        (void) c;
+        (void) fd;
+        if (m->type == MESSAGE_UNPACKED)
+                on_unpacked(s, m);
+        else if (m->type == MESSAGE_BAD_FRAME)
+                on_bad_frame(s, m);
+}
+
+static void on_unpack_exited(Child *c, const char *how, void *userdata)
+{
+        Staging *s = userdata;
+        _cleanup_free_ char *reason = NULL;
+
+        s->unpack = child_free(c);
+        (void) fail(&reason, 0, "slipway-unpack ended (%s) before it was done", how);
+        finish(s, -EIO, reason);
+}
+
+static int send_available(Staging *s)
+{
+        uint64_t total = s->manifest->artifact.size_bytes;
+        Message m = { .type = MESSAGE_AVAILABLE, .size = s->available };
+        int r;
+
+        if (!s->artifact_sent || s->available == s->available_sent)
+                return 0;
+        if (s->available < total &&
+            s->available - s->available_sent < MAX(AVAILABLE_MIN, total / N_AVAILABLE_MAX))
+                return 0;
+        r = child_send(s->unpack, &m, -1);
+        if (r < 0)
+                return r;
+        s->available_sent = s->available;
+        return 0;
+}
+
+/* Gives slipway-unpack the artifact as soon as both are there. */
+static int send_artifact(Staging *s)
+{
+        Message m = { .type = MESSAGE_ARTIFACT, .size = s->manifest->artifact.size_bytes };
+        int r;
+
+        if (s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
+                r = child_send(s->unpack, &m, s->artifact_fd);
+                if (r < 0)
+                        return r;
+                s->artifact_sent = true;
+        }
+        return send_available(s);
+}
+
+static int start_unpack(Staging *s)
+{
+        static const ChildCallbacks callbacks = { on_unpack_message, on_unpack_exited };
+        char *argv[] = { (char *) "slipway-unpack", NULL };
+        Message index = { .type = MESSAGE_INDEX,
+                          .size = s->manifest->index.size_bytes,
+                          .sha256 = s->manifest->index.sha256 };
+        Message releases = { .type = MESSAGE_RELEASES };
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        (void) stpncpy(releases.text, s->name, MESSAGE_TEXT_MAX);
+        r = child_spawn(s->place.event, "slipway-unpack", argv, &s->place.identity, &callbacks, s,
+                        &s->unpack, &err);
+        if (r < 0)
+                return log_error_errno(r, "%s", err_text(r, err));
+        r = child_send(s->unpack, &index, s->index_fd);
+        if (r >= 0)
+                r = child_send(s->unpack, &releases, s->place.releases_fd);
+        return r < 0 ? r : send_artifact(s);
+}
+
+/* Common to both objects; true: the message is dealt with. */
+static bool on_object_message(Staging *s, const Message *m, int *fd, int *object_fd,
+                              const char *object)
+{
+        _cleanup_free_ char *reason = NULL;
+
+        if (m->type == MESSAGE_SPOOLED && *object_fd < 0 && *fd >= 0) {
+                *object_fd = TAKE_FD(*fd);
+                return true;
+        }
+        if (m->type != 0 && m->type != MESSAGE_GOT && m->type != MESSAGE_GOT_AGAIN)
+                return false;
+        if (m->result >= 0)
+                return m->type == 0;
+        (void) fail(&reason, 0, "can't fetch the %s of release %s: %s", object,
+                    s->manifest->release, m->text[0] ? m->text : strerror(-m->result));
+        /* Only what was checked against a signed digest may condemn a release. */
+        finish(s, m->result == -EBADMSG || m->result == -EKEYREJECTED ? -EIO : m->result, reason);
+        return true;
+}
+
+static void on_index(const Message *m, int *fd, void *userdata)
+{
+        Staging *s = userdata;
+        int r;
+
+        if (on_object_message(s, m, fd, &s->index_fd, "index") || m->type != MESSAGE_GOT ||
+            s->index_complete)
+                return;
+        if (s->index_fd < 0) {
+                finish(s, -EPROTO, "slipway-fetch gave no index");
+                return;
+        }
+        s->index_complete = true;
+        r = start_unpack(s);
+        if (r < 0)
+                finish_errno(s, r, "can't start to unpack");
+}
+
+static void on_artifact(const Message *m, int *fd, void *userdata)
+{
+        Staging *s = userdata;
+        uint64_t total = s->manifest->artifact.size_bytes;
+        int r = 0;
+
+        if (on_object_message(s, m, fd, &s->artifact_fd, "artifact")) {
+                if (m->type == MESSAGE_SPOOLED)
+                        r = send_artifact(s);
+        } else if (m->type == MESSAGE_AVAILABLE && m->size <= total && m->size > s->available) {
+                s->available = m->size;
+                r = send_artifact(s);
+        } else if (m->type == MESSAGE_GOT) {
+                s->available = total;
+                r = send_artifact(s);
+        } else if (m->type == MESSAGE_GOT_AGAIN && s->unpack) {
+                Message replaced = { .type = MESSAGE_REPLACED,
+                                     .offset = m->offset,
+                                     .size = m->size };
+                r = child_send(s->unpack, &replaced, -1);
+        }
+        if (r < 0)
+                finish_errno(s, r, "can't talk to slipway-unpack");
+}
+
+static int get_object(Staging *s, const StoredObject *o, fetch_reply_t reply, FetchRequest **ret)
+{
+        Message m = { .type = MESSAGE_GET, .size = o->size_bytes, .sha256 = o->sha256 };
+
+        (void) stpncpy(m.text, o->path, MESSAGE_TEXT_MAX);
+        return fetcher_request(s->place.fetcher, &m, -1, reply, s, ret);
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source;
+        (void) usec;
+        finish(userdata, -ETIMEDOUT, "fetching and unpacking took more than an hour");
+        return 0;
+}
+
+static int add_sources(Staging *s)
+{
+        int r = sd_event_add_defer(s->place.event, &s->done_source, on_done, s);
+
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(s->done_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        return sd_event_add_time_relative(s->place.event, &s->limit_source, CLOCK_BOOTTIME,
+                                          UNPACK_MAX_USEC, 0, on_limit, s);
+}
+
+int staging_start(const StagingPlace *place, const Manifest *manifest, staging_done_t done,
+                  void *userdata, Staging **ret)
+{
+        _cleanup_(staging_freep) Staging *s = calloc(1, sizeof(Staging));
+        char hex[17];
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (Staging){ .place = *place,
+                        .manifest = manifest,
+                        .index_fd = -EBADF,
+                        .artifact_fd = -EBADF,
+                        .done = done,
+                        .userdata = userdata };
+        s->place.event = sd_event_ref(place->event);
+        r = random_hex(hex);
+        if (r < 0)
+                return r;
+        (void) snprintf(s->name, sizeof(s->name), STAGING_PREFIX "%s.%s", manifest->release, hex);
+        r = add_sources(s);
+        if (r < 0)
+                return r;
+        r = get_object(s, &manifest->index, on_index, &s->index_request);
+        if (r < 0)
+                return r;
+        r = get_object(s, &manifest->artifact, on_artifact, &s->artifact_request);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
