@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "fetcher.h"
+#include "macro.h"
+
+/*
+ * Asks for one channel's manifest at intervals: each wait is drawn anew from interval +- jitter, so
+ * that a fleet never polls in step; after failures it grows, doubling up to POLL_BACKOFF_MAX_USEC.
+ * CLOCK_BOOTTIME, so that time spent suspended counts.
+ */
+
+#define POLL_BACKOFF_MAX_USEC (UINT64_C(300) * 1000000)
+
+typedef struct Poller Poller;
+
+typedef struct PollerOptions {
+        const char *path; /* of the manifest in the store */
+        uint64_t interval_usec;
+        unsigned jitter_percent;
+} PollerOptions;
+
+/* result: 0 (fd is the packed envelope, closed after the call), POLL_UNCHANGED, POLL_ABSENT,
+ * POLL_UNKNOWN, or a negative errno; text: why. Gives back whether the poll went well, for the
+ * back-off. */
+typedef bool (*poller_answer_t)(int result, int fd, const char *text, void *userdata);
+
+_must_check_ int poller_new(sd_event *event, Fetcher *fetcher, const PollerOptions *options,
+                            poller_answer_t answer, void *userdata, Poller **ret);
+Poller *poller_free(Poller *p);
+DEFINE_CLEANUP_FUNC(Poller *, poller_free);
+
+/* The first poll after a random part of the interval. */
+_must_check_ int poller_start(Poller *p);
+
+/* Polls now, unless a poll is under way. */
+_must_check_ int poller_poll(Poller *p);
+
+/* No more timer; poller_poll() still works. */
+void poller_stop(Poller *p);
+
+/* When the next poll is due: seconds from now, or 0 if one is under way or none is planned. */
+uint64_t poller_next_sec(const Poller *p);
+
+/* The wait before the next poll after n_failures in a row; `random` is any number. For tests. */
+uint64_t poller_delay_usec(uint64_t interval_usec, unsigned jitter_percent, unsigned n_failures,
+                           uint32_t random);
