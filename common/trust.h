@@ -14,6 +14,9 @@
  *     "manifest": { "threshold": 1, "keys": [ "<id>" ] },
  *     "root":     { "threshold": 1, "keys": [ "<id>" ] } }
  *
+ * An id is the key's own (key_id()), so that one key cannot stand there under two; keys are in the
+ * one encoding that key_from_der() takes. At most TRUST_KEYS_MAX keys.
+ *
  * "manifest" keys sign manifests; "root" keys sign the next trust root. Version 1 is trusted
  * because of where it lies (/etc/slipway/trust/root.json, in the machine image), so it may be
  * unsigned.
@@ -26,7 +29,7 @@ typedef struct Trust Trust;
 /* Reads the envelope at `path` and its payload; the file itself is trusted (see above). */
 _must_check_ int trust_load(const char *path, Trust **ret, char **reterr);
 
-/* Parses the payload of a trust root that the caller already trusts. */
+/* Parses the payload of a trust root that the caller already trusts; payload[size] must be NUL. */
 _must_check_ int trust_parse(const char *payload, size_t size, Trust **ret, char **reterr);
 
 Trust *trust_free(Trust *t);
@@ -39,10 +42,10 @@ const Key *trust_manifest_key(const Trust *t, size_t i);
 unsigned trust_manifest_threshold(const Trust *t);
 
 /* 0 if at least the threshold of different manifest keys signed the envelope's payload as
- * MANIFEST_PAYLOAD_TYPE. The root fixes each key's algorithm; key ids only order the tries; keys
- * are told apart by their bytes. Otherwise -EKEYREJECTED, and *reterr says which of these it was:
- * no signature at all, signatures only by keys that are not in the trust root, a signature that
- * does not match, or too few. Parses nothing of the payload. */
+ * MANIFEST_PAYLOAD_TYPE. The root fixes each key's algorithm. Keys are counted, not signatures; the
+ * envelope's key ids serve for messages only. Otherwise -EKEYREJECTED, and *reterr says which of
+ * these it was: no signature at all, signatures only by keys that are not in the trust root, a
+ * signature that does not match, or too few. Parses nothing of the payload. */
 _must_check_ int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr);
 
 /* The envelope text of a first trust root (version 1): all `keys` may sign manifests, `threshold`
