@@ -19,6 +19,7 @@ struct FetchRequest {
         fetch_reply_t reply;
         void *userdata;
         sd_event_source *silence_source;
+        bool open; /* it was sent, and more than one answer may come */
         bool lost; /* no answer will come; to be told from the loop */
 };
 
@@ -43,8 +44,13 @@ static uint64_t now_usec(void)
 
 FetchRequest *fetch_request_free(FetchRequest *r)
 {
+        Message cancel = { .type = MESSAGE_CANCEL };
+
         if (!r)
                 return NULL;
+        cancel.id = r->id;
+        if (r->open && r->fetcher->child && child_send(r->fetcher->child, &cancel, -1) < 0)
+                log_debug("Can't send CANCEL: the fetch goes on for nobody");
         *r->link = r->next;
         if (r->next)
                 r->next->link = r->link;
@@ -223,6 +229,7 @@ static int request_send(FetchRequest *r, Message *m, int fd)
         k = f->child ? child_send(f->child, m, fd) : -EHOSTDOWN;
         if (k < 0) {
                 r->lost = true;
+                r->open = false;
                 k = sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
         }
         return k;
@@ -240,6 +247,7 @@ int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply, void *u
                              .next = f->requests,
                              .link = &f->requests,
                              .id = ++f->last_id,
+                             .open = m->type == MESSAGE_GET,
                              .reply = reply,
                              .userdata = userdata };
         if (r->next)

@@ -28,8 +28,9 @@ typedef enum MessageType {
                             * what was signed. Answered by GOT_AGAIN. */
         MESSAGE_PUT, /* text: object path; descriptor: memfd with the body, at most 64 KiB. Answered
                         by PUT_DONE. */
-        MESSAGE_DROP, /* sha256: the spool file of this object is not needed any more; ends a GET.
-                         No answer. */
+        MESSAGE_CANCEL, /* ends request `id`; what is in the spool stays. No answer. */
+        MESSAGE_DROP,   /* sha256: the spool file of this object is not needed any more; ends a GET.
+                           No answer. */
 
         /* slipway-fetch to slipwayd */
         MESSAGE_POLLED,    /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "dsse.h"
+#include "err.h"
+#include "fd.h"
+#include "fetch.h"
+#include "log.h"
+#include "message.h"
+#include "spool.h"
+#include "store.h"
+
+#define N_RANGES_MAX   4
+#define AVAILABLE_STEP (UINT64_C(256) << 10)
+#define PUT_SIZE_MAX   (64 * 1024)
+#define N_KNOWN_MAX    256
+
+/* What a poll of this path got last. */
+typedef struct Known {
+        char *path, *etag;
+} Known;
+
+/* A call for a poll, a status object or a part that is fetched again. */
+typedef struct Call {
+        Fetch *fetch;
+        struct Call *next;
+        uint64_t id, offset, size;
+        char *path;
+        StoreCall *call;
+} Call;
+
+typedef struct Get Get;
+
+/* One chunk on its way. */
+typedef struct Range {
+        Get *get;
+        StoreCall *call; /* NULL: free */
+        size_t chunk;
+        uint64_t done_bytes;
+} Range;
+
+/* An object being fetched; stays after its end, for GET_AGAIN. */
+struct Get {
+        Fetch *fetch;
+        Get *next;
+        uint64_t id, size, available_sent;
+        Sha256 sha256;
+        char *path, *etag;
+        SpoolFile *file;
+        Range ranges[N_RANGES_MAX];
+        size_t next_chunk, n_first; /* n_first: chunks from the start that are there */
+        bool ended;
+};
+
+struct Fetch {
+        const char *store_url;
+        int socket_fd;
+        Store *store;
+        Spool *spool;
+        Known *known;
+        size_t n_known;
+        Call *calls;
+        Get *gets;
+        int error; /* of the socket, found in a callback */
+};
+
+static void get_go_on(Get *g);
+
+/* Answers */
+
+static void answer_fd(Fetch *f, const Message *m, int fd)
+{
+        int r = message_send(f->socket_fd, m, fd);
+
+        if (r < 0 && f->error == 0)
+                f->error = r;
+}
+
+static void answer(Fetch *f, MessageType type, uint64_t id, int result, const char *text)
+{
+        Message m = { .type = type, .id = id, .result = result };
+
+        if (text)
+                (void) stpncpy(m.text, text, MESSAGE_TEXT_MAX);
+        answer_fd(f, &m, -1);
+}
+
+/* Calls */
+
+static void call_free(Call *c)
+{
+        for (Call **link = &c->fetch->calls; *link; link = &(*link)->next)
+                if (*link == c) {
+                        *link = c->next;
+                        break;
+                }
+        store_cancel(c->call);
+        free(c->path);
+        free(c);
+}
+
+static int call_start(Fetch *f, const Message *m, const StoreRequest *request, store_done_t done)
+{
+        Call *c = calloc(1, sizeof(Call));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        *c = (Call){ .fetch = f,
+                     .next = f->calls,
+                     .id = m->id,
+                     .offset = m->offset,
+                     .size = m->size,
+                     .path = strdup(request->path) };
+        f->calls = c;
+        r = c->path ? store_start(f->store, request, done, c, &c->call) : -ENOMEM;
+        if (r < 0)
+                call_free(c);
+        return r;
+}
+
+static Known *find_known(Fetch *f, const char *path)
+{
+        for (size_t i = 0; i < f->n_known; i++)
+                if (streq(f->known[i].path, path))
+                        return &f->known[i];
+        return NULL;
+}
+
+/* A path that can't be remembered is fetched whole each time: slower, not wrong. */
+static void remember(Fetch *f, const char *path, char *etag)
+{
+        Known *k = find_known(f, path);
+
+        if (!k && f->n_known < N_KNOWN_MAX) {
+                Known *larger = reallocarray(f->known, f->n_known + 1, sizeof(Known));
+                char *copy = strdup(path);
+
+                if (larger)
+                        f->known = larger;
+                if (larger && copy) {
+                        k = &f->known[f->n_known++];
+                        *k = (Known){ .path = copy };
+                } else
+                        free(copy);
+        }
+        if (!k) {
+                free(etag);
+                return;
+        }
+        free(k->etag);
+        k->etag = etag;
+}
+
+/* Polls */
+
+static int open_envelope(const StoreReply *reply, int *ret_fd, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ uint8_t *packed = NULL;
+        size_t size;
+        int r = envelope_parse(reply->data, reply->size, MANIFEST_PAYLOAD_TYPE, &e, reterr);
+
+        if (r < 0)
+                return fail_prefix(reterr, r, "the manifest's envelope is broken");
+        r = envelope_pack(e, &packed, &size);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't pack the manifest");
+        r = memfd_sealed("slipway-manifest", packed, size);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't pass the manifest on");
+        *ret_fd = r;
+        return 0;
+}
+
+static void answer_manifest(Call *c, StoreReply *reply)
+{
+        Message m = { .type = MESSAGE_POLLED, .id = c->id };
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *err = NULL;
+
+        m.result = open_envelope(reply, &fd, &err);
+        if (m.result < 0)
+                (void) stpncpy(m.text, err_text(m.result, err), MESSAGE_TEXT_MAX);
+        answer_fd(c->fetch, &m, fd);
+        remember(c->fetch, c->path, TAKE_PTR(reply->etag));
+}
+
+static void on_polled(int result, StoreReply *reply, const char *err, void *userdata)
+{
+        Call *c = userdata;
+
+        c->call = NULL;
+        if (result == 0)
+                answer_manifest(c, reply);
+        else if (result == STORE_NOT_MODIFIED)
+                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_UNCHANGED, NULL);
+        else if (result == STORE_ABSENT)
+                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_ABSENT, NULL);
+        else if (result == STORE_UNKNOWN)
+                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_UNKNOWN, err);
+        else
+                answer(c->fetch, MESSAGE_POLLED, c->id, result < 0 ? result : -EPROTO, err);
+        call_free(c);
+}
+
+static int do_poll(Fetch *f, const Message *m)
+{
+        Known *k = find_known(f, m->text);
+        StoreRequest request = { .method = STORE_GET,
+                                 .path = m->text,
+                                 .size_max = ENVELOPE_SIZE_MAX,
+                                 .if_none_match = k ? k->etag : NULL };
+
+        return call_start(f, m, &request, on_polled);
+}
+
+/* Status objects */
+
+static void on_put(int result, StoreReply *reply, const char *err, void *userdata)
+{
+        Call *c = userdata;
+
+        (void) reply;
+        c->call = NULL;
+        answer(c->fetch, MESSAGE_PUT_DONE, c->id, result > 0 ? -EACCES : result, err);
+        call_free(c);
+}
+
+static int do_put(Fetch *f, const Message *m, int fd)
+{
+        _cleanup_free_ char *body = NULL;
+        size_t size;
+        int r = fd < 0 ? -EPROTO : fd_read_all(fd, PUT_SIZE_MAX, &body, &size);
+
+        if (r < 0)
+                return r;
+        StoreRequest request = { .method = STORE_PUT,
+                                 .path = m->text,
+                                 .body = body,
+                                 .body_size = size,
+                                 .content_type = "application/json" };
+        return call_start(f, m, &request, on_put);
+}
+
+/* Objects */
+
+static void get_free(Get *g)
+{
+        for (Get **link = &g->fetch->gets; *link; link = &(*link)->next)
+                if (*link == g) {
+                        *link = g->next;
+                        break;
+                }
+        for (size_t i = 0; i < N_RANGES_MAX; i++)
+                store_cancel(g->ranges[i].call);
+        spool_file_free(g->file);
+        free(g->path);
+        free(g->etag);
+        free(g);
+}
+
+/* It stays for GET_AGAIN if it went well. */
+static void get_end(Get *g, int result, const char *text)
+{
+        answer(g->fetch, MESSAGE_GOT, g->id, result, text);
+        if (result < 0)
+                get_free(g);
+        else
+                g->ended = true;
+        (void) malloc_trim(0);
+}
+
+/* The bytes from the start that are there: whole chunks, and the part of the one after them. */
+static uint64_t get_prefix(Get *g)
+{
+        uint64_t prefix;
+
+        while (g->n_first < spool_file_n_chunks(g->file) && spool_file_has(g->file, g->n_first))
+                g->n_first++;
+        prefix = MIN(g->n_first * SPOOL_CHUNK_SIZE, g->size);
+        for (size_t i = 0; i < N_RANGES_MAX; i++)
+                if (g->ranges[i].call && g->ranges[i].chunk == g->n_first)
+                        prefix += g->ranges[i].done_bytes;
+        return prefix;
+}
+
+static void tell_available(Get *g)
+{
+        uint64_t prefix = get_prefix(g);
+        Message m = { .type = MESSAGE_AVAILABLE, .id = g->id, .size = prefix };
+
+        if (prefix < g->available_sent + AVAILABLE_STEP &&
+            (prefix < g->size || prefix == g->available_sent))
+                return;
+        g->available_sent = prefix;
+        answer_fd(g->fetch, &m, -1);
+}
+
+static void on_range_progress(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
+{
+        Range *range = userdata;
+
+        (void) total_bytes;
+        range->done_bytes = done_bytes;
+        tell_available(range->get);
+}
+
+static bool get_is_complete(Get *g)
+{
+        return get_prefix(g) == g->size;
+}
+
+static int range_result(Range *range, int result, StoreReply *reply, const char *err, char **reterr)
+{
+        Get *g = range->get;
+
+        if (result == 0) {
+                if (!g->etag)
+                        g->etag = TAKE_PTR(reply->etag);
+                return spool_file_set(g->file, range->chunk);
+        }
+        if (result == STORE_CONFLICT) {
+                /* Objects of a release never change; if one did, nothing of the old may stay. */
+                int r = spool_file_reset(g->file);
+                return fail(reterr, r < 0 ? r : -EHOSTDOWN, "%s was changed while it was fetched",
+                            g->path);
+        }
+        if (result == STORE_ABSENT)
+                return fail(reterr, -ENOENT, "the store has no %s", g->path);
+        if (result == STORE_UNKNOWN)
+                return fail(reterr, -EACCES, "the store refuses %s: %s", g->path, strempty(err));
+        return fail(reterr, result < 0 ? result : -EPROTO, "%s: %s", g->path,
+                    err_text(result, err));
+}
+
+static void on_range(int result, StoreReply *reply, const char *err, void *userdata)
+{
+        Range *range = userdata;
+        Get *g = range->get;
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        range->call = NULL;
+        range->done_bytes = 0;
+        r = range_result(range, result, reply, err, &why);
+        if (r < 0) {
+                get_end(g, r, err_text(r, why));
+                return;
+        }
+        tell_available(g);
+        get_go_on(g);
+}
+
+static int range_start(Get *g, Range *range, size_t chunk)
+{
+        StoreRequest request = { .method = STORE_GET,
+                                 .path = g->path,
+                                 .if_match = g->etag,
+                                 .to_fd = true,
+                                 .sink_fd = spool_file_fd(g->file),
+                                 .progress = on_range_progress };
+
+        spool_file_chunk(g->file, chunk, &request.range_offset, &request.range_size);
+        request.size_max = request.range_size;
+        request.sink_offset = request.range_offset;
+        *range = (Range){ .get = g, .chunk = chunk };
+        return store_start(g->fetch->store, &request, on_range, range, &range->call);
+}
+
+static bool chunk_is_wanted(const Get *g, size_t chunk)
+{
+        for (size_t i = 0; i < N_RANGES_MAX; i++)
+                if (g->ranges[i].call && g->ranges[i].chunk == chunk)
+                        return false;
+        return !spool_file_has(g->file, chunk);
+}
+
+/* Keeps N_RANGES_MAX chunks on their way; one, until the ETag is known. */
+static void get_go_on(Get *g)
+{
+        size_t n_max = g->etag ? N_RANGES_MAX : 1, n_chunks = spool_file_n_chunks(g->file);
+        int r;
+
+        for (size_t i = 0; i < n_max; i++) {
+                if (g->ranges[i].call)
+                        continue;
+                while (g->next_chunk < n_chunks && !chunk_is_wanted(g, g->next_chunk))
+                        g->next_chunk++;
+                if (g->next_chunk == n_chunks)
+                        break;
+                r = range_start(g, &g->ranges[i], g->next_chunk++);
+                if (r < 0) {
+                        get_end(g, r, strerror(-r));
+                        return;
+                }
+        }
+        if (get_is_complete(g))
+                get_end(g, 0, NULL);
+}
+
+static Get *find_get(Fetch *f, uint64_t id)
+{
+        for (Get *g = f->gets; g; g = g->next)
+                if (g->id == id)
+                        return g;
+        return NULL;
+}
+
+/* Two of the same object at once would write the same file: the later one goes on with it. */
+static void end_gets_of(Fetch *f, const Sha256 *sha256)
+{
+        for (Get *g = f->gets, *next; g; g = next) {
+                next = g->next;
+                if (!sha256_equal(&g->sha256, sha256))
+                        continue;
+                if (!g->ended)
+                        answer(f, MESSAGE_GOT, g->id, -ECANCELED,
+                               "another request for the same object came");
+                get_free(g);
+        }
+}
+
+static int do_get(Fetch *f, const Message *m, char **reterr)
+{
+        Message spooled = { .type = MESSAGE_SPOOLED, .id = m->id };
+        _cleanup_close_ int fd = -EBADF;
+        Get *g;
+        int r;
+
+        end_gets_of(f, &m->sha256);
+        g = calloc(1, sizeof(Get));
+        if (!g)
+                return -ENOMEM;
+        *g = (Get){ .fetch = f,
+                    .next = f->gets,
+                    .id = m->id,
+                    .size = m->size,
+                    .sha256 = m->sha256,
+                    .path = strdup(m->text) };
+        f->gets = g;
+        r = g->path ? spool_file_open(f->spool, &m->sha256, m->size, &g->file, reterr) : -ENOMEM;
+        if (r >= 0)
+                r = fd = spool_file_open_readonly(g->file);
+        if (r < 0) {
+                get_free(g);
+                return r;
+        }
+        answer_fd(f, &spooled, fd);
+        tell_available(g);
+        get_go_on(g);
+        return 0;
+}
+
+static void on_got_again(int result, StoreReply *reply, const char *err, void *userdata)
+{
+        Call *c = userdata;
+        Message m = { .type = MESSAGE_GOT_AGAIN,
+                      .id = c->id,
+                      .offset = c->offset,
+                      .size = c->size,
+                      .result = result > 0 ? -EHOSTDOWN : result };
+
+        (void) reply;
+        c->call = NULL;
+        if (result != 0)
+                (void) stpncpy(m.text, err ? err : "the store does not have this part any more",
+                               MESSAGE_TEXT_MAX);
+        answer_fd(c->fetch, &m, -1);
+        call_free(c);
+}
+
+static int do_get_again(Fetch *f, const Message *m)
+{
+        Get *g = find_get(f, m->id);
+
+        if (!g || m->size == 0 || m->offset >= g->size || m->size > g->size - m->offset)
+                return -EPROTO;
+        StoreRequest request = { .method = STORE_GET,
+                                 .path = g->path,
+                                 .size_max = m->size,
+                                 .range_offset = m->offset,
+                                 .range_size = m->size,
+                                 .to_fd = true,
+                                 .sink_fd = spool_file_fd(g->file),
+                                 .sink_offset = m->offset };
+        return call_start(f, m, &request, on_got_again);
+}
+
+static void do_cancel(Fetch *f, const Message *m)
+{
+        Get *g = find_get(f, m->id);
+
+        for (Call *c = f->calls, *next; c; c = next) {
+                next = c->next;
+                if (c->id == m->id)
+                        call_free(c);
+        }
+        if (g)
+                get_free(g);
+}
+
+static void do_drop(Fetch *f, const Message *m)
+{
+        for (Get *g = f->gets, *next; g; g = next) {
+                next = g->next;
+                if (sha256_equal(&g->sha256, &m->sha256))
+                        get_free(g);
+        }
+        spool_drop(f->spool, &m->sha256);
+}
+
+/* The whole */
+
+static MessageType answer_type(MessageType request)
+{
+        switch (request) {
+        case MESSAGE_POLL:
+                return MESSAGE_POLLED;
+        case MESSAGE_PUT:
+                return MESSAGE_PUT_DONE;
+        case MESSAGE_GET_AGAIN:
+                return MESSAGE_GOT_AGAIN;
+        default:
+                return MESSAGE_GOT;
+        }
+}
+
+static int obey(Fetch *f, const Message *m, int fd, char **reterr)
+{
+        int r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
+
+        if (r < 0)
+                return r;
+        switch (m->type) {
+        case MESSAGE_POLL:
+                return do_poll(f, m);
+        case MESSAGE_GET:
+                return do_get(f, m, reterr);
+        case MESSAGE_GET_AGAIN:
+                return do_get_again(f, m);
+        case MESSAGE_PUT:
+                return do_put(f, m, fd);
+        case MESSAGE_CANCEL:
+                do_cancel(f, m);
+                return 0;
+        case MESSAGE_DROP:
+                do_drop(f, m);
+                return 0;
+        default:
+                return -EPROTO;
+        }
+}
+
+static int receive(Fetch *f)
+{
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ char *err = NULL;
+        Message m;
+        int r = message_receive(f->socket_fd, &m, &fd);
+
+        if (r == 0)
+                return 1;
+        if (r < 0)
+                return r;
+        r = obey(f, &m, fd, &err);
+        if (r < 0)
+                answer(f, answer_type(m.type), m.id, r, err_text(r, err));
+        return 0;
+}
+
+int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch **ret,
+              char **reterr)
+{
+        _cleanup_(fetch_freep) Fetch *f = calloc(1, sizeof(Fetch));
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        *f = (Fetch){ .store_url = store_url, .socket_fd = socket_fd };
+        r = spool_open(cache_dir, &f->spool, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(f);
+        return 0;
+}
+
+Fetch *fetch_free(Fetch *f)
+{
+        if (!f)
+                return NULL;
+        while (f->calls)
+                call_free(f->calls);
+        while (f->gets)
+                get_free(f->gets);
+        for (size_t i = 0; i < f->n_known; i++) {
+                free(f->known[i].path);
+                free(f->known[i].etag);
+        }
+        free(f->known);
+        store_free(f->store);
+        spool_free(f->spool);
+        free(f);
+        return NULL;
+}
+
+int fetch_step(Fetch *f)
+{
+        int r = f->store ? store_step(f->store, f->socket_fd, UINT64_MAX) : 1;
+
+        /* Without a store a blocking receive is the wait. */
+        if (r == 1)
+                r = receive(f);
+        return f->error < 0 ? f->error : r;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "macro.h"
+
+/*
+ * The engine of slipway-fetch: does what slipwayd's messages (message.h) ask for, all at once on
+ * one thread. It is trusted with availability only: it checks sizes, nothing else, because what it
+ * brings is checked by those who use it.
+ *
+ * Polls remember the ETag of the last answer by path, so that an unchanged manifest is a 304 (or
+ * its like) and no work for slipwayd. An envelope that can't be opened is remembered as well:
+ * slipwayd has refused it, and would again. Objects come in chunks, several at a time, each with
+ * If-Match on the ETag of the first, into the spool.
+ */
+
+typedef struct Fetch Fetch;
+
+/* `socket_fd` and the strings must outlive it. The store is opened at the first request, and again
+ * after a failure, so that a missing setting is an answer with its reason. */
+_must_check_ int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch **ret,
+                           char **reterr);
+Fetch *fetch_free(Fetch *f);
+DEFINE_CLEANUP_FUNC(Fetch *, fetch_free);
+
+/* Waits for something to do, and does it. 0: go on; 1: slipwayd has closed the socket. */
+_must_check_ int fetch_step(Fetch *f);

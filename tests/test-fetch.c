@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include <poll.h>
+
+#include "dsse.h"
+#include "fetch.h"
+#include "message.h"
+#include "spool.h"
+
+/* A store in a directory, a fetch on it, and slipwayd's end of the socket. */
+typedef struct Bench {
+        char *dir, *url, *cache;
+        int sockets[2];
+        Fetch *fetch;
+} Bench;
+
+static char *join(const char *a, const char *b)
+{
+        char *s;
+
+        assert_true(asprintf(&s, "%s%s", a, b) > 0);
+        return s;
+}
+
+static void bench_open(Bench *b, char *dir)
+{
+        _cleanup_free_ char *store = join(dir, "/store");
+
+        b->dir = dir;
+        b->url = join("file://", store);
+        b->cache = join(dir, "/cache");
+        assert_return_code(mkdir_parents(b->cache, 0700), 0);
+        assert_return_code(mkdir_parents(store, 0700), 0);
+        assert_return_code(message_pair(b->sockets), 0);
+        assert_return_code(fetch_new(b->url, b->cache, b->sockets[1], &b->fetch, NULL), 0);
+}
+
+static void bench_close(Bench *b)
+{
+        fetch_free(b->fetch);
+        fd_close(b->sockets[0]);
+        fd_close(b->sockets[1]);
+        free(b->url);
+        free(b->cache);
+}
+
+static void put(Bench *b, const char *path, const void *data, size_t size)
+{
+        _cleanup_free_ char *whole = join(b->dir, "/store/web");
+        _cleanup_close_ int fd = -EBADF;
+
+        assert_return_code(mkdir_parents(whole, 0700), 0);
+        fd = dir_open_at(AT_FDCWD, whole);
+        assert_return_code(file_write_atomic_at(fd, path, data, size, 0600), 0);
+}
+
+static Message order(MessageType type, uint64_t id, const char *path)
+{
+        Message m = { .type = type, .id = id };
+
+        (void) stpncpy(m.text, path, MESSAGE_TEXT_MAX);
+        return m;
+}
+
+static void expect(Bench *b, Message *ret, int *ret_fd)
+{
+        struct pollfd p = { .fd = b->sockets[0], .events = POLLIN };
+
+        for (int i = 0; i < 10000 && poll(&p, 1, 0) == 0; i++)
+                assert_return_code(fetch_step(b->fetch), 0);
+        assert_int_equal(message_receive(b->sockets[0], ret, ret_fd), 1);
+}
+
+static void ask(Bench *b, const Message *m, Message *ret, int *ret_fd)
+{
+        assert_return_code(message_send(b->sockets[0], m, -1), 0);
+        expect(b, ret, ret_fd);
+}
+
+static void polls_are_conditional(void **state)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL, *got = NULL;
+        _cleanup_free_ char *text = NULL, *packed = NULL;
+        Message m = order(MESSAGE_POLL, 1, "web/manifest"), reply;
+        size_t size;
+        Bench b;
+        int fd;
+
+        bench_open(&b, *state);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_POLLED);
+        assert_int_equal(reply.result, POLL_ABSENT);
+
+        assert_return_code(envelope_new("{}", 2, &e), 0);
+        assert_return_code(envelope_format(e, MANIFEST_PAYLOAD_TYPE, &text, &size), 0);
+        put(&b, "manifest", text, size);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, 0);
+        assert_return_code(fd_read_all(fd, ENVELOPE_SIZE_MAX, &packed, &size), 0);
+        fd_close(fd);
+        assert_return_code(envelope_unpack(packed, size, &got), 0);
+        assert_string_equal(got->payload, "{}");
+
+        m.id = 2;
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, POLL_UNCHANGED);
+        assert_int_equal(reply.id, 2);
+
+        /* A broken one is refused once, and then unchanged. */
+        put(&b, "manifest", "{ broken", 8);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, -EBADMSG);
+        assert_non_null(strstr(reply.text, "envelope"));
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, POLL_UNCHANGED);
+        bench_close(&b);
+}
+
+static uint8_t *noise(size_t size)
+{
+        uint8_t *data = malloc(size);
+        uint32_t x = 1;
+
+        assert_non_null(data);
+        for (size_t i = 0; i < size; i++)
+                data[i] = (x = x * 1664525 + 1013904223) >> 24;
+        return data;
+}
+
+/* Runs a GET to its end; gives the descriptor of the spool file. */
+static int get(Bench *b, Message *m, int expected_result)
+{
+        uint64_t available = 0;
+        int spool = -EBADF, fd;
+        Message reply;
+
+        assert_return_code(message_send(b->sockets[0], m, -1), 0);
+        for (;;) {
+                expect(b, &reply, &fd);
+                if (reply.id != m->id)
+                        continue;
+                if (reply.type == MESSAGE_SPOOLED)
+                        spool = fd;
+                else if (reply.type == MESSAGE_AVAILABLE) {
+                        assert_true(reply.size > available && reply.size <= m->size);
+                        available = reply.size;
+                } else
+                        break;
+        }
+        assert_int_equal(reply.type, MESSAGE_GOT);
+        assert_int_equal(reply.result, expected_result);
+        if (expected_result == 0)
+                assert_int_equal(available, m->size);
+        return spool;
+}
+
+static void objects_come_in_chunks_and_resume(void **state)
+{
+        size_t size = 3 * SPOOL_CHUNK_SIZE + 12345;
+        _cleanup_free_ uint8_t *data = noise(size);
+        _cleanup_close_ int fd = -EBADF;
+        Message m = order(MESSAGE_GET, 7, "web/artifact"), reply;
+        Sha256 digest;
+        Bench b;
+        int none;
+
+        bench_open(&b, *state);
+        put(&b, "artifact", data, size);
+        m.size = size;
+        assert_return_code(sha256(data, size, &m.sha256), 0);
+        fd = get(&b, &m, 0);
+        assert_return_code(sha256_fd(fd, 0, size, &digest), 0);
+        assert_true(sha256_equal(&digest, &m.sha256));
+        assert_int_equal(pwrite(fd, "x", 1, 0), -1);
+
+        /* A part again: what the store has comes back. */
+        Message again = { .type = MESSAGE_GET_AGAIN, .id = 7, .offset = 100, .size = 50 };
+        ask(&b, &again, &reply, &none);
+        assert_int_equal(reply.type, MESSAGE_GOT_AGAIN);
+        assert_int_equal(reply.result, 0);
+        assert_int_equal(reply.offset, 100);
+        again.offset = size;
+        ask(&b, &again, &reply, &none);
+        assert_int_equal(reply.result, -EPROTO);
+
+        /* All is there: nothing is fetched, not even from a store that lost it. */
+        m.id = 8;
+        _cleanup_free_ char *gone = join(b.dir, "/store/web/artifact");
+        assert_return_code(unlink(gone), 0);
+        fd_close(get(&b, &m, 0));
+        Message drop = { .type = MESSAGE_DROP, .sha256 = m.sha256 };
+        assert_return_code(message_send(b.sockets[0], &drop, -1), 0);
+        m.id = 9;
+        fd_close(get(&b, &m, -ENOENT));
+        bench_close(&b);
+}
+
+static void a_shorter_object_is_refused(void **state)
+{
+        Message m = order(MESSAGE_GET, 1, "web/artifact");
+        Bench b;
+
+        bench_open(&b, *state);
+        put(&b, "artifact", "12345", 5);
+        m.size = 6;
+        fd_close(get(&b, &m, -EPROTO));
+        bench_close(&b);
+}
+
+static void no_store_is_an_answer(void **state)
+{
+        Message m = order(MESSAGE_POLL, 1, "web/manifest"), reply;
+        Bench b;
+        int fd;
+
+        bench_open(&b, *state);
+        fetch_free(b.fetch);
+        assert_return_code(fetch_new("ftp://x", b.cache, b.sockets[1], &b.fetch, NULL), 0);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_POLLED);
+        assert_true(reply.result < 0);
+        assert_non_null(strstr(reply.text, "ftp"));
+        fd_close(TAKE_FD(b.sockets[0]));
+        assert_int_equal(fetch_step(b.fetch), 1);
+        bench_close(&b);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                test_in_dir(polls_are_conditional),
+                test_in_dir(objects_come_in_chunks_and_resume),
+                test_in_dir(a_shorter_object_is_refused),
+                test_in_dir(no_store_is_an_answer),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
