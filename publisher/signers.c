@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "signers.h"
+
+#include "err.h"
+
+void signers_done(Signers *s)
+{
+        for (size_t i = 0; i < s->n_keys; i++)
+                key_free(s->keys[i]);
+        free(s->keys);
+        trust_free(s->trust);
+        *s = (Signers){};
+}
+
+static int sign_payload(const Signers *s, const char *payload, size_t size, Envelope **ret,
+                        char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        int r = envelope_new(payload, size, &e);
+
+        for (size_t i = 0; r >= 0 && i < s->n_keys; i++)
+                r = envelope_sign(e, MANIFEST_PAYLOAD_TYPE, s->keys[i]);
+        if (r == -E2BIG)
+                return fail(reterr, r, "more than %d keys can't sign one manifest",
+                            N_SIGNATURES_MAX);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't sign");
+        *ret = TAKE_PTR(e);
+        return 0;
+}
+
+/* Found out before hours of packing and uploading, with a payload that is no manifest and is thrown
+ * away. */
+static int check_against_trust(const Signers *s, const char *trust_path, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        int r = sign_payload(s, "{}", 2, &e, reterr);
+
+        if (r < 0)
+                return r;
+        r = trust_verify_manifest(s->trust, e, reterr);
+        return r < 0 ? fail_prefix(reterr, r, "the given keys do not satisfy the trust root %s",
+                                   trust_path)
+                     : 0;
+}
+
+int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret, char **reterr)
+{
+        _cleanup_(signers_done) Signers s = { .keys = calloc(key_paths->n_items, sizeof(Key *)) };
+        int r;
+
+        if (!s.keys)
+                return -ENOMEM;
+        for (; s.n_keys < key_paths->n_items; s.n_keys++) {
+                r = key_load_private(key_paths->items[s.n_keys], &s.keys[s.n_keys], reterr);
+                if (r < 0)
+                        return r;
+        }
+        if (trust_path) {
+                r = trust_load(trust_path, &s.trust, reterr);
+                if (r >= 0)
+                        r = check_against_trust(&s, trust_path, reterr);
+                if (r < 0)
+                        return r;
+        }
+        *ret = s;
+        s = (Signers){};
+        return 0;
+}
+
+int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ char *payload = NULL;
+        size_t size;
+        int r = manifest_format(m, &payload, &size, reterr);
+
+        if (r >= 0)
+                r = sign_payload(s, payload, size, &e, reterr);
+        return r < 0 ? r : envelope_format(e, MANIFEST_PAYLOAD_TYPE, ret, ret_size);
+}
+
+int signers_accept(const Signers *s, const Envelope *e, char **reterr)
+{
+        _cleanup_free_ uint8_t *pae = NULL;
+        size_t size;
+        int r;
+
+        if (s->trust)
+                return trust_verify_manifest(s->trust, e, reterr);
+        r = dsse_pae(MANIFEST_PAYLOAD_TYPE, e->payload, e->payload_size, &pae, &size);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < e->n_signatures; i++)
+                for (size_t k = 0; k < s->n_keys; k++)
+                        if (key_verify(s->keys[k], pae, size, e->signatures[i].bytes,
+                                       e->signatures[i].size) >= 0)
+                                return 0;
+        return fail(reterr, -EKEYREJECTED,
+                    "it is signed by none of the given keys; --trust FILE names a trust root that "
+                    "tells whose signatures count");
+}

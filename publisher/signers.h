@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "arguments.h"
+#include "dsse.h"
+#include "key.h"
+#include "manifest.h"
+#include "trust.h"
+
+/* Who signs what is published, and whose signature counts on what is built upon. */
+
+typedef struct Signers {
+        Key **keys;
+        size_t n_keys;
+        Trust *trust; /* NULL without --trust */
+} Signers;
+
+void signers_done(Signers *s);
+
+/* Loads private keys, and the trust root unless trust_path is NULL. With a trust root the keys must
+ * satisfy it (else instances would refuse what they sign): -EKEYREJECTED. */
+_must_check_ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
+                              char **reterr);
+
+/* The envelope text of a manifest, signed by every key. */
+_must_check_ int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size,
+                              char **reterr);
+
+/* Whether a published manifest may be built upon: by the trust root if there is one, else by a
+ * signature of one of the keys. -EKEYREJECTED if not. The store is not trusted: without this, who
+ * can write there could have an artifact of theirs signed by a promotion or a rollback. */
+_must_check_ int signers_accept(const Signers *s, const Envelope *e, char **reterr);
