@@ -3,8 +3,8 @@
 
 #include "arguments.h"
 #include "expiry.h"
-#include "json-write.h"
 #include "progress.h"
+#include "result.h"
 #include "test.h"
 
 #define NOW UINT64_C(1700000000) /* 2023-11-14T22:13:20Z */
@@ -170,7 +170,7 @@ static void json_text(void **state)
         (void) state;
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 cJSON *o = cJSON_CreateObject();
-                assert_int_equal(json_add_string(o, "t", cases[i][0]), 0);
+                assert_int_equal(result_add_string(o, "t", cases[i][0]), 0);
                 assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(o, "t")), cases[i][1]);
                 cJSON_Delete(o);
         }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "json-write.h"
+#include "result.h"
 
 #include <errno.h>
 
@@ -37,7 +37,7 @@ static size_t utf8_length(const unsigned char *s)
         return 0;
 }
 
-int json_add_string(cJSON *object, const char *name, const char *value)
+int result_add_string(cJSON *object, const char *name, const char *value)
 {
         if (!value)
                 return 0;
@@ -53,31 +53,31 @@ int json_add_string(cJSON *object, const char *name, const char *value)
         return cJSON_AddStringToObject(object, name, clean) ? 0 : -ENOMEM;
 }
 
-int json_add_uint(cJSON *object, const char *name, uint64_t value)
+int result_add_uint(cJSON *object, const char *name, uint64_t value)
 {
         return cJSON_AddNumberToObject(object, name, value) ? 0 : -ENOMEM;
 }
 
-int json_add_bool(cJSON *object, const char *name, bool value)
+int result_add_bool(cJSON *object, const char *name, bool value)
 {
         return cJSON_AddBoolToObject(object, name, value) ? 0 : -ENOMEM;
 }
 
-int json_add_time(cJSON *object, const char *name, uint64_t sec)
+int result_add_time(cJSON *object, const char *name, uint64_t sec)
 {
         char text[TIME_TEXT_SIZE];
 
-        return json_add_string(object, name, time_format_utc(sec, text));
+        return result_add_string(object, name, time_format_utc(sec, text));
 }
 
-int json_add_sha256(cJSON *object, const char *name, const Sha256 *digest)
+int result_add_sha256(cJSON *object, const char *name, const Sha256 *digest)
 {
         char hex[SHA256_HEX_SIZE];
 
-        return json_add_string(object, name, sha256_to_hex(digest, hex));
+        return result_add_string(object, name, sha256_to_hex(digest, hex));
 }
 
-int json_add_object(cJSON *object, const char *name, cJSON **ret)
+int result_add_object(cJSON *object, const char *name, cJSON **ret)
 {
         cJSON *o = cJSON_AddObjectToObject(object, name);
 
@@ -87,7 +87,7 @@ int json_add_object(cJSON *object, const char *name, cJSON **ret)
         return 0;
 }
 
-int json_add_array(cJSON *object, const char *name, cJSON **ret)
+int result_add_array(cJSON *object, const char *name, cJSON **ret)
 {
         cJSON *array = cJSON_AddArrayToObject(object, name);
 
@@ -97,7 +97,7 @@ int json_add_array(cJSON *object, const char *name, cJSON **ret)
         return 0;
 }
 
-int json_append_object(cJSON *array, cJSON **ret)
+int result_append_object(cJSON *array, cJSON **ret)
 {
         cJSON *o = cJSON_CreateObject();
 

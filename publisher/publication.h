@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <cJSON.h>
+
+#include "arguments.h"
+#include "channel.h"
+#include "macro.h"
+#include "manifest.h"
+#include "signers.h"
+#include "store.h"
+
+/* What release, promote and rollback have in common: a signed manifest that makes a channel's next
+ * deployment. Logs its warnings. */
+
+typedef struct Publication {
+        Store *store;
+        Channel channel; /* its strings are the arguments' */
+        Signers signers;
+        ChannelHead head;
+        uint64_t expires_sec; /* since the epoch */
+} Publication;
+
+void publication_done(Publication *p);
+
+/* Everything that can be found wrong before any work is done: opens the store, loads keys and trust
+ * root, reads the channel's head. With a trust root the channel's current manifest must satisfy it
+ * (-EKEYREJECTED); without one, a current manifest that none of the keys signed is only a warning,
+ * since that is what a change of keys looks like. */
+_must_check_ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
+                                   char **reterr);
+
+/* Publishes m as the channel's next deployment and reports it (to `result`, and without --json to
+ * stdout). Sets m's channel, serial, deployment and times. Returns PUBLISH_OK, PUBLISH_LOST or a
+ * negative errno. */
+_must_check_ int publication_finish(const Publication *p, Manifest *m, const Arguments *a,
+                                    cJSON *result, char **reterr);
+
+/* Members "release", "serial", "deployment", "published", "expires", "source", "artifact" and
+ * "index" of a manifest, as every verb's JSON has them. */
+_must_check_ int manifest_to_result(const Manifest *m, cJSON *object);
+
+/* The present, in seconds since the epoch. */
+uint64_t now_sec(void);

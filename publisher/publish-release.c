@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "err.h"
+#include "fd.h"
+#include "log.h"
+#include "name.h"
+#include "pack.h"
+#include "progress.h"
+#include "publication.h"
+#include "release-object.h"
+#include "repack.h"
+#include "result.h"
+#include "source.h"
+#include "spec.h"
+#include "tree.h"
+#include "verbs.h"
+#include "workspace.h"
+
+#define SOURCE_TIME_MAX ((UINT64_C(1) << 33) - 1) /* see PackOptions */
+
+/* What is to be released, and the room to work in. */
+typedef struct Build {
+        Workspace *workspace;
+        int tree_fd, artifact_fd;
+        char *directory; /* where git is asked */
+        Spec spec;
+        Source source;
+        uint64_t time_sec;
+        char *id; /* NULL until it is known */
+        PackResult packed;
+} Build;
+
+static void build_done(Build *b)
+{
+        pack_result_done(&b->packed);
+        source_done(&b->source);
+        spec_done(&b->spec);
+        free(b->id);
+        free(b->directory);
+        fd_close(b->tree_fd);
+        fd_close(b->artifact_fd);
+        workspace_free(b->workspace);
+}
+
+static const char *get_environment(const char *name)
+{
+        return getenv(name);
+}
+
+/* The archive's tree, unpacked into the workspace. */
+static int open_archive(const char *path, int archive_fd, Build *b, char **reterr)
+{
+        const char *slash = strrchr(path, '/');
+        int r;
+
+        b->directory = slash ? strndup(path, MAX(slash - path, (ptrdiff_t) 1)) : strdup(".");
+        if (!b->directory)
+                return -ENOMEM;
+        if (mkdirat(workspace_fd(b->workspace), "tree", 0755) < 0)
+                return fail_errno(reterr, -errno, "can't make a temporary directory");
+        b->tree_fd = dir_open_at(workspace_fd(b->workspace), "tree");
+        if (b->tree_fd < 0)
+                return b->tree_fd;
+        log_info("Unpacking %s.", path);
+        r = repack_unpack(archive_fd, b->tree_fd, path, reterr);
+        return r == -ENOSPC ? fail_prefix(reterr, r, "TMPDIR has too little room") : r;
+}
+
+static int open_tree(const char *path, Build *b, char **reterr)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return fail_errno(reterr, -errno, "can't open %s", path);
+        if (S_ISREG(st.st_mode))
+                return open_archive(path, fd, b, reterr);
+        if (!S_ISDIR(st.st_mode))
+                return fail(reterr, -EINVAL, "%s is neither a directory nor an archive", path);
+        b->tree_fd = TAKE_FD(fd);
+        b->directory = strdup(path);
+        return b->directory ? 0 : -ENOMEM;
+}
+
+static int load_spec(const Arguments *a, Build *b, char **reterr)
+{
+        int r;
+
+        if (a->spec)
+                return spec_load(AT_FDCWD, a->spec, &b->spec, reterr);
+        r = spec_load(b->tree_fd, SPEC_NAME, &b->spec, reterr);
+        if (r != -ENOENT) {
+                if (r >= 0)
+                        log_info("Using the %s in %s.", SPEC_NAME, a->operands.items[0]);
+                return r;
+        }
+        log_warning("There is no %s in %s and no --spec: instances will switch to the release, but "
+                    "restart nothing.",
+                    SPEC_NAME, a->operands.items[0]);
+        return spec_default(&b->spec, reterr);
+}
+
+/* Without a commit: when a file was last changed, which is the same whenever the tree is packed. */
+static int newest_mtime(int tree_fd, uint64_t *ret_sec, char **reterr)
+{
+        _cleanup_(tree_freep) Tree *tree = NULL;
+        int64_t newest = 0;
+        int r = tree_scan(tree_fd, &tree, reterr);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < tree_n_entries(tree); i++) {
+                const TreeEntry *e = tree_entry(tree, i);
+                if (e->type == FILE_REGULAR)
+                        newest = MAX(newest, (int64_t) e->st.st_mtim.tv_sec);
+        }
+        *ret_sec = (uint64_t) newest;
+        return 0;
+}
+
+static int find_source(const Arguments *a, Build *b, char **reterr)
+{
+        _cleanup_free_ char *problem = NULL;
+        int r = source_collect(b->directory, get_environment, &b->source, &b->time_sec, &problem,
+                               reterr);
+
+        if (r < 0)
+                return r;
+        if (problem)
+                log_warning("Git does not tell the commit of %s: %s", b->directory, problem);
+        if (b->time_sec == 0) {
+                r = newest_mtime(b->tree_fd, &b->time_sec, reterr);
+                if (r < 0)
+                        return r;
+        }
+        b->time_sec = MIN(b->time_sec, SOURCE_TIME_MAX);
+        if (a->id)
+                b->id = strdup(a->id);
+        else if (b->source.commit)
+                r = release_id_format(b->time_sec, b->source.commit, &b->id);
+        return r < 0 ? r : (a->id && !b->id ? -ENOMEM : 0);
+}
+
+/* The index whose mtimes unchanged files keep. A release of the same id comes first: the same
+ * commit then gives the same bytes again, whatever was released in between. None is no hindrance.
+ */
+static int find_predecessor(const Publication *p, const Build *b, Index **ret, char **reterr)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = STORE_ABSENT;
+
+        if (b->id) {
+                r = release_object_find_index(p->store, p->channel.app, b->id, ret, &err);
+                if (r == 0)
+                        return 0;
+        }
+        if ((r == STORE_ABSENT || r == -EBADMSG) && p->head.current) {
+                r = release_object_read_index(p->store, p->head.current->manifest, ret, &err);
+                if (r == 0)
+                        return 0;
+        }
+        if (r == -ENOENT || r == -EKEYREJECTED || r == -EBADMSG)
+                log_warning("The index of the release before is not usable, so every file gets a "
+                            "new time: %s",
+                            err_text(r, err));
+        else if (r < 0)
+                return fail(reterr, r, "%s", err_text(r, err));
+        *ret = NULL;
+        return 0;
+}
+
+static int pack(const Publication *p, Build *b, char **reterr)
+{
+        _cleanup_(progress_freep) Progress *progress = NULL;
+        _cleanup_(index_freep) Index *predecessor = NULL;
+        int r = find_predecessor(p, b, &predecessor, reterr);
+
+        if (r >= 0)
+                r = progress_new("packing", &progress);
+        if (r < 0)
+                return r;
+        const PackOptions options = {
+                .source_time_sec = b->time_sec,
+                .progress = progress_update,
+                .userdata = progress,
+        };
+        b->artifact_fd = openat(workspace_fd(b->workspace), "artifact",
+                                O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (b->artifact_fd < 0)
+                return fail_errno(reterr, -errno, "can't make a temporary file");
+        r = pack_tree(b->tree_fd, &options, predecessor, b->artifact_fd, &b->packed, reterr);
+        if (r < 0)
+                return fail_prefix(reterr, r, "can't pack %s", b->directory);
+        if (b->packed.n_files == 0)
+                return fail(reterr, -EINVAL,
+                            "there is nothing in it: an empty release would leave "
+                            "instances without the application");
+        return 0;
+}
+
+static int choose_id(Build *b, char **reterr)
+{
+        char hex[SHA256_HEX_SIZE];
+        int r = 0;
+
+        if (!b->id)
+                r = release_id_format(b->time_sec, sha256_to_hex(&b->packed.index_sha256, hex),
+                                      &b->id);
+        if (r >= 0 && !name_is_valid(b->id))
+                r = fail(reterr, -EINVAL, "'%s' can't be the id of a release: give one with --id",
+                         b->id);
+        return r;
+}
+
+static void tell_packed(const Build *b, bool reused)
+{
+        char content[SIZE_TEXT_SIZE], artifact[SIZE_TEXT_SIZE];
+
+        log_info("%s %s: %zu entries, %s, packed to %s%s%s.", reused ? "The store has" : "Uploaded",
+                 b->id, b->packed.n_files, size_format(b->packed.content_bytes, content),
+                 size_format(b->packed.artifact_size_bytes, artifact),
+                 b->source.commit ? ", of commit " : "", strempty(b->source.commit));
+}
+
+/* Hands over what the build has: spec, source and id. */
+static int make_manifest(const char *app, Build *b, Manifest **ret)
+{
+        _cleanup_(manifest_freep) Manifest *m = calloc(1, sizeof(Manifest));
+
+        if (!m)
+                return -ENOMEM;
+        *m = (Manifest){
+                .app = strdup(app),
+                .release = strdup(b->id),
+                .source = b->source,
+                .targets = b->spec.targets,
+                .activate = b->spec.activate,
+        };
+        b->source = (Source){};
+        b->spec = (Spec){};
+        if (!m->app || !m->release)
+                return -ENOMEM;
+        *ret = TAKE_PTR(m);
+        return 0;
+}
+
+static int prepare(const Arguments *a, const Publication *p, Build *b, char **reterr)
+{
+        int r = workspace_new(&b->workspace, reterr);
+
+        if (r >= 0)
+                r = open_tree(a->operands.items[0], b, reterr);
+        if (r >= 0)
+                r = load_spec(a, b, reterr);
+        if (r >= 0)
+                r = find_source(a, b, reterr);
+        if (r >= 0)
+                r = pack(p, b, reterr);
+        if (r >= 0)
+                r = choose_id(b, reterr);
+        return r;
+}
+
+int verb_release(const Arguments *a, cJSON *result, char **reterr)
+{
+        _cleanup_(publication_done) Publication p = {};
+        _cleanup_(build_done) Build b = { .tree_fd = -EBADF, .artifact_fd = -EBADF };
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        int r = publication_begin(a, a->channel, &p, reterr);
+
+        if (r >= 0)
+                r = prepare(a, &p, &b, reterr);
+        if (r >= 0)
+                r = make_manifest(a->app, &b, &m);
+        if (r < 0)
+                return r;
+        r = release_object_upload(p.store, a->app, b.id, b.artifact_fd, &b.packed, &m->artifact,
+                                  &m->index, reterr);
+        if (r < 0)
+                return r;
+        tell_packed(&b, r == RELEASE_REUSED);
+        r = result_add_bool(result, "reused", r == RELEASE_REUSED);
+        if (r >= 0)
+                r = result_add_uint(result, "entries", b.packed.n_files);
+        if (r >= 0)
+                r = result_add_uint(result, "content_bytes", b.packed.content_bytes);
+        return r < 0 ? r : publication_finish(&p, m, a, result, reterr);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+
+#include "err.h"
+#include "expiry.h"
+#include "json-read.h"
+#include "key.h"
+#include "log.h"
+#include "new-file.h"
+#include "object.h"
+#include "publication.h"
+#include "result.h"
+#include "trust.h"
+#include "verbs.h"
+
+#define FIRST_PATH "trust/1.json"
+
+typedef struct KeyList {
+        Key **keys;
+        size_t n_keys;
+} KeyList;
+
+static void key_list_done(KeyList *l)
+{
+        for (size_t i = 0; i < l->n_keys; i++)
+                key_free(l->keys[i]);
+        free(l->keys);
+        *l = (KeyList){};
+}
+
+static int key_list_load(const Strings *paths,
+                         int (*load)(const char *path, Key **ret, char **reterr), KeyList *ret,
+                         char **reterr)
+{
+        _cleanup_(key_list_done) KeyList l = { .keys = calloc(paths->n_items + 1, sizeof(Key *)) };
+
+        if (!l.keys)
+                return -ENOMEM;
+        for (; l.n_keys < paths->n_items; l.n_keys++) {
+                int r = load(paths->items[l.n_keys], &l.keys[l.n_keys], reterr);
+                if (r < 0)
+                        return r;
+        }
+        *ret = l;
+        l = (KeyList){};
+        return 0;
+}
+
+static int parse_threshold(const char *option, const char *text, size_t n_keys, uint64_t *ret,
+                           char **reterr)
+{
+        int r;
+
+        if (!text) {
+                *ret = 1;
+                return 0;
+        }
+        r = arguments_number(option, text, n_keys, ret, reterr);
+        return r < 0 ? fail_prefix(reterr, PUBLISH_USAGE, "with %zu %s", n_keys,
+                                   n_keys == 1 ? "key" : "keys")
+                     : 0;
+}
+
+static int format(const Arguments *a, char **ret, size_t *ret_size, uint64_t *ret_expires_sec,
+                  char **reterr)
+{
+        const Strings *root_paths = a->root_keys.n_items > 0 ? &a->root_keys : &a->keys;
+        _cleanup_(key_list_done) KeyList keys = {}, root_keys = {}, signers = {};
+        uint64_t threshold, root_threshold, expires_sec;
+        int r = expiry_parse(a->expires ? a->expires : TRUST_EXPIRES_DEFAULT, now_sec(),
+                             &expires_sec, reterr);
+
+        if (r >= 0)
+                r = parse_threshold("threshold", a->threshold, a->keys.n_items, &threshold, reterr);
+        if (r == 0)
+                r = parse_threshold("root-threshold", a->root_threshold, root_paths->n_items,
+                                    &root_threshold, reterr);
+        if (r != 0)
+                return r;
+        r = key_list_load(&a->keys, key_load_public, &keys, reterr);
+        if (r >= 0)
+                r = key_list_load(root_paths, key_load_public, &root_keys, reterr);
+        if (r >= 0)
+                r = key_list_load(&a->signers, key_load_private, &signers, reterr);
+        if (r >= 0)
+                r = trust_format_first(keys.keys, keys.n_keys, threshold, root_keys.keys,
+                                       root_keys.n_keys, root_threshold, expires_sec, signers.keys,
+                                       signers.n_keys, ret, ret_size, reterr);
+        if (r < 0)
+                return r;
+        *ret_expires_sec = expires_sec;
+        return 0;
+}
+
+static int upload(const char *url, const char *data, size_t size, char **reterr)
+{
+        _cleanup_(store_freep) Store *s = NULL;
+        int r = store_open(url, &s, reterr);
+
+        if (r >= 0)
+                r = object_create(s, FIRST_PATH, data, size, reterr);
+        if (r == STORE_CONFLICT)
+                return fail(reterr, -EEXIST,
+                            "the store has another first trust root (%s), and a store has one "
+                            "only; it was left as it is",
+                            FIRST_PATH);
+        return r;
+}
+
+int verb_trust_init(const Arguments *a, cJSON *result, char **reterr)
+{
+        _cleanup_free_ char *data = NULL;
+        char when[TIME_TEXT_SIZE];
+        uint64_t expires_sec = 0;
+        size_t size = 0;
+        int r = format(a, &data, &size, &expires_sec, reterr);
+
+        if (r == 0)
+                r = new_file_write(a->output, data, size, 0644, reterr);
+        if (r == 0 && a->store) {
+                r = upload(a->store, data, size, reterr);
+                if (r < 0)
+                        log_info("%s was written all the same.", a->output);
+        }
+        if (r == 0)
+                r = result_add_string(result, "file", a->output);
+        if (r == 0)
+                r = result_add_uint(result, "version", 1);
+        if (r == 0)
+                r = result_add_uint(result, "keys", a->keys.n_items);
+        if (r == 0)
+                r = result_add_time(result, "expires", expires_sec);
+        if (r != 0)
+                return r;
+        if (!a->json)
+                printf("%s: %zu %s may sign manifests, until %s. Put it on every instance as "
+                       "/etc/slipway/trust/root.json\n",
+                       a->output, a->keys.n_items, a->keys.n_items == 1 ? "key" : "keys",
+                       time_format_utc(expires_sec, when));
+        return 0;
+}
