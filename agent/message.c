@@ -120,11 +120,13 @@ int message_receive(int socket_fd, Message *ret, int *ret_fd)
         ssize_t n;
         int r;
 
+        /* ECONNRESET comes once, when the peer left messages of ours unread, and before what the
+         * peer had sent itself: its last words are still there. */
         do
                 n = recvmsg(socket_fd, &packet, MSG_CMSG_CLOEXEC);
-        while (n < 0 && errno == EINTR);
+        while (n < 0 && (errno == EINTR || errno == ECONNRESET));
         if (n < 0)
-                return errno == ECONNRESET ? 0 : -errno;
+                return -errno;
         r = take_descriptor(&packet, &fd);
         if (r < 0)
                 return r;

@@ -83,7 +83,8 @@ typedef struct Message {
 _must_check_ int message_pair(int ret_fds[static 2]);
 
 /* Sends m and, unless fd < 0, a copy of the descriptor. Never waits on a non-blocking socket:
- * -EAGAIN when the peer does not read. Texts that are too long are cut. */
+ * -EAGAIN when the peer does not read, -EPIPE when it is gone (what it said before can still be
+ * received). Texts that are too long are cut. */
 _must_check_ int message_send(int socket_fd, const Message *m, int fd);
 
 /* A message without descriptor in one line. `text` may be NULL. */

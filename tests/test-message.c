@@ -36,6 +36,24 @@ static void travels_with_descriptor(void **state)
         fd_close(memfd);
 }
 
+/* A child that failed early leaves orders unread, which the kernel reports as a reset. */
+static void last_words_arrive(void **state)
+{
+        int pair[2], fd = -EBADF;
+        Message got;
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        assert_return_code(message_reply(pair[0], MESSAGE_AVAILABLE, 0, 0, NULL), 0);
+        assert_return_code(message_reply(pair[1], MESSAGE_UNPACKED, 7, -ENOSPC, "full"), 0);
+        fd_close(pair[1]);
+        assert_int_equal(message_receive(pair[0], &got, &fd), 1);
+        assert_int_equal(got.result, -ENOSPC);
+        assert_string_equal(got.text, "full");
+        assert_int_equal(message_receive(pair[0], &got, &fd), 0);
+        fd_close(pair[0]);
+}
+
 static void hostile_packets_are_refused(void **state)
 {
         int pair[2], fd = -EBADF;
@@ -107,6 +125,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(travels_with_descriptor),
+                cmocka_unit_test(last_words_arrive),
                 cmocka_unit_test(hostile_packets_are_refused),
                 cmocka_unit_test(many_descriptors_are_closed),
         };
