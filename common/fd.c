@@ -329,10 +329,14 @@ static int unlink_or_enter(int parent_fd, const char *name)
 {
         if (unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
                 return 0;
-        if (errno != EISDIR && errno != EPERM)
-                return -errno;
+        int r = -errno;
+        /* EACCES: under Landlock, also for a directory that may be removed where files may not. */
+        if (r != -EISDIR && r != -EPERM && r != -EACCES)
+                return r;
         if (unlinkat(parent_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
                 return 0;
+        if (errno == ENOTDIR)
+                return r;
         return errno == ENOTEMPTY || errno == EEXIST || errno == EACCES ? 1 : -errno;
 }
 
