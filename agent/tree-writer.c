@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tree-writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "beneath.h"
+#include "err.h"
+#include "fd.h"
+
+typedef struct TreeWriter {
+        const Index *index;
+        Beneath *beneath;
+        struct archive *archive;
+        tree_source_t source;
+        void *userdata;
+        int source_result;
+        char *source_err;
+} TreeWriter;
+
+static void writer_done(TreeWriter *w)
+{
+        beneath_free(w->beneath);
+        (void) archive_read_free(w->archive);
+        free(w->source_err);
+}
+
+static la_ssize_t read_source(struct archive *a, void *userdata, const void **ret_data)
+{
+        TreeWriter *w = userdata;
+        size_t size = 0;
+        int r = w->source(w->userdata, ret_data, &size, &w->source_err);
+
+        if (r < 0) {
+                w->source_result = r;
+                archive_set_error(a, -r, "no content");
+                return -1;
+        }
+        return r == 0 ? 0 : (la_ssize_t) size;
+}
+
+/* Why libarchive stopped: the source's own reason comes first. */
+static int archive_failed(TreeWriter *w, const char *path, char **reterr)
+{
+        if (w->source_result < 0)
+                return fail(reterr, w->source_result, "%s",
+                            err_text(w->source_result, w->source_err));
+        if (archive_errno(w->archive) == ENOMEM)
+                return -ENOMEM;
+        return fail(reterr, -EBADMSG, "archive is damaged at '%s': %s", path,
+                    strempty(archive_error_string(w->archive)));
+}
+
+static int path_failed(int error, const char *what, const char *path, char **reterr)
+{
+        return fail_errno(reterr, error, "cannot %s '%s' in the new release", what, path);
+}
+
+static int differs(const IndexFile *f, const char *what, char **reterr)
+{
+        return fail(reterr, -EBADMSG, "'%s' in the archive differs from the index in its %s",
+                    f->path, what);
+}
+
+/* Directories have a slash at their end in a tar. */
+static bool same_path(const IndexFile *f, const char *path)
+{
+        size_t size = strlen(f->path);
+
+        if (strncmp(path, f->path, size) != 0)
+                return false;
+        return path[size] == '\0' ||
+               (f->type == FILE_DIRECTORY && path[size] == '/' && path[size + 1] == '\0');
+}
+
+/* Tells in which way an entry is not the expected one. */
+static int wrong_path(const Index *index, const IndexFile *expected, const char *path,
+                      char **reterr)
+{
+        _cleanup_free_ char *stripped = strdup(path);
+
+        if (!stripped)
+                return -ENOMEM;
+        size_t size = strlen(stripped);
+        if (size > 0 && stripped[size - 1] == '/')
+                stripped[size - 1] = '\0';
+        const IndexFile *found = index_find(index, stripped);
+        if (!found)
+                return fail(reterr, -EBADMSG, "'%s' in the archive is not in the index", path);
+        if (!expected || found < expected)
+                return fail(reterr, -EBADMSG, "'%s' comes twice in the archive, or too late", path);
+        return fail(reterr, -EBADMSG, "'%s' of the index is missing in the archive",
+                    expected->path);
+}
+
+static int check_entry(const IndexFile *f, struct archive_entry *e, char **reterr)
+{
+        static const mode_t types[] = {
+                [FILE_REGULAR] = AE_IFREG, [FILE_DIRECTORY] = AE_IFDIR, [FILE_SYMLINK] = AE_IFLNK
+        };
+
+        if (archive_entry_hardlink(e) || archive_entry_filetype(e) != types[f->type])
+                return differs(f, "type", reterr);
+        if (archive_entry_perm(e) != f->mode)
+                return differs(f, "mode", reterr);
+        if (archive_entry_mtime(e) < 0 || (uint64_t) archive_entry_mtime(e) != f->mtime_sec)
+                return differs(f, "time", reterr);
+        if (f->type == FILE_SYMLINK && !streq_ptr(archive_entry_symlink(e), f->link))
+                return differs(f, "link target", reterr);
+        if (archive_entry_size(e) < 0 || (uint64_t) archive_entry_size(e) != f->size_bytes)
+                return differs(f, "size", reterr);
+        if (archive_entry_sparse_count(e) > 0)
+                return fail(reterr, -EBADMSG, "'%s' in the archive is sparse", f->path);
+        return 0;
+}
+
+static int write_content(TreeWriter *w, const IndexFile *f, int fd, char **reterr)
+{
+        uint64_t n_written = 0;
+
+        for (;;) {
+                const void *data;
+                size_t size;
+                la_int64_t offset;
+                int r = archive_read_data_block(w->archive, &data, &size, &offset);
+                if (r == ARCHIVE_EOF)
+                        break;
+                if (r != ARCHIVE_OK)
+                        return archive_failed(w, f->path, reterr);
+                if (offset < 0 || (uint64_t) offset != n_written ||
+                    size > f->size_bytes - n_written)
+                        return differs(f, "content's size", reterr);
+                r = fd_write_all(fd, data, size);
+                if (r < 0)
+                        return path_failed(r, "write", f->path, reterr);
+                n_written += size;
+        }
+        return n_written == f->size_bytes ? 0 : differs(f, "content's size", reterr);
+}
+
+static void entry_times(const IndexFile *f, struct timespec ret[static 2])
+{
+        ret[0] = ret[1] = (struct timespec){ .tv_sec = f->mtime_sec };
+}
+
+static int make_file(TreeWriter *w, const IndexFile *f, int parent_fd, const char *name,
+                     char **reterr)
+{
+        _cleanup_close_ int fd =
+                openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        struct timespec times[2];
+
+        if (fd < 0)
+                return path_failed(-errno, "create", f->path, reterr);
+        int r = write_content(w, f, fd, reterr);
+        if (r < 0)
+                return r;
+        entry_times(f, times);
+        if (fchmod(fd, f->mode) < 0 || futimens(fd, times) < 0)
+                return path_failed(-errno, "set mode and time of", f->path, reterr);
+        return 0;
+}
+
+static int make_symlink(const IndexFile *f, int parent_fd, const char *name, char **reterr)
+{
+        struct timespec times[2];
+
+        if (symlinkat(f->link, parent_fd, name) < 0)
+                return path_failed(-errno, "create", f->path, reterr);
+        entry_times(f, times);
+        if (utimensat(parent_fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+                return path_failed(-errno, "set the time of", f->path, reterr);
+        return 0;
+}
+
+static int make_entry(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        const char *name;
+        int parent_fd = beneath_parent(w->beneath, f->path, &name);
+
+        if (parent_fd < 0)
+                return path_failed(parent_fd, "open the directory of", f->path, reterr);
+        if (f->type == FILE_REGULAR)
+                return make_file(w, f, parent_fd, name, reterr);
+        if (f->type == FILE_SYMLINK)
+                return make_symlink(f, parent_fd, name, reterr);
+        /* Its mode and time are set at the end, when nothing is made in it any more. */
+        return mkdirat(parent_fd, name, 0700) < 0 ? path_failed(-errno, "create", f->path, reterr)
+                                                  : 0;
+}
+
+static int finish_directory(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        struct timespec times[2];
+        const char *name;
+        int parent_fd = beneath_parent(w->beneath, f->path, &name);
+        _cleanup_close_ int fd = parent_fd < 0 ? parent_fd : dir_open_at(parent_fd, name);
+
+        if (fd < 0)
+                return path_failed(fd, "open", f->path, reterr);
+        entry_times(f, times);
+        if (fchmod(fd, f->mode) < 0 || futimens(fd, times) < 0)
+                return path_failed(-errno, "set mode and time of", f->path, reterr);
+        return 0;
+}
+
+/* The next entry must be f; with NULL there must be none. */
+static int read_header(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        struct archive_entry *e;
+        int r = archive_read_next_header(w->archive, &e);
+
+        if (r == ARCHIVE_EOF)
+                return !f ? 0
+                          : fail(reterr, -EBADMSG, "'%s' of the index is missing in the archive",
+                                 f->path);
+        if (r != ARCHIVE_OK)
+                return archive_failed(w, f ? f->path : "its end", reterr);
+        const char *path = archive_entry_pathname(e);
+        if (!path)
+                return fail(reterr, -EBADMSG, "archive has an entry without a path");
+        return f && same_path(f, path) ? check_entry(f, e, reterr)
+                                       : wrong_path(w->index, f, path, reterr);
+}
+
+static int write_entries(TreeWriter *w, char **reterr)
+{
+        for (size_t n = 0; n < index_n_files(w->index); n++) {
+                const IndexFile *f = index_file(w->index, n);
+                int r = read_header(w, f, reterr);
+                if (r < 0)
+                        return r;
+                r = make_entry(w, f, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return read_header(w, NULL, reterr);
+}
+
+static int finish_directories(TreeWriter *w, char **reterr)
+{
+        for (size_t n = 0; n < index_n_files(w->index); n++) {
+                const IndexFile *f = index_file(w->index, n);
+                int r = f->type == FILE_DIRECTORY ? finish_directory(w, f, reterr) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* libarchive is content with the blocks that end an archive; here nothing may follow them. */
+static int expect_end(TreeWriter *w, char **reterr)
+{
+        const void *data;
+        size_t size;
+        int r = w->source(w->userdata, &data, &size, reterr);
+
+        return r > 0 ? fail(reterr, -EBADMSG, "archive goes on after its end") : r;
+}
+
+static int open_archive(TreeWriter *w, char **reterr)
+{
+        w->archive = archive_read_new();
+        if (!w->archive || archive_read_support_format_tar(w->archive) != ARCHIVE_OK)
+                return -ENOMEM;
+        if (archive_read_open(w->archive, w, NULL, read_source, NULL) != ARCHIVE_OK)
+                return archive_failed(w, "its start", reterr);
+        return 0;
+}
+
+int tree_write(int dir_fd, const Index *index, tree_source_t source, void *userdata, char **reterr)
+{
+        _cleanup_(writer_done)
+                TreeWriter w = { .index = index, .source = source, .userdata = userdata };
+        int r = beneath_new(dir_fd, &w.beneath);
+
+        if (r < 0)
+                return r;
+        r = open_archive(&w, reterr);
+        if (r < 0)
+                return r;
+        r = write_entries(&w, reterr);
+        if (r < 0)
+                return r;
+        r = expect_end(&w, reterr);
+        return r < 0 ? r : finish_directories(&w, reterr);
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "unpack.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "fd.h"
+#include "frame-reader.h"
+#include "manifest.h"
+#include "message.h"
+#include "name.h"
+#include "tree-writer.h"
+
+typedef struct Unpack {
+        int socket_fd, releases_fd, staging_fd, artifact_fd;
+        char *staging;
+        Index *index;
+} Unpack;
+
+static void unpack_done(Unpack *u)
+{
+        fd_close(u->releases_fd);
+        fd_close(u->staging_fd);
+        fd_close(u->artifact_fd);
+        free(u->staging);
+        index_free(u->index);
+}
+
+static bool is_file_name(const char *s)
+{
+        return tree_path_is_valid(s) && !strchr(s, '/');
+}
+
+/* The next message, which must be of this type and have a descriptor. */
+static int receive_with_fd(int socket_fd, MessageType type, Message *ret, int *ret_fd,
+                           char **reterr)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r = message_receive(socket_fd, ret, &fd);
+
+        if (r == 0)
+                return fail(reterr, -ECONNRESET, "slipwayd is gone");
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot receive from slipwayd");
+        if (ret->type != type || fd < 0)
+                return fail(reterr, -EPROTO, "slipwayd sent message %u instead of %u", ret->type,
+                            type);
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+/* Reads the index into memory of our own before it is checked: the file may belong to others. */
+static int load_index(Unpack *u, const Message *m, int fd, char **reterr)
+{
+        Sha256 d;
+        int r;
+
+        if (m->size > INDEX_SIZE_MAX)
+                return fail(reterr, -EFBIG, "index is larger than the limit");
+        _cleanup_free_ void *data = malloc(m->size + 1);
+        if (!data)
+                return -ENOMEM;
+        r = fd_pread_exactly(fd, data, m->size, 0);
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot read the fetched index");
+        r = sha256(data, m->size, &d);
+        if (r < 0)
+                return r;
+        if (!sha256_equal(&d, &m->sha256))
+                return fail(reterr, -EKEYREJECTED, "index is not the one that was signed");
+        return index_parse(data, m->size, &u->index, reterr);
+}
+
+/* Staging stays closed to others until it is whole. */
+static int make_staging(Unpack *u, const char *name, char **reterr)
+{
+        if (!is_file_name(name))
+                return fail(reterr, -EPROTO, "'%s' can't be the name of a directory", name);
+        /* An earlier run that could not remove its own directory has emptied it. */
+        if (mkdirat(u->releases_fd, name, 0700) < 0 &&
+            (errno != EEXIST || unlinkat(u->releases_fd, name, AT_REMOVEDIR) < 0 ||
+             mkdirat(u->releases_fd, name, 0700) < 0))
+                return fail_errno(reterr, -errno, "cannot make the directory '%s' for the release",
+                                  name);
+        u->staging = strdup(name);
+        if (!u->staging)
+                return -ENOMEM;
+        u->staging_fd = dir_open_at(u->releases_fd, name);
+        return u->staging_fd < 0
+                       ? fail_errno(reterr, u->staging_fd, "cannot open the directory '%s'", name)
+                       : 0;
+}
+
+/* The orders after INDEX. */
+static int take_orders(Unpack *u, char **reterr)
+{
+        Message m;
+        int r = receive_with_fd(u->socket_fd, MESSAGE_RELEASES, &m, &u->releases_fd, reterr);
+
+        if (r < 0)
+                return r;
+        r = make_staging(u, m.text, reterr);
+        if (r < 0)
+                return r;
+        r = receive_with_fd(u->socket_fd, MESSAGE_ARTIFACT, &m, &u->artifact_fd, reterr);
+        if (r < 0)
+                return r;
+        if (m.size != index_artifact_size(u->index))
+                return fail(reterr, -EBADMSG, "artifact and index of the release differ in size");
+        return 0;
+}
+
+static int next_frame(void *userdata, const void **ret_data, size_t *ret_size, char **reterr)
+{
+        return frame_reader_next(userdata, ret_data, ret_size, reterr);
+}
+
+static int write_tree(Unpack *u, char **reterr)
+{
+        _cleanup_(frame_reader_freep) FrameReader *frames = NULL;
+        int r = frame_reader_new(u->socket_fd, u->artifact_fd, u->index, &frames);
+
+        if (r < 0)
+                return r;
+        return tree_write(u->staging_fd, u->index, next_frame, frames, reterr);
+}
+
+/* Nothing may point to the release before all of it is on the disk. */
+static int finish_staging(Unpack *u, char **reterr)
+{
+        if (fchmod(u->staging_fd, 0755) < 0)
+                return fail_errno(reterr, -errno, "cannot open up the new release");
+        if (syncfs(u->staging_fd) < 0 || fsync(u->releases_fd) < 0)
+                return fail_errno(reterr, -errno, "cannot sync the new release to the disk");
+        return 0;
+}
+
+static int unpack(Unpack *u, unpack_tighten_t tighten, char **reterr)
+{
+        int r = take_orders(u, reterr);
+
+        if (r < 0)
+                return r;
+        r = tighten ? tighten(u->releases_fd, u->staging_fd, reterr) : 0;
+        if (r < 0)
+                return r;
+        r = write_tree(u, reterr);
+        return r < 0 ? r : finish_staging(u, reterr);
+}
+
+static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
+                             unpack_tighten_t tighten)
+{
+        _cleanup_(unpack_done) Unpack u = {
+                .socket_fd = socket_fd,
+                .releases_fd = -EBADF,
+                .staging_fd = -EBADF,
+                .artifact_fd = -EBADF,
+        };
+        _cleanup_free_ char *err = NULL;
+        int r = load_index(&u, m, index_fd, &err);
+
+        if (r >= 0)
+                r = unpack(&u, tighten, &err);
+        if (r < 0 && u.staging) {
+                int q = remove_tree_at(u.releases_fd, u.staging);
+                if (q < 0)
+                        r = fail(&err, r, "%s (and '%s' can't be removed: %s)", err_text(r, err),
+                                 u.staging, strerror(-q));
+        }
+        return message_reply(socket_fd, MESSAGE_UNPACKED, m->id, MIN(r, 0),
+                             r < 0 ? err_text(r, err) : NULL);
+}
+
+static int remove_and_answer(int socket_fd, const Message *m, int releases_fd)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = -EPROTO;
+
+        if (is_file_name(m->text))
+                r = remove_tree_at(releases_fd, m->text);
+        if (r >= 0)
+                return message_reply(socket_fd, MESSAGE_REMOVED, m->id, 0, m->text);
+        r = fail_errno(&err, r, "cannot remove '%s'", m->text);
+        return message_reply(socket_fd, MESSAGE_REMOVED, m->id, r, err_text(r, err));
+}
+
+static int remove_until_closed(int socket_fd, Message *m, int fd)
+{
+        for (;;) {
+                int r = remove_and_answer(socket_fd, m, fd);
+                fd = fd_close(fd);
+                if (r < 0)
+                        return r;
+                r = message_receive(socket_fd, m, &fd);
+                if (r <= 0)
+                        return r;
+                if (m->type != MESSAGE_REMOVE || fd < 0) {
+                        fd_close(fd);
+                        return -EPROTO;
+                }
+        }
+}
+
+int unpack_run(int socket_fd, unpack_tighten_t tighten)
+{
+        _cleanup_close_ int fd = -EBADF;
+        Message m;
+        int r = message_receive(socket_fd, &m, &fd);
+
+        if (r <= 0)
+                return r < 0 ? r : -ECONNRESET;
+        if (fd < 0)
+                return -EPROTO;
+        if (m.type == MESSAGE_REMOVE)
+                return remove_until_closed(socket_fd, &m, TAKE_FD(fd));
+        if (m.type == MESSAGE_INDEX)
+                return unpack_and_answer(socket_fd, &m, fd, tighten);
+        return -EPROTO;
+}
