@@ -365,6 +365,14 @@ static int check_url(const char *url, char **ret_host, bool *ret_loopback, char 
                     url);
 }
 
+int http_url_check(const char *url, char **reterr)
+{
+        _cleanup_free_ char *host = NULL;
+        bool loopback;
+
+        return check_url(url, &host, &loopback, reterr);
+}
+
 static int add_header(HttpTransfer *t, const char *name, const char *value)
 {
         char *line = NULL;

@@ -27,6 +27,9 @@ _must_check_ int http_new(const char *ca_file, Http **ret);
 Http *http_free(Http *h); /* ends all transfers without calling back */
 DEFINE_CLEANUP_FUNC(Http *, http_free);
 
+/* 0: an URL that may be asked by the rules above; else -EINVAL. */
+_must_check_ int http_url_check(const char *url, char **reterr);
+
 /* An answer, complete unless the transfer failed. Owned by the transfer. */
 typedef struct HttpResponse HttpResponse;
 

@@ -23,11 +23,12 @@ typedef struct StoreBackend {
         void (*drop)(StoreCall *c);
         int (*step)(Store *s, int extra_fd, uint64_t timeout_usec);
 
-        /* store_upload(); NULL: one PUT. */
+        /* store_upload() of at least upload_size_min bytes; smaller ones, or NULL: one PUT. */
         int (*upload)(Store *s, const StoreRequest *put, void *userdata, char **reterr);
+        uint64_t upload_size_min;
 } StoreBackend;
 
-extern const StoreBackend store_file_backend;
+extern const StoreBackend store_file_backend, store_s3_backend;
 
 struct StoreCall {
         Store *store;
@@ -42,6 +43,7 @@ struct StoreCall {
 struct Store {
         const StoreBackend *backend;
         char *url;
+        StoreLimits limits;
         void *data; /* the backend's */
         TAILQ_HEAD(StoreCalls, StoreCall) calls;
 };

@@ -5,7 +5,7 @@
 #include "name.h"
 #include "store-backend.h"
 
-static const StoreBackend *const backends[] = { &store_file_backend };
+static const StoreBackend *const backends[] = { &store_file_backend, &store_s3_backend };
 
 static const StoreBackend *backend_find(const char *url)
 {
@@ -23,6 +23,7 @@ int store_open(const char *url, Store **ret, char **reterr)
         if (!s)
                 return -ENOMEM;
         TAILQ_INIT(&s->calls);
+        s->limits = (StoreLimits){ .connect_sec = 10, .stall_sec = 15, .backoff_msec = 200 };
         const StoreBackend *backend = backend_find(url);
         if (!backend)
                 return fail(reterr, -EINVAL,
@@ -56,6 +57,11 @@ Store *store_free(Store *s)
 const char *store_url(const Store *s)
 {
         return s->url;
+}
+
+void store_set_limits(Store *s, const StoreLimits *limits)
+{
+        s->limits = *limits;
 }
 
 void store_reply_done(StoreReply *r)
@@ -278,7 +284,7 @@ int store_upload(Store *s, const char *path, int fd, uint64_t size, const Sha256
                 .progress = progress,
         };
 
-        if (s->backend->upload)
+        if (s->backend->upload && size >= s->backend->upload_size_min)
                 return s->backend->upload(s, &put, userdata, reterr);
         return call_and_report(s, &put, userdata, NULL, reterr);
 }

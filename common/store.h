@@ -29,6 +29,16 @@ DEFINE_CLEANUP_FUNC(Store *, store_free);
 
 const char *store_url(const Store *s);
 
+/* Limits of time for a store on the network; a store has these from the start. */
+typedef struct StoreLimits {
+        unsigned connect_sec;  /* 10: until a connection stands, TLS included */
+        unsigned stall_sec;    /* 15: without anything moving */
+        unsigned backoff_msec; /* 200: the longest wait before the second try; doubles up to 20 s;
+                                  the real wait is random below it */
+} StoreLimits;
+
+void store_set_limits(Store *s, const StoreLimits *limits);
+
 typedef enum StoreMethod {
         STORE_GET,
         STORE_PUT,
@@ -44,7 +54,8 @@ enum {
         STORE_UNKNOWN,          /* 403: refused, or absent and we may not list */
 };
 
-/* Tells how far a call is; `done_bytes` never falls. Must not start or cancel calls. */
+/* Tells how far a call is (`total_bytes` of a GET without range is its size_max); `done_bytes`
+ * never falls. Must not start or cancel calls. */
 typedef void (*store_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
 
 /* What to do; strings and bodies are copied, descriptors stay the caller's and must stay open. */

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "s3-upload.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "err.h"
+#include "xml-scan.h"
+
+#define PART_SIZE_MIN      (UINT64_C(16) << 20)
+#define PARTS_MAX          10000
+#define LANES              4
+#define ANSWER_SIZE_MAX    65536
+#define COMPLETE_STALL_SEC 300
+
+/* One request whose end is waited for. */
+typedef struct Step {
+        S3Call *call;
+        int result; /* negative before the end, too */
+        char *err, *etag, *body;
+        size_t body_size;
+        Sha256 digest; /* of the body, if the request's sink makes one */
+        bool finished, retried;
+} Step;
+
+typedef struct Lane {
+        Step step;
+        HttpUpload upload;
+        Sha256 sha256;
+        size_t part; /* index */
+        char number[8];
+} Lane;
+
+typedef struct Upload {
+        S3 *s3;
+        const StoreRequest *put;
+        void *userdata;
+        char *id;
+        uint64_t part_size, done_bytes;
+        size_t n_parts, next_part;
+        char **etags; /* by part */
+        Lane lanes[LANES];
+} Upload;
+
+static void step_reset(Step *step)
+{
+        (void) s3_cancel(step->call);
+        free(step->err);
+        free(step->etag);
+        free(step->body);
+        *step = (Step){};
+}
+
+static void upload_done(Upload *u)
+{
+        for (size_t i = 0; i < LANES; i++)
+                step_reset(&u->lanes[i].step);
+        for (size_t i = 0; u->etags && i < u->n_parts; i++)
+                free(u->etags[i]);
+        free(u->etags);
+        free(u->id);
+}
+
+static void step_done(const S3Answer *a, void *userdata)
+{
+        Step *step = userdata;
+
+        step->call = NULL;
+        step->finished = true;
+        step->result = a->result;
+        step->retried = a->retried;
+        step->err = a->err ? strdup(a->err) : NULL;
+        step->etag = a->etag ? strdup(a->etag) : NULL;
+        step->body = TAKE_PTR(a->sink->data);
+        step->body_size = a->sink->size;
+        if (a->result == 0 && a->sink->kind == SINK_HASH)
+                step->result = sink_digest(a->sink, &step->digest);
+}
+
+static int step_start(Upload *u, Step *step, S3Request *request, char **reterr)
+{
+        step_reset(step);
+        request->key = u->put->path;
+        request->what = "upload";
+        request->actions = "s3:PutObject";
+        request->size_max = MAX(request->size_max, (uint64_t) ANSWER_SIZE_MAX);
+        request->n_tries = u->put->n_tries;
+        request->done = step_done;
+        request->userdata = step;
+        return s3_start(u->s3, request, &step->call, reterr);
+}
+
+static int step_result(Step *step, char **reterr)
+{
+        if (step->result < 0)
+                return fail(reterr, step->result, "%s", err_text(step->result, step->err));
+        return step->result;
+}
+
+static int step_wait(Upload *u, S3Request *request, Step *step, char **reterr)
+{
+        int r = step_start(u, step, request, reterr);
+
+        while (r >= 0 && !step->finished)
+                r = s3_step(u->s3, -1, UINT64_MAX);
+        return r < 0 ? r : step_result(step, reterr);
+}
+
+static int take_id(const char *path, const char *text, void *userdata)
+{
+        char **id = userdata;
+
+        if (!streq(path, "InitiateMultipartUploadResult/UploadId") || !*text)
+                return 0;
+        free(*id);
+        *id = strdup(text);
+        return *id ? 0 : -ENOMEM;
+}
+
+static int upload_begin(Upload *u, char **reterr)
+{
+        static const Sha256 nothing = {
+                {0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4,
+                 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b,
+                 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55}
+        };
+        const char *type = u->put->content_type;
+        S3Request request = {
+                .method = "POST",
+                .params = { { "uploads", "" } },
+                .n_params = 1,
+                .headers = { { "Content-Type", type ? type : "application/octet-stream" } },
+                .n_headers = 1,
+                .upload = &(HttpUpload){ .data = "" },
+                .body_sha256 = &nothing,
+        };
+        _cleanup_(step_reset) Step step = {};
+        int r = step_wait(u, &request, &step, reterr);
+
+        if (r < 0)
+                return r;
+        if (r == 0)
+                r = xml_scan(strempty(step.body), step.body_size, take_id, &u->id);
+        if (r != 0 || !u->id)
+                return fail(reterr, -EPROTO, "S3 gave no id for the upload of '%s'", u->put->path);
+        return 0;
+}
+
+static int lane_start(Upload *u, Lane *lane, char **reterr)
+{
+        const uint64_t offset = u->next_part * u->part_size;
+        int r;
+
+        lane->part = u->next_part++;
+        lane->upload = (HttpUpload){
+                .fd = u->put->body_fd,
+                .offset = u->put->body_offset + offset,
+                .size = MIN(u->part_size, u->put->body_size - offset),
+        };
+        r = sha256_fd(lane->upload.fd, lane->upload.offset, lane->upload.size, &lane->sha256);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read what is to be uploaded as '%s'",
+                                  u->put->path);
+        (void) snprintf(lane->number, sizeof(lane->number), "%u", (unsigned) lane->part + 1);
+        S3Request request = {
+                .method = "PUT",
+                .params = {{ "partNumber", lane->number }, { "uploadId", u->id }},
+                .n_params = 2,
+                .upload = &lane->upload,
+                .body_sha256 = &lane->sha256,
+        };
+        return step_start(u, &lane->step, &request, reterr);
+}
+
+static int lane_finish(Upload *u, Lane *lane, char **reterr)
+{
+        int r = step_result(&lane->step, reterr);
+
+        if (r < 0)
+                return r;
+        if (r > 0 || !lane->step.etag)
+                return fail(reterr, -EPROTO, "S3 did not take part %s of the upload of '%s'",
+                            lane->number, u->put->path);
+        u->etags[lane->part] = TAKE_PTR(lane->step.etag);
+        u->done_bytes += lane->upload.size;
+        step_reset(&lane->step);
+        if (u->put->progress)
+                u->put->progress(u->done_bytes, u->put->body_size, u->userdata);
+        return 0;
+}
+
+static int upload_parts(Upload *u, char **reterr)
+{
+        while (u->done_bytes < u->put->body_size) {
+                for (size_t i = 0; i < LANES; i++) {
+                        Lane *lane = &u->lanes[i];
+                        int r = 0;
+                        if (lane->step.finished)
+                                r = lane_finish(u, lane, reterr);
+                        if (r >= 0 && !lane->step.call && u->next_part < u->n_parts)
+                                r = lane_start(u, lane, reterr);
+                        if (r < 0)
+                                return r;
+                }
+                if (u->done_bytes < u->put->body_size) {
+                        int r = s3_step(u->s3, -1, UINT64_MAX);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+/* An ETag is text that S3 gave: it goes back as it came, but never as markup. */
+static void etag_to(FILE *f, const char *etag)
+{
+        for (; *etag; etag++)
+                if (strchr("<>&", *etag))
+                        (void) fprintf(f, "&#%d;", *etag);
+                else
+                        (void) fputc(*etag, f);
+}
+
+static int format_parts(const Upload *u, char **ret, size_t *ret_size)
+{
+        _cleanup_free_ char *text = NULL;
+        FILE *f = open_memstream(&text, ret_size);
+
+        if (!f)
+                return -ENOMEM;
+        (void) fprintf(f, "<CompleteMultipartUpload "
+                          "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        for (size_t i = 0; i < u->n_parts; i++) {
+                (void) fprintf(f, "<Part><PartNumber>%zu</PartNumber><ETag>", i + 1);
+                etag_to(f, u->etags[i]);
+                (void) fprintf(f, "</ETag></Part>");
+        }
+        (void) fprintf(f, "</CompleteMultipartUpload>");
+        bool broken = ferror(f);
+        if (fclose(f) != 0 || broken)
+                return -ENOMEM;
+        *ret = TAKE_PTR(text);
+        return 0;
+}
+
+/* An object is in the way, and one of our tries may have put it there: reads and compares it. */
+static int upload_compare(Upload *u, char **reterr)
+{
+        S3Request request = {
+                .method = "GET",
+                .size_max = u->put->body_size,
+                .sink = { .kind = SINK_HASH },
+        };
+        _cleanup_(step_reset) Step step = {};
+        int r = step_wait(u, &request, &step, reterr);
+
+        if (r == -EFBIG)
+                return STORE_CONFLICT;
+        if (r != 0)
+                return r;
+        return sha256_equal(&step.digest, u->put->body_sha256) ? 0 : STORE_CONFLICT;
+}
+
+static int upload_complete(Upload *u, char **reterr)
+{
+        _cleanup_(step_reset) Step step = {};
+        _cleanup_free_ char *body = NULL;
+        HttpUpload upload = {};
+        Sha256 sha256_of_body;
+        int r = format_parts(u, &body, &upload.size);
+
+        if (r < 0)
+                return r;
+        upload.data = body;
+        r = sha256(body, upload.size, &sha256_of_body);
+        if (r < 0)
+                return r;
+        S3Request request = {
+                .method = "POST",
+                .params = {{ "uploadId", u->id }    },
+                .n_params = 1,
+                .headers = { { "Content-Type", "application/xml" }, { "If-None-Match", "*" } },
+                .n_headers = 2,
+                .upload = &upload,
+                .body_sha256 = &sha256_of_body,
+                .late_error = true,
+                .stall_sec = COMPLETE_STALL_SEC,
+        };
+        r = step_wait(u, &request, &step, reterr);
+        /* After a try that worked unnoticed, the upload is gone or its object is there. */
+        if (step.retried && (r == STORE_CONFLICT || r == -ENOENT))
+                return upload_compare(u, reterr);
+        return r;
+}
+
+static void upload_abort(Upload *u)
+{
+        S3Request request = {
+                .method = "DELETE",
+                .params = { { "uploadId", u->id } },
+                .n_params = 1,
+        };
+        _cleanup_(step_reset) Step step = {};
+
+        for (size_t i = 0; i < LANES; i++)
+                step_reset(&u->lanes[i].step);
+        /* Nobody is left to be told: what failed before counts, and a lifecycle rule of the bucket
+         * removes what stays. */
+        if (step_wait(u, &request, &step, NULL) < 0)
+                return;
+}
+
+int s3_upload(S3 *s, const StoreRequest *put, void *userdata, char **reterr)
+{
+        _cleanup_(upload_done) Upload u = { .s3 = s, .put = put, .userdata = userdata };
+        int r;
+
+        u.part_size = MAX(PART_SIZE_MIN, (put->body_size + PARTS_MAX - 1) / PARTS_MAX);
+        u.n_parts = (put->body_size + u.part_size - 1) / u.part_size;
+        u.etags = calloc(u.n_parts, sizeof(char *));
+        if (!u.etags)
+                return -ENOMEM;
+        r = upload_begin(&u, reterr);
+        if (r < 0)
+                return r;
+        r = upload_parts(&u, reterr);
+        if (r >= 0)
+                r = upload_complete(&u, reterr);
+        if (r != 0)
+                upload_abort(&u);
+        return r;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sink.h"
+
+#include "err.h"
+#include "fd.h"
+
+void sink_done(Sink *s)
+{
+        free(s->data);
+        s->data = NULL;
+        s->hasher = hasher_free(s->hasher);
+}
+
+static int write_memory(Sink *s, const void *data, size_t size)
+{
+        if (s->allocated - s->size < size + 1 || s->allocated == 0) {
+                size_t larger = MAX(s->size + size + 1, 2 * s->allocated);
+                char *p = realloc(s->data, larger);
+                if (!p)
+                        return -ENOMEM;
+                s->data = p;
+                s->allocated = larger;
+        }
+        memcpy(s->data + s->size, data, size);
+        s->data[s->size + size] = '\0';
+        return 0;
+}
+
+static int write_hash(Sink *s, const void *data, size_t size)
+{
+        if (!s->hasher) {
+                int r = hasher_new(&s->hasher);
+                if (r < 0)
+                        return r;
+        }
+        return hasher_add(s->hasher, data, size);
+}
+
+int sink_write(Sink *s, const void *data, size_t size)
+{
+        int r = s->kind == SINK_MEMORY ? write_memory(s, data, size)
+                : s->kind == SINK_FD   ? fd_pwrite_all(s->fd, data, size, s->offset + s->size)
+                                       : write_hash(s, data, size);
+
+        if (r >= 0)
+                s->size += size;
+        return r;
+}
+
+void sink_restart(Sink *s)
+{
+        s->size = 0;
+        if (s->data)
+                s->data[0] = '\0';
+        s->hasher = hasher_free(s->hasher);
+}
+
+int sink_digest(Sink *s, Sha256 *ret)
+{
+        int r = write_hash(s, "", 0);
+
+        return r < 0 ? r : hasher_finish(s->hasher, ret);
+}
