@@ -34,9 +34,9 @@ class SandboxError(Exception):
     """The machine cannot give what the tests need; the text says what."""
 
 
-def die_with_parent():
-    """In a child before exec: the kernel kills it when the process that started it is gone."""
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) < 0:
+def die_with_parent(number=signal.SIGKILL):
+    """In a child before exec, or of itself: the kernel sends it this signal when the process that started it is gone."""
+    if libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
 
 
@@ -147,11 +147,11 @@ def supervise(command):
 
         child = None
 
-        def forward(number, _):
-            if child is not None:
-                child.send_signal(number)
+        def stop(*_):
+            raise SandboxError("told to stop")
 
-        signal.signal(signal.SIGTERM, forward)
+        signal.signal(signal.SIGTERM, stop)
+        die_with_parent(signal.SIGTERM)
         # Ctrl-C reaches the tests from the terminal; they end, and then so do we
         signal.signal(signal.SIGINT, lambda *_: None)
         try:
@@ -162,6 +162,8 @@ def supervise(command):
                 preexec_fn=enter)
             return child.wait()
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # the kernel ends everything in a PID namespace with its first process, and that one with unshare
             if child is not None and child.poll() is None:
                 child.kill()
                 child.wait()
@@ -200,7 +202,6 @@ def inside(work, command):
     """PID 1 of the sandbox: reaps what daemons leave to it, ends with the command."""
     set_up(work)
     child = os.spawnvp(os.P_NOWAIT, command[0], command)
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     signal.signal(signal.SIGINT, lambda *_: None)
     while True:
         pid, status = os.wait()
