@@ -1,0 +1,56 @@
+"""The second implementation of the formats: it agrees with itself, and with tar and zstd."""
+
+import dataclasses
+import subprocess
+
+import pytest
+
+import application
+import formats
+
+ENTRIES = [formats.Entry("a", "d"), formats.Entry("a/large", content=bytes(range(256)) * 40000),
+           formats.Entry("a/link", "l", link="large"), formats.Entry("ü" * 60, content=b"long name\n", mode=0o755)]
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request, tmp_path):
+    if request.param == "file":
+        return formats.FileStore(tmp_path / "store")
+    return formats.S3Store(request.getfixturevalue("boto"), request.getfixturevalue("bucket"))
+
+
+@pytest.mark.parametrize("key_type", ["ed25519", "ecdsa-p256"])
+def test_reads_what_it_writes(store, key_type):
+    key = formats.Key.new(key_type)
+    formats.publish(store, formats.make_release(ENTRIES, "r1"), [key])
+    payload, found = formats.read_release(store, [key.public])
+    assert payload["release"]["id"] == "r1"
+    assert [(e.path, e.type, e.content, e.link) for e in found.values()] == [
+        (e.path, e.type, e.content, e.link) for e in ENTRIES]
+    with pytest.raises(formats.FormatError, match="none of the keys"):
+        formats.read_release(store, [formats.Key.new().public])
+
+
+def test_damage_is_seen():
+    artifact, index = formats.make_artifact(ENTRIES)
+    with pytest.raises(formats.FormatError, match="frame 0 has another digest"):
+        formats.read_artifact(artifact[:20] + bytes([artifact[20] ^ 1]) + artifact[21:], index)
+    index.files[1] = dataclasses.replace(index.files[1], mode=0o755)
+    with pytest.raises(formats.FormatError, match="differs from the index"):
+        formats.read_artifact(artifact, index)
+
+
+def test_tar_unpacks_it(tmp_path):
+    artifact, _ = formats.make_artifact(ENTRIES)
+    (tmp_path / "x.tar.zst").write_bytes(artifact)
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "--zstd", "-xf", tmp_path / "x.tar.zst", "-C", tmp_path / "out"], check=True)
+    found = formats.tree_entries(tmp_path / "out")
+    assert [(e.path, e.content, e.link, e.file_mode) for e in found] == [
+        (e.path, e.content, e.link, e.file_mode) for e in ENTRIES]
+
+
+def test_tree_is_read_in_index_order(tmp_path):
+    tree = application.small_tree(tmp_path / "tree", "1")
+    paths = [e.path for e in formats.tree_entries(tree)]
+    assert paths == ["data", "data/numbers.txt", "latest", "server.js", "start.sh", "version.json"]
