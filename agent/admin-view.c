@@ -191,8 +191,11 @@ static void note_failed(const cJSON *state, uint64_t now_sec, FILE *f)
                 strempty(get_text(failed, "release")), get_time(failed, "at") ? " " : "",
                 strempty(ago(now_sec, get_time(failed, "at"), when)),
                 reason ? reason : "no reason was noted");
-        fprintf(f, "  %s%s. It isn't tried again here: publish a better release.\n",
-                current ? "Live is " : "Nothing is live", strempty(current));
+        fprintf(f,
+                "  %s%s. It isn't tried again here: publish a better release, or, when the cause "
+                "was this host: slipway resume %s\n",
+                current ? "Live is " : "Nothing is live", strempty(current),
+                strempty(get_text(state, "app")));
         fprintf(f, "  What happened: journalctl -u slipwayd");
         print_journal_units(state, get_text(failed, "release"), f);
         fputc('\n', f);

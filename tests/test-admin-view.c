@@ -152,7 +152,8 @@ static void test_failed(void **state)
               "web  prod     r2    2h ago  42          failed  4s ago\n"
               "\n"
               "web: deployment 43 (release r3) failed 60s ago: web.service did not start\n"
-              "  Live is r2. It isn't tried again here: publish a better release.\n"
+              "  Live is r2. It isn't tried again here: publish a better release, or, when the "
+              "cause was this host: slipway resume web\n"
               "  What happened: journalctl -u slipwayd -u web.service\n");
 }
 
