@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "fd.h"
+#include "json-read.h"
+#include "name.h"
+
+#define POLL_INTERVAL_DEFAULT_USEC (UINT64_C(15) * 1000000)
+#define POLL_INTERVAL_MIN_USEC     (UINT64_C(1) * 1000000)
+#define POLL_INTERVAL_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
+#define JITTER_DEFAULT_PERCENT     20
+#define KEEP_DEFAULT               5
+#define KEEP_MIN                   2
+#define KEEP_MAX                   100
+#define TRUST_PATH_DEFAULT         "/etc/slipway/trust/root.json"
+#define ROOT_DEFAULT               "/srv/{app}"
+#define MANIFEST_DEFAULT           "{app}/channels/{channel}/manifest.json"
+
+#define UNIT_PATTERN_CHARACTERS                                \
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" \
+        "0123456789:-_.\\@*?[]!^"
+
+/* A file that was read: kept until all is checked, to name lines. */
+typedef struct ConfigFile {
+        char *path, *text;
+        size_t size;
+} ConfigFile;
+
+/* Where an app was written down. */
+typedef struct AppOrigin {
+        size_t file, index;
+} AppOrigin;
+
+/* What is read so far: the configuration, its apps still with their placeholders. */
+typedef struct Loader {
+        Config config;
+        char *region, *zone;
+        ConfigFile *files;
+        size_t n_files;
+        AppOrigin origins[CONFIG_APPS_MAX];
+} Loader;
+
+/* --- freeing --- */
+
+static void strings_free(char **strings, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                free(strings[i]);
+        free(strings);
+}
+
+static void app_done(AppConfig *a)
+{
+        free(a->app);
+        free(a->channel);
+        free(a->root);
+        free(a->manifest_path);
+        strings_free(a->units, a->n_units);
+}
+
+static void tags_done(Config *c)
+{
+        for (size_t i = 0; i < c->n_tags; i++) {
+                free(c->tags[i].key);
+                free(c->tags[i].value);
+        }
+        free(c->tags);
+        c->tags = NULL;
+        c->n_tags = 0;
+}
+
+static void config_done(Config *c)
+{
+        free(c->store);
+        free(c->instance);
+        free(c->trust_path);
+        tags_done(c);
+        for (size_t i = 0; i < c->n_apps; i++)
+                app_done(&c->apps[i]);
+        free(c->apps);
+}
+
+Config *config_free(Config *c)
+{
+        if (c)
+                config_done(c);
+        free(c);
+        return NULL;
+}
+
+static void loader_done(Loader *l)
+{
+        config_done(&l->config);
+        free(l->region);
+        free(l->zone);
+        for (size_t i = 0; i < l->n_files; i++) {
+                free(l->files[i].path);
+                free(l->files[i].text);
+        }
+        free(l->files);
+}
+
+/* --- the grammar --- */
+
+static int parse_tag(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        Config *c = target;
+        Tag *tags;
+        int r = json_check_text(v, path, 0, TAG_VALUE_SIZE_MAX, reterr);
+
+        if (r < 0)
+                return r;
+        if (!v->string[0] || strlen(v->string) > TAG_KEY_SIZE_MAX)
+                return fail(reterr, -EBADMSG, "%s: a tag's key has 1 to %d bytes", path,
+                            TAG_KEY_SIZE_MAX);
+        tags = reallocarray(c->tags, c->n_tags + 1, sizeof(Tag));
+        if (!tags)
+                return -ENOMEM;
+        c->tags = tags;
+        tags[c->n_tags] = (Tag){ strdup(v->string), strdup(v->valuestring) };
+        c->n_tags++;
+        return tags[c->n_tags - 1].key && tags[c->n_tags - 1].value ? 0 : -ENOMEM;
+}
+
+static int parse_tags(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        tags_done(target);
+        return json_each_member(v, path, CONFIG_TAGS_MAX, parse_tag, target, reterr);
+}
+
+static int parse_interval(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        uint64_t *usec = target;
+        int r = json_parse_duration(v, path, usec, reterr);
+
+        if (r < 0)
+                return r;
+        if (*usec < POLL_INTERVAL_MIN_USEC || *usec > POLL_INTERVAL_MAX_USEC)
+                return fail(reterr, -EBADMSG, "%s: must be 1s to 24h", path);
+        return 0;
+}
+
+static int parse_jitter(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        const char *s = cJSON_IsString(v) ? v->valuestring : "";
+        size_t n_digits = strspn(s, "0123456789");
+        unsigned percent = 0;
+
+        for (size_t i = 0; i < n_digits && percent <= 100; i++)
+                percent = percent * 10 + (unsigned) (s[i] - '0');
+        if (n_digits == 0 || !streq(s + n_digits, "%") || percent > 100)
+                return fail(reterr, -EBADMSG, "%s: must be \"0%%\" to \"100%%\"", path);
+        *(unsigned *) target = percent;
+        return 0;
+}
+
+static const JsonField poll_fields[] = {
+        {"interval",       parse_interval, offsetof(Config, poll_interval_usec) },
+        { "jitter", parse_jitter, offsetof(Config, jitter_percent) },
+        {   },
+};
+
+static int parse_poll(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        Config *c = target;
+
+        c->poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC;
+        c->jitter_percent = JITTER_DEFAULT_PERCENT;
+        return json_dispatch(v, path, poll_fields, c, reterr);
+}
+
+static bool absolute_path_is_clean(const char *s)
+{
+        return s[0] == '/' && tree_path_is_valid(s + 1);
+}
+
+static int parse_trust(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_parse_string(v, path, target, reterr);
+
+        if (r < 0)
+                return r;
+        if (!absolute_path_is_clean(v->valuestring))
+                return fail(reterr, -EBADMSG, "%s: must be an absolute path", path);
+        return 0;
+}
+
+static int parse_keep(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        uint64_t n;
+        int r = json_parse_uint(v, path, &n, reterr);
+
+        if (r < 0)
+                return r;
+        if (n < KEEP_MIN || n > KEEP_MAX)
+                return fail(reterr, -EBADMSG, "%s: must be %d to %d", path, KEEP_MIN, KEEP_MAX);
+        *(unsigned *) target = (unsigned) n;
+        return 0;
+}
+
+static int add_unit(AppConfig *a, const char *pattern)
+{
+        char **units = reallocarray(a->units, a->n_units + 1, sizeof(char *));
+
+        if (!units)
+                return -ENOMEM;
+        a->units = units;
+        units[a->n_units] = strdup(pattern);
+        if (!units[a->n_units])
+                return -ENOMEM;
+        a->n_units++;
+        return 0;
+}
+
+static int parse_unit(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
+
+        return r < 0 ? r : add_unit(target, v->valuestring);
+}
+
+static int parse_units(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        AppConfig *a = target;
+
+        /* An empty list is not the default, but that no unit may be named. */
+        a->units = calloc(1, sizeof(char *));
+        if (!a->units)
+                return -ENOMEM;
+        return json_each(v, path, CONFIG_UNITS_MAX, parse_unit, a, reterr);
+}
+
+static const JsonField app_fields[] = {
+        {"app",               json_parse_name, offsetof(AppConfig, app), true },
+        { "channel", json_parse_string, offsetof(AppConfig, channel), true },
+        { "root",               json_parse_string, offsetof(AppConfig, root) },
+        { "manifest",          json_parse_string, offsetof(AppConfig, manifest_path) },
+        { "units", parse_units, 0 },
+        { "keep",               parse_keep, offsetof(AppConfig, keep) },
+        {},
+};
+
+static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        Loader *l = target;
+        Config *c = &l->config;
+        size_t file = l->n_files - 1, index = 0;
+        AppConfig *apps;
+
+        if (c->n_apps >= CONFIG_APPS_MAX)
+                return fail(reterr, -EBADMSG, "%s: there are more than %d apps", path,
+                            CONFIG_APPS_MAX);
+        apps = reallocarray(c->apps, c->n_apps + 1, sizeof(AppConfig));
+        if (!apps)
+                return -ENOMEM;
+        c->apps = apps;
+        if (c->n_apps > 0 && l->origins[c->n_apps - 1].file == file)
+                index = l->origins[c->n_apps - 1].index + 1;
+        l->origins[c->n_apps] = (AppOrigin){ file, index };
+        apps[c->n_apps] = (AppConfig){ .keep = KEEP_DEFAULT };
+        return json_dispatch(v, path, app_fields, &apps[c->n_apps++], reterr);
+}
+
+static int parse_apps(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each(v, path, CONFIG_APPS_MAX, parse_app, target, reterr);
+}
+
+static const JsonField config_fields[] = {
+        {"store",           json_parse_string, offsetof(Loader, config.store) },
+        { "instance",  json_parse_name, offsetof(Loader, config.instance) },
+        { "region",                json_parse_name, offsetof(Loader, region) },
+        { "zone", json_parse_name, offsetof(Loader, zone) },
+        { "tags", parse_tags, offsetof(Loader, config) },
+        { "poll",         parse_poll, offsetof(Loader, config) },
+        { "report",  json_parse_bool, offsetof(Loader, config.report) },
+        { "trust",                parse_trust, offsetof(Loader, config.trust_path) },
+        { "apps",  parse_apps, 0 },
+        {          },
+};
+
+/* --- files --- */
+
+/* Puts "FILE:LINE: " before an error text that starts with a JSON path of this file. */
+static int fail_in_file(const ConfigFile *f, int error, char **reterr)
+{
+        unsigned line = reterr && *reterr ? json_line_of(f->text, f->size, *reterr) : 0;
+
+        return fail_prefix(reterr, error, "%s:%u", f->path, line);
+}
+
+static int add_file(Loader *l, const char *path, char **reterr)
+{
+        ConfigFile *files = reallocarray(l->files, l->n_files + 1, sizeof(ConfigFile));
+        ConfigFile *f;
+        int r;
+
+        if (!files)
+                return -ENOMEM;
+        l->files = files;
+        f = &files[l->n_files++];
+        *f = (ConfigFile){ .path = strdup(path) };
+        if (!f->path)
+                return -ENOMEM;
+        r = file_read_at(AT_FDCWD, path, CONFIG_SIZE_MAX, &f->text, &f->size);
+        return r < 0 ? fail_errno(reterr, r, "can't read %s", path) : 0;
+}
+
+static int load_file(Loader *l, const char *path, char **reterr)
+{
+        _cleanup_json_ cJSON *tree = NULL;
+        const ConfigFile *f;
+        int r = add_file(l, path, reterr);
+
+        if (r < 0)
+                return r;
+        f = &l->files[l->n_files - 1];
+        r = json_parse(f->text, f->size, &tree, reterr);
+        if (r < 0)
+                return fail_prefix(reterr, r, "%s", path);
+        r = json_dispatch(tree, "", config_fields, l, reterr);
+        return r < 0 ? fail_in_file(f, r, reterr) : 0;
+}
+
+static int is_drop_in(const struct dirent *d)
+{
+        size_t size = strlen(d->d_name);
+
+        return d->d_name[0] != '.' && size > STRLEN(".json") &&
+               streq(d->d_name + size - STRLEN(".json"), ".json");
+}
+
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+        return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int load_drop_ins(Loader *l, const char *path, char **reterr)
+{
+        _cleanup_free_ char *dir = NULL;
+        struct dirent **entries = NULL;
+        size_t size = strlen(path);
+        int n, r = 0;
+
+        if (size > STRLEN(".json") && streq(path + size - STRLEN(".json"), ".json"))
+                size -= STRLEN(".json");
+        if (asprintf(&dir, "%.*s.d", (int) size, path) < 0) {
+                dir = NULL;
+                return -ENOMEM;
+        }
+        n = scandir(dir, &entries, is_drop_in, compare_names);
+        if (n < 0)
+                return errno == ENOENT ? 0 : fail_errno(reterr, -errno, "can't read %s", dir);
+        for (int i = 0; i < n; i++) {
+                _cleanup_free_ char *file = NULL;
+                if (r == 0 && asprintf(&file, "%s/%s", dir, entries[i]->d_name) < 0) {
+                        file = NULL;
+                        r = -ENOMEM;
+                }
+                if (r == 0)
+                        r = load_file(l, file, reterr);
+                free(entries[i]);
+        }
+        free(entries);
+        return r;
+}
+
+/* --- placeholders --- */
+
+/* The value of the placeholder of this name, or NULL with the reason in *reterr. `channel` is NULL
+ * where it is not known yet. */
+static const char *placeholder_value(const Loader *l, const char *app, const char *channel,
+                                     const char *name, char **reterr)
+{
+        const Config *c = &l->config;
+
+        if (streq(name, "app"))
+                return app;
+        if (streq(name, "channel") && channel)
+                return channel;
+        if (streq(name, "instance-id"))
+                return c->instance;
+        if (streq(name, "region") || streq(name, "zone")) {
+                const char *value = streq(name, "region") ? l->region : l->zone;
+                if (!value)
+                        fail(reterr, -EBADMSG, "{%s} has no value: set \"%s\"", name, name);
+                return value;
+        }
+        if (strncmp(name, "tag:", 4) == 0) {
+                for (size_t i = 0; i < c->n_tags; i++)
+                        if (streq(c->tags[i].key, name + 4))
+                                return c->tags[i].value;
+                fail(reterr, -EBADMSG,
+                     "{%s} has no value: there is no such tag here; set it in \"tags\"", name);
+                return NULL;
+        }
+        fail(reterr, -EBADMSG,
+             "{%s} is not known here (there are {app}, {channel}, {instance-id}, {region}, {zone} "
+             "and {tag:Key})",
+             name);
+        return NULL;
+}
+
+/* Writes the value of the placeholder at `s`, a "{". Returns its length in the template. */
+static ssize_t expand_one(const Loader *l, const char *app, const char *channel, const char *s,
+                          FILE *out, char **reterr)
+{
+        size_t size = strcspn(s + 1, "{}");
+        _cleanup_free_ char *name = strndup(s + 1, size);
+        const char *value;
+
+        if (!name)
+                return -ENOMEM;
+        if (s[1 + size] != '}')
+                return fail(reterr, -EBADMSG, "\"{\" without \"}\"");
+        value = placeholder_value(l, app, channel, name, reterr);
+        if (!value)
+                return -EBADMSG;
+        if (!name_is_valid(value))
+                return fail(reterr, -EBADMSG,
+                            "{%s} is \"%s\" here, which is not a name (letters, digits, \".\", "
+                            "\"_\" and \"-\", starting with a letter or digit, at most %d)",
+                            name, value, NAME_SIZE_MAX);
+        fputs(value, out);
+        return (ssize_t) size + 2;
+}
+
+static int expand_to(const Loader *l, const char *app, const char *channel, const char *s,
+                     FILE *out, char **reterr)
+{
+        while (*s) {
+                size_t size = strcspn(s, "{}");
+                fwrite(s, 1, size, out);
+                s += size;
+                if (*s == '}')
+                        return fail(reterr, -EBADMSG, "\"}\" without \"{\"");
+                if (*s == '{') {
+                        ssize_t n = expand_one(l, app, channel, s, out, reterr);
+                        if (n < 0)
+                                return (int) n;
+                        s += n;
+                }
+        }
+        return 0;
+}
+
+/* Replaces *template by its expansion. */
+static int expand(const Loader *l, const char *app, const char *channel, char **template,
+                  char **reterr)
+{
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+        int r;
+
+        if (!out)
+                return -ENOMEM;
+        r = expand_to(l, app, channel, *template, out, reterr);
+        if (fclose(out) != 0 && r == 0)
+                r = -ENOMEM;
+        if (r < 0) {
+                free(text);
+                return r;
+        }
+        free(*template);
+        *template = text;
+        return 0;
+}
+
+/* --- what can be judged only when all files are read --- */
+
+static int set_default(char **s, const char *value)
+{
+        if (!*s)
+                *s = strdup(value);
+        return *s ? 0 : -ENOMEM;
+}
+
+static int set_app_defaults(AppConfig *a)
+{
+        int r = set_default(&a->root, ROOT_DEFAULT);
+
+        if (r == 0)
+                r = set_default(&a->manifest_path, MANIFEST_DEFAULT);
+        if (r == 0 && !a->units) {
+                r = add_unit(a, "{app}.service");
+                if (r == 0)
+                        r = add_unit(a, "{app}@*.service");
+        }
+        return r;
+}
+
+static int expand_channel(const Loader *l, AppConfig *a, char **reterr)
+{
+        int r = expand(l, a->app, NULL, &a->channel, reterr);
+
+        if (r < 0)
+                return r;
+        if (!name_is_valid(a->channel))
+                return fail(reterr, -EBADMSG, "\"%s\" is not a name", a->channel);
+        return 0;
+}
+
+static int expand_root(const Loader *l, AppConfig *a, char **reterr)
+{
+        int r = expand(l, a->app, a->channel, &a->root, reterr);
+
+        if (r < 0)
+                return r;
+        if (!absolute_path_is_clean(a->root))
+                return fail(reterr, -EBADMSG,
+                            "\"%s\" is not an absolute path without \".\", \"..\" and \"//\"",
+                            a->root);
+        return 0;
+}
+
+static int expand_manifest(const Loader *l, AppConfig *a, char **reterr)
+{
+        int r = expand(l, a->app, a->channel, &a->manifest_path, reterr);
+
+        if (r < 0)
+                return r;
+        if (!store_path_is_valid(a->manifest_path))
+                return fail(reterr, -EBADMSG, "\"%s\" is not a path in a store", a->manifest_path);
+        return 0;
+}
+
+static int expand_units(const Loader *l, AppConfig *a, char **reterr)
+{
+        for (size_t i = 0; i < a->n_units; i++) {
+                int r = expand(l, a->app, a->channel, &a->units[i], reterr);
+                if (r < 0)
+                        return r;
+                const char *s = a->units[i];
+                if (strlen(s) > NAME_MAX || strspn(s, UNIT_PATTERN_CHARACTERS) != strlen(s))
+                        return fail(reterr, -EBADMSG, "\"%s\" is not a pattern of unit names", s);
+        }
+        return 0;
+}
+
+static bool path_is_in(const char *path, const char *dir)
+{
+        size_t size = strlen(dir);
+
+        return strncmp(path, dir, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+static int check_app_once(const Loader *l, AppConfig *a, char **reterr)
+{
+        for (const AppConfig *b = l->config.apps; b < a; b++)
+                if (streq(a->app, b->app))
+                        return fail(reterr, -EBADMSG, "%s stands there twice", a->app);
+        return 0;
+}
+
+static int check_root_apart(const Loader *l, AppConfig *a, char **reterr)
+{
+        for (const AppConfig *b = l->config.apps; b < a; b++)
+                if (path_is_in(a->root, b->root) || path_is_in(b->root, a->root))
+                        return fail(reterr, -EBADMSG, "%s is not apart from %s, the root of app %s",
+                                    a->root, b->root, b->app);
+        return 0;
+}
+
+static int finish_app(const Loader *l, size_t n, char **reterr)
+{
+        static const struct {
+                const char *member;
+                int (*run)(const Loader *l, AppConfig *a, char **reterr);
+        } steps[] = {
+                {"app",       check_app_once  },
+                { "channel",  expand_channel  },
+                { "root",     expand_root     },
+                { "manifest", expand_manifest },
+                { "units",    expand_units    },
+                { "root",     check_root_apart},
+        };
+        AppConfig *a = &l->config.apps[n];
+        const AppOrigin *origin = &l->origins[n];
+        const char *member = "app";
+        int r = set_app_defaults(a);
+
+        for (size_t i = 0; i < ELEMENTSOF(steps) && r == 0; i++) {
+                member = steps[i].member;
+                r = steps[i].run(l, a, reterr);
+        }
+        if (r < 0) {
+                (void) fail_prefix(reterr, r, "apps[%zu].%s", origin->index, member);
+                return fail_in_file(&l->files[origin->file], r, reterr);
+        }
+        return 0;
+}
+
+static int set_instance(Config *c, char **reterr)
+{
+        char name[HOST_NAME_MAX + 1] = {};
+
+        if (c->instance)
+                return 0;
+        if (gethostname(name, sizeof(name) - 1) < 0)
+                return -errno;
+        if (!name_is_valid(name))
+                return fail(reterr, -EBADMSG,
+                            "the host's name \"%s\" can't serve as the instance's name: set "
+                            "\"instance\"",
+                            name);
+        return set_default(&c->instance, name);
+}
+
+static int finish(Loader *l, const char *path, char **reterr)
+{
+        Config *c = &l->config;
+        int r;
+
+        if (!c->store)
+                return fail(reterr, -EBADMSG,
+                            "%s: store: missing; set it to where releases are published, such as "
+                            "\"s3://BUCKET\" or \"file:///DIRECTORY\"",
+                            path);
+        if (c->n_apps == 0)
+                return fail(reterr, -EBADMSG,
+                            "%s: apps: missing; name at least one, such as { \"app\": \"web\", "
+                            "\"channel\": \"prod\" }",
+                            path);
+        r = set_instance(c, reterr);
+        if (r < 0)
+                return fail_prefix(reterr, r, "%s", path);
+        r = set_default(&c->trust_path, TRUST_PATH_DEFAULT);
+        for (size_t i = 0; i < c->n_apps && r == 0; i++)
+                r = finish_app(l, i, reterr);
+        return r;
+}
+
+int config_load(const char *path, Config **ret, char **reterr)
+{
+        _cleanup_(loader_done) Loader l = {
+                .config = {
+                        .poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC,
+                        .jitter_percent = JITTER_DEFAULT_PERCENT,
+                        .report = true,
+                },
+        };
+        Config *c;
+        int r = load_file(&l, path, reterr);
+
+        if (r == 0)
+                r = load_drop_ins(&l, path, reterr);
+        if (r == 0)
+                r = finish(&l, path, reterr);
+        if (r < 0)
+                return r;
+        c = malloc(sizeof(Config));
+        if (!c)
+                return -ENOMEM;
+        *c = l.config;
+        l.config = (Config){};
+        *ret = c;
+        return 0;
+}
+
+bool config_allows_unit(const AppConfig *a, const char *unit)
+{
+        for (size_t i = 0; i < a->n_units; i++)
+                if (fnmatch(a->units[i], unit, FNM_NOESCAPE) == 0)
+                        return true;
+        return false;
+}

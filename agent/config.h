@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "macro.h"
+#include "manifest.h"
+
+/*
+ * The agent's configuration: /etc/slipway/agent.json, and drop-ins beside it in agent.d/, read in
+ * the bytewise order of their names (*.json only, none that starts with a dot). Members of a
+ * drop-in replace those of what was read before it, whole; only its apps are added to the others.
+ *
+ *   { "store": "s3://acme-deploy",                 where releases are published; needed
+ *     "instance": "i-0abc",                        default: the host's name
+ *     "region": "eu-central-1", "zone": "eu-central-1a", "tags": { "Stage": "prod" },
+ *     "poll": { "interval": "15s", "jitter": "20%" },         1s to 24h; 0% to 100%
+ *     "report": true,                              write status reports to the store
+ *     "trust": "/etc/slipway/trust/root.json",
+ *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed; at least one app
+ *                 "root": "/srv/{app}",
+ *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
+ *                 "units": ["{app}.service", "{app}@*.service"],
+ *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
+ *
+ * The values shown for poll, report, trust and below apps (but app and channel) are the defaults.
+ * "units" are fnmatch(3) patterns of the units that the app's manifests may name; a backslash
+ * stands for itself.
+ *
+ * channel, root, manifest and units may hold {app}, {channel} (but not channel itself),
+ * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
+ * (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a pattern.
+ */
+
+#define CONFIG_SIZE_MAX  (256 * 1024) /* of one file */
+#define CONFIG_APPS_MAX  64
+#define CONFIG_UNITS_MAX 64 /* patterns of one app */
+#define CONFIG_TAGS_MAX  64
+
+typedef struct AppConfig {
+        char *app, *channel;
+        char *root;          /* absolute, without "." and ".." */
+        char *manifest_path; /* store_path_is_valid() */
+        char **units;
+        size_t n_units;
+        unsigned keep;
+} AppConfig;
+
+typedef struct Config {
+        char *store;
+        char *instance; /* name_is_valid() */
+        Tag *tags;
+        size_t n_tags;
+        uint64_t poll_interval_usec;
+        unsigned jitter_percent;
+        bool report;
+        char *trust_path;
+        AppConfig *apps;
+        size_t n_apps;
+} Config;
+
+/* Reads the configuration at `path` and its drop-ins. Any error names file, line and member; a
+ * placeholder without a value, what to set. No app comes twice, and no app's root lies in
+ * another's.
+ */
+_must_check_ int config_load(const char *path, Config **ret, char **reterr);
+
+Config *config_free(Config *c);
+DEFINE_CLEANUP_FUNC(Config *, config_free);
+
+/* True if the app's manifests may name this unit. */
+bool config_allows_unit(const AppConfig *a, const char *unit);

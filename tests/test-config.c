@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "name.h"
+#include "test.h"
+
+static void write_in(const char *dir, const char *name, const char *text)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, dir);
+
+        assert_true(fd >= 0);
+        assert_int_equal(file_write_atomic_at(fd, name, text, strlen(text), 0600), 0);
+}
+
+static int load(const char *dir, Config **ret, char **reterr)
+{
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/agent.json", dir);
+        return config_load(path, ret, reterr);
+}
+
+static Config *load_good(const char *dir, const char *text)
+{
+        _cleanup_free_ char *err = NULL;
+        Config *c = NULL;
+
+        write_in(dir, "agent.json", text);
+        if (load(dir, &c, &err) < 0)
+                fail_msg("%s: %s", text, strempty(err));
+        return c;
+}
+
+/* `error` is what follows the directory in the message. */
+static void assert_load_fails(const char *dir, int error, const char *text)
+{
+        _cleanup_free_ char *err = NULL;
+        char wanted[PATH_MAX + 256];
+        Config *c = NULL;
+        int r = load(dir, &c, &err);
+
+        snprintf(wanted, sizeof(wanted), "%s/%s", dir, text);
+        if (r != error || !err || !strstr(err, wanted))
+                fail_msg("%d \"%s\", wanted \"%s\"", r, strempty(err), wanted);
+        assert_null(c);
+}
+
+static void assert_refused(const char *dir, const char *text, const char *error)
+{
+        write_in(dir, "agent.json", text);
+        assert_load_fails(dir, -EBADMSG, error);
+}
+
+/* Everything but the store and these members of one app. */
+#define APP(members)                                                             \
+        "{ \"store\": \"s3://b\", \"instance\": \"i-1\",\n"                      \
+        "\"tags\": { \"Stage\": \"prod\", \"Up\": \"../..\", \"Star\": \"*\",\n" \
+        "\"Slash\": \"a/b\", \"Empty\": \"\", \"Own Key\": \"x\" },\n"           \
+        "\"apps\": [ { \"app\": \"web\",\n" members " } ] }"
+
+static void defaults(void **state)
+{
+        _cleanup_(config_freep) Config *c =
+                load_good(*state, "{\"store\":\"file:///s\",\"instance\":\"i-1\","
+                                  "\"apps\":[{\"app\":\"web\",\"channel\":\"prod\"}]}");
+
+        assert_string_equal(c->store, "file:///s");
+        assert_string_equal(c->instance, "i-1");
+        assert_int_equal(c->n_tags, 0);
+        assert_int_equal(c->poll_interval_usec, 15000000);
+        assert_int_equal(c->jitter_percent, 20);
+        assert_true(c->report);
+        assert_string_equal(c->trust_path, "/etc/slipway/trust/root.json");
+        assert_int_equal(c->n_apps, 1);
+        assert_string_equal(c->apps[0].app, "web");
+        assert_string_equal(c->apps[0].channel, "prod");
+        assert_string_equal(c->apps[0].root, "/srv/web");
+        assert_string_equal(c->apps[0].manifest_path, "web/channels/prod/manifest.json");
+        assert_int_equal(c->apps[0].n_units, 2);
+        assert_string_equal(c->apps[0].units[0], "web.service");
+        assert_string_equal(c->apps[0].units[1], "web@*.service");
+        assert_int_equal(c->apps[0].keep, 5);
+}
+
+static void instance_is_the_hosts_name(void **state)
+{
+        char name[HOST_NAME_MAX + 1] = {}, path[PATH_MAX];
+        _cleanup_free_ char *err = NULL;
+        Config *c = NULL;
+
+        write_in(*state, "agent.json",
+                 "{\"store\":\"file:///s\",\"apps\":[{\"app\":\"web\",\"channel\":\"prod\"}]}");
+        assert_int_equal(gethostname(name, sizeof(name) - 1), 0);
+        snprintf(path, sizeof(path), "%s/agent.json", (char *) *state);
+        if (name_is_valid(name)) {
+                assert_int_equal(config_load(path, &c, &err), 0);
+                assert_string_equal(c->instance, name);
+                config_free(c);
+        } else {
+                assert_int_equal(config_load(path, &c, &err), -EBADMSG);
+                assert_non_null(strstr(err, "set \"instance\""));
+        }
+}
+
+static void everything(void **state)
+{
+        _cleanup_(config_freep) Config *c = load_good(
+                *state,
+                "{\"store\":\"s3://b/{region}\",\"instance\":\"i-1\",\"region\":\"eu-central-1\","
+                "\"zone\":\"eu-central-1a\",\"tags\":{\"Stage\":\"prod\",\"Own Key\":\"x\"},"
+                "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\"},\"report\":false,"
+                "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
+                "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
+                "\"manifest\":\"{region}/{app}/{instance-id}.json\","
+                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100},"
+                "{\"app\":\"api\",\"channel\":\"c\",\"units\":[]}]}");
+
+        assert_string_equal(c->store, "s3://b/{region}");
+        assert_int_equal(c->n_tags, 2);
+        assert_string_equal(c->tags[1].key, "Own Key");
+        assert_int_equal(c->poll_interval_usec, 120000000);
+        assert_int_equal(c->jitter_percent, 0);
+        assert_false(c->report);
+        assert_string_equal(c->trust_path, "/opt/root.json");
+        assert_string_equal(c->apps[0].channel, "prod-eu-central-1a");
+        assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
+        assert_string_equal(c->apps[0].manifest_path, "eu-central-1/web/i-1.json");
+        assert_int_equal(c->apps[0].keep, 100);
+
+        assert_true(config_allows_unit(&c->apps[0], "web-prod.service"));
+        assert_true(config_allows_unit(&c->apps[0], "web-prod@1.service"));
+        assert_true(config_allows_unit(&c->apps[0], "x\\x2d1.timer"));
+        assert_false(config_allows_unit(&c->apps[0], "web.service"));
+        assert_false(config_allows_unit(&c->apps[0], "web-prod.socket"));
+        assert_false(config_allows_unit(&c->apps[0], "sshd.service"));
+        assert_int_equal(c->apps[1].n_units, 0);
+        assert_false(config_allows_unit(&c->apps[1], "api.service"));
+}
+
+static void drop_ins(void **state)
+{
+        char dir[PATH_MAX];
+        _cleanup_(config_freep) Config *c = NULL;
+
+        snprintf(dir, sizeof(dir), "%s/agent.d", (char *) *state);
+        assert_int_equal(mkdir(dir, 0755), 0);
+        write_in(dir, "20-b.json", "{\"tags\":{\"Stage\":\"test\"},\"store\":\"s3://later\"}");
+        write_in(dir, "10-a.json",
+                 "{\"store\":\"s3://earlier\",\"poll\":{\"jitter\":\"7%\"},"
+                 "\"apps\":[{\"app\":\"api\",\"channel\":\"{tag:Stage}\"}]}");
+        write_in(dir, ".hidden.json", "broken");
+        write_in(dir, "note.json~", "broken");
+        write_in(dir, ".json", "broken");
+        c = load_good(*state, "{\"store\":\"s3://b\",\"instance\":\"i-1\",\"tags\":{\"Stage\":"
+                              "\"prod\",\"Role\":\"web\"},\"poll\":{\"interval\":\"1h\"},"
+                              "\"apps\":[{\"app\":\"web\",\"channel\":\"{tag:Stage}\"}]}");
+        assert_string_equal(c->store, "s3://later");
+        assert_int_equal(c->n_tags, 1);
+        assert_int_equal(c->poll_interval_usec, 15000000);
+        assert_int_equal(c->jitter_percent, 7);
+        assert_int_equal(c->n_apps, 2);
+        assert_string_equal(c->apps[0].app, "web");
+        assert_string_equal(c->apps[0].channel, "test");
+        assert_string_equal(c->apps[1].app, "api");
+
+        write_in(dir, "30-c.json",
+                 "{\n\"apps\":[{\"app\":\"x\",\"channel\":\"c\"},\n"
+                 "{\"app\":\"web\",\"channel\":\"c\",\"root\":\"/opt/x\"}]}");
+        assert_load_fails(*state, -EBADMSG,
+                          "agent.d/30-c.json:3: apps[1].app: web stands there twice");
+        write_in(dir, "30-c.json",
+                 "{\n\"apps\":[{\"app\":\"x\",\"channel\":\"c\",\n"
+                 "\"root\":\"/srv/web/x\"}]}");
+        assert_load_fails(*state, -EBADMSG,
+                          "agent.d/30-c.json:3: apps[0].root: /srv/web/x is not apart from "
+                          "/srv/web, the root of app web");
+        write_in(dir, "30-c.json", "{\n\"apps\":[{\"app\":\"x\",\"channel\":\"{tag:Role}\"}]}");
+        assert_load_fails(*state, -EBADMSG,
+                          "agent.d/30-c.json:2: apps[0].channel: {tag:Role} has no value");
+        write_in(dir, "30-c.json", "{\n\n\"pol\":{}}");
+        assert_load_fails(*state, -EBADMSG, "agent.d/30-c.json:3: pol: this version knows no such");
+        write_in(dir, "30-c.json", "");
+        assert_load_fails(*state, -EBADMSG, "agent.d/30-c.json: line 1, column 1: the text ends");
+}
+
+static void unreadable(void **state)
+{
+        char path[PATH_MAX];
+
+        assert_load_fails(*state, -ENOENT, "agent.json: No such file or directory");
+        snprintf(path, sizeof(path), "%s/agent.json", (char *) *state);
+        assert_int_equal(mkdir(path, 0755), 0);
+        assert_load_fails(*state, -EISDIR, "agent.json: Is a directory");
+        assert_int_equal(rmdir(path), 0);
+        write_in(*state, "agent.json", APP("\"channel\": \"c\""));
+        write_in(*state, "agent.d", "not a directory");
+        assert_load_fails(*state, -ENOTDIR, "agent.d: Not a directory");
+}
+
+static void broken(void **state)
+{
+        assert_refused(*state, "{\n\"store\": \"s3://b\",\n}", "agent.json: line 3, column 1: ");
+        assert_refused(*state, "[]", "agent.json:1: the document: must be an object, is an array");
+        assert_refused(*state, "{\"apps\":[{\"app\":\"a\",\"channel\":\"c\"}]}",
+                       "agent.json: store: missing; set it to");
+        assert_refused(*state, "{\"store\":\"s3://b\"}",
+                       "agent.json: apps: missing; name at least");
+        assert_refused(*state, "{\"store\":\"s3://b\",\"apps\":[]}", "agent.json: apps: missing");
+        assert_refused(*state, "{\n\"store\": 1}",
+                       "agent.json:2: store: must be a string, is a number");
+        assert_refused(*state, "{\n\"stroe\": \"x\"}",
+                       "agent.json:2: stroe: this version knows no");
+        assert_refused(*state, "{\"store\":\"a\",\n\"store\":\"b\"}",
+                       "agent.json:2: store: stands there twice");
+        assert_refused(*state, "{\"instance\":\"a b\"}",
+                       "agent.json:1: instance: \"a b\" is not a name");
+        assert_refused(*state, "{\"poll\":\n{\"interval\":\"999ms\"}}",
+                       "agent.json:2: poll.interval: must be 1s to 24h");
+        assert_refused(*state, "{\"poll\":{\"interval\":\"25h\"}}",
+                       "agent.json:1: poll.interval: must");
+        assert_refused(*state, "{\"poll\":{\"interval\":15}}",
+                       "agent.json:1: poll.interval: must be a");
+        assert_refused(*state, "{\"poll\":{\"jitter\":\"101%\"}}",
+                       "agent.json:1: poll.jitter: must be");
+        assert_refused(*state, "{\"poll\":{\"jitter\":\"%\"}}",
+                       "agent.json:1: poll.jitter: must be");
+        assert_refused(*state, "{\"poll\":{\"jitter\":\"20\"}}",
+                       "agent.json:1: poll.jitter: must be");
+        assert_refused(*state, "{\"poll\":{\"jitter\":\"4294967296%\"}}",
+                       "agent.json:1: poll.jitter: must");
+        assert_refused(*state, "{\"poll\":{\"jitter\":20}}", "agent.json:1: poll.jitter: must be");
+        assert_refused(*state, "{\"report\":\"yes\"}",
+                       "agent.json:1: report: must be true or false");
+        assert_refused(*state, "{\"trust\":\"root.json\"}",
+                       "agent.json:1: trust: must be an absolute");
+        assert_refused(*state, "{\"trust\":\"/a/../b\"}",
+                       "agent.json:1: trust: must be an absolute");
+        assert_refused(*state, "{\"tags\":{\"a\":1}}", "agent.json:1: tags.a: must be a string");
+        assert_refused(*state, "{\"tags\":{\"a b\":\"\",\n\"a b\":\"\"}}",
+                       "agent.json:2: tags[\"a b\"]: stands there twice");
+        assert_refused(*state, "{\"tags\":{\"\":\"x\"}}",
+                       "agent.json:1: tags[\"\"]: a tag's key has");
+        assert_refused(*state, "{\"apps\":{}}", "agent.json:1: apps: must be an array");
+}
+
+static void broken_apps(void **state)
+{
+        assert_refused(*state, "{\"apps\":[\n{\"channel\":\"c\"}]}",
+                       "agent.json:2: apps[0].app: missing");
+        assert_refused(*state, APP("\"keep\": 2"), "agent.json:4: apps[0].channel: missing");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 1"),
+                       "agent.json:6: apps[0].keep: must be 2 to 100");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 101"),
+                       "agent.json:6: apps[0].keep");
+        assert_refused(*state, APP("\"channel\": \"c\", \"kep\": 5"),
+                       "agent.json:5: apps[0].kep: this");
+        assert_refused(*state, APP("\"channel\": \"a b\""),
+                       "agent.json:5: apps[0].channel: \"a b\" is not");
+        assert_refused(*state, APP("\"channel\": \"c\", \"root\": \"srv/web\""),
+                       "agent.json:5: apps[0].root: \"srv/web\" is not an absolute path");
+        static const char *const roots[] = { "/", "/srv/", "/srv//x", "/srv/../etc", "/srv/./x" };
+        for (size_t i = 0; i < ELEMENTSOF(roots); i++) {
+                char text[512];
+                snprintf(text, sizeof(text), APP("\"channel\": \"c\", \"root\": \"%s\""), roots[i]);
+                assert_refused(*state, text, "agent.json:5: apps[0].root: ");
+        }
+        assert_refused(*state, APP("\"channel\": \"c\", \"manifest\": \"/x\""),
+                       "agent.json:5: apps[0].manifest: \"/x\" is not a path in a store");
+        assert_refused(*state, APP("\"channel\": \"c\", \"manifest\": \"a/../x\""),
+                       "agent.json:5: apps[0].manifest: ");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"units\": [\"a.service\", \"a b\"]"),
+                       "agent.json:6: apps[0].units: \"a b\" is not a pattern");
+        assert_refused(*state, APP("\"channel\": \"c\", \"units\": [\"a/b\"]"),
+                       "agent.json:5: apps[0].units: \"a/b\" is not a pattern");
+        assert_refused(*state, APP("\"channel\": \"c\", \"units\": [\"\"]"),
+                       "agent.json:5: apps[0].units[0]: must not be empty");
+        assert_refused(*state, APP("\"channel\": \"c\", \"units\": \"web.service\""),
+                       "agent.json:5: apps[0].units: must be an array");
+}
+
+static void placeholders_refused(void **state)
+{
+        assert_refused(
+                *state, APP("\"channel\": \"{tag:Missing}\""),
+                "agent.json:5: apps[0].channel: {tag:Missing} has no value: there is no such "
+                "tag here; set it in \"tags\"");
+        assert_refused(*state, APP("\"channel\": \"{region}\""),
+                       "agent.json:5: apps[0].channel: {region} has no value: set \"region\"");
+        assert_refused(*state, APP("\"channel\": \"{zone}\""),
+                       "agent.json:5: apps[0].channel: {zone} has no value: set \"zone\"");
+        assert_refused(*state, APP("\"channel\": \"{channel}\""),
+                       "agent.json:5: apps[0].channel: {channel} is not known here");
+        assert_refused(*state, APP("\"channel\": \"{Region}\""),
+                       "agent.json:5: apps[0].channel: {Region} is not known");
+        assert_refused(*state, APP("\"channel\": \"{}\""),
+                       "agent.json:5: apps[0].channel: {} is not");
+        assert_refused(*state, APP("\"channel\": \"a{app\""),
+                       "agent.json:5: apps[0].channel: \"{\" without");
+        assert_refused(*state, APP("\"channel\": \"a{{app}}\""),
+                       "agent.json:5: apps[0].channel: \"{\" without");
+        assert_refused(*state, APP("\"channel\": \"a}\""),
+                       "agent.json:5: apps[0].channel: \"}\" without");
+}
+
+/* Whoever may set tags must not be able to lead a path elsewhere or to widen a pattern. */
+static void tricks_refused(void **state)
+{
+        static const char *const members[] = { "root\": \"/srv/{tag:%s}\"",
+                                               "manifest\": \"{tag:%s}/m\"",
+                                               "units\": [\"{tag:%s}.service\"]" };
+        static const char *const tags[] = { "Up", "Star", "Slash", "Empty" };
+
+        for (size_t i = 0; i < ELEMENTSOF(members); i++)
+                for (size_t k = 0; k < ELEMENTSOF(tags); k++) {
+                        char text[512], member[128], error[128];
+                        snprintf(member, sizeof(member), "%s", members[i]);
+                        char *percent = strstr(member, "%s");
+                        *percent = '\0';
+                        snprintf(text, sizeof(text), APP("\"channel\": \"c\", \"%s%s%s"), member,
+                                 tags[k], percent + 2);
+                        snprintf(error, sizeof(error), "agent.json:5: apps[0].%.*s: {tag:%s} is \"",
+                                 (int) strcspn(member, "\""), member, tags[k]);
+                        assert_refused(*state, text, error);
+                }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                test_in_dir(defaults),       test_in_dir(instance_is_the_hosts_name),
+                test_in_dir(everything),     test_in_dir(drop_ins),
+                test_in_dir(unreadable),     test_in_dir(broken),
+                test_in_dir(broken_apps),    test_in_dir(placeholders_refused),
+                test_in_dir(tricks_refused),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
