@@ -8,9 +8,11 @@ import pytest
 
 import application
 import fault_proxy
+import formats
 import host as host_module
 import s3_server
 import sandbox
+import slipway
 
 HOSTS = pytest.StashKey()
 
@@ -106,8 +108,8 @@ def boto(s3):
 
 @pytest.fixture
 def s3_proxy(s3):
-    """A fault proxy in front of the S3 server, reachable from the hosts; see fault_proxy."""
-    with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address) as proxy:
+    """A fault proxy in front of the S3 server, with TLS, reachable from the hosts; see fault_proxy."""
+    with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
         yield proxy
 
 
@@ -117,3 +119,30 @@ def releases(work):
     directory = work / "releases"
     directory.mkdir()
     return application.Releases(directory_from("SLIPWAY_E2E_APP_TREE"), directory)
+
+
+@pytest.fixture(scope="session")
+def install():
+    """Where `meson install` put Slipway, as below /."""
+    return directory_from("SLIPWAY_E2E_INSTALL")
+
+
+@pytest.fixture
+def make_publisher(install, tmp_path):
+    """make_publisher(url, environment=None, …) is slipway-publish with a key and a trust root of its own."""
+    made = []
+
+    def make(url, environment=None, **options):
+        made.append(slipway.Publisher(install, tmp_path / f"publisher-{len(made) + 1}", url, environment, **options))
+        return made[-1]
+    return make
+
+
+@pytest.fixture(params=["file", "s3"])
+def any_store(request, tmp_path):
+    """(store, environment) for a store in a directory, then for one on S3: the same test for both. See formats."""
+    if request.param == "file":
+        (tmp_path / "store").mkdir()
+        return formats.FileStore(tmp_path / "store"), {}
+    s3, bucket = request.getfixturevalue("s3"), request.getfixturevalue("bucket")
+    return formats.S3Store(s3.client(), bucket), slipway.store_environment(s3)

@@ -252,10 +252,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except ConnectionError:
             return True
 
+    @property
+    def _chunked(self):
+        return self.headers.get("Transfer-Encoding", "").lower() == "chunked"
+
     def _request_body(self):
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            raise NotImplementedError("a chunked request: S3 clients sign a length")
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self._chunked:
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline() not in (b"\r\n", b"\n", b""):
+            # trailers of HTTP's own: S3's are inside the body
+            pass
+        return b"".join(chunks)
 
     def _forward(self, body):
         upstream = http.client.HTTPConnection(*self.server.upstream, timeout=UPSTREAM_TIMEOUT_SEC)
@@ -266,7 +277,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for name, value in self.headers.items():
             if name.lower() not in HOP_BY_HOP:
                 upstream.putheader(name, value)
-        upstream.endheaders(body or None)
+        if self._chunked:
+            upstream.putheader("Transfer-Encoding", "chunked")
+            upstream.endheaders([body], encode_chunked=True)
+        else:
+            upstream.endheaders(body or None)
         response = upstream.getresponse()
         headers = [(k, v) for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP]
         return Upstream(response.status, headers, iter(lambda: response.read(CHUNK_BYTES), b""), response.length)

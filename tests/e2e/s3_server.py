@@ -11,6 +11,7 @@ import http.client
 import os
 import pathlib
 import secrets
+import ssl
 import subprocess
 import uuid
 
@@ -205,6 +206,12 @@ class S3Server:
                 sandbox.run("umount", "-R", str(target))
         sandbox.remove_work(self._work)
 
+    def tls_context(self):
+        """For another server at the same address: the gateway's own certificate."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._data / "server.crt", self._data / "server.key")
+        return context
+
     def client(self, user=None, *, tls=False, endpoint=None, **options):
         """A boto3 client for S3, path style; user defaults to the first, endpoint to the server's own."""
         import boto3
@@ -216,12 +223,6 @@ class S3Server:
         return boto3.client("s3", endpoint_url=endpoint or (self.tls_endpoint if tls else self.endpoint),
                             region_name=REGION, aws_access_key_id=user.access_key,
                             aws_secret_access_key=user.secret_key, verify=str(self.authority.path), config=config)
-
-    def environment(self, user=None):
-        """Environment of a program that signs with static credentials; nothing is asked of an instance's metadata service."""
-        user = user or self.users[0]
-        return {"AWS_ACCESS_KEY_ID": user.access_key, "AWS_SECRET_ACCESS_KEY": user.secret_key, "AWS_REGION": REGION,
-                "AWS_ENDPOINT_URL_S3": self.endpoint, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def empty_bucket(client, bucket):

@@ -196,6 +196,8 @@ def set_up(work):
     run("ip", "addr", "add", f"{SERVER_ADDRESS}/{NETMASK_BITS}", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     os.environ["SLIPWAY_E2E_WORK"] = work
+    os.environ["TMPDIR"] = os.path.join(work, "tmp")
+    os.mkdir(os.environ["TMPDIR"])
 
 
 def inside(work, command):

@@ -1,4 +1,4 @@
-"""The second implementation of the formats: it agrees with itself, and with tar and zstd."""
+"""The second implementation of the formats: it agrees with itself, with tar and zstd, and with slipway-publish."""
 
 import dataclasses
 import subprocess
@@ -7,20 +7,15 @@ import pytest
 
 import application
 import formats
+import slipway
 
 ENTRIES = [formats.Entry("a", "d"), formats.Entry("a/large", content=bytes(range(256)) * 40000),
            formats.Entry("a/link", "l", link="large"), formats.Entry("ü" * 60, content=b"long name\n", mode=0o755)]
 
 
-@pytest.fixture(params=["file", "s3"])
-def store(request, tmp_path):
-    if request.param == "file":
-        return formats.FileStore(tmp_path / "store")
-    return formats.S3Store(request.getfixturevalue("boto"), request.getfixturevalue("bucket"))
-
-
 @pytest.mark.parametrize("key_type", ["ed25519", "ecdsa-p256"])
-def test_reads_what_it_writes(store, key_type):
+def test_reads_what_it_writes(any_store, key_type):
+    store, _ = any_store
     key = formats.Key.new(key_type)
     formats.publish(store, formats.make_release(ENTRIES, "r1"), [key])
     payload, found = formats.read_release(store, [key.public])
@@ -54,3 +49,45 @@ def test_tree_is_read_in_index_order(tmp_path):
     tree = application.small_tree(tmp_path / "tree", "1")
     paths = [e.path for e in formats.tree_entries(tree)]
     assert paths == ["data", "data/numbers.txt", "latest", "server.js", "start.sh", "version.json"]
+
+
+def entries_by_path(entries):
+    return {e.path: (e.type, e.content, e.link, e.file_mode) for e in entries}
+
+
+def test_reads_what_the_publisher_wrote(any_store, make_publisher, tmp_path):
+    store, environment = any_store
+    publisher = make_publisher(store.url, environment)
+    tree = application.small_tree(tmp_path / "tree", "1")
+    published = publisher.release(tree, "r1")
+    payload, found = formats.read_release(store, [publisher.key.public])
+    assert payload["release"]["id"] == "r1" and payload["serial"] == published["serial"] == 1
+    assert payload["activate"]["units"] == slipway.UNITS["activate"]["units"]
+    assert entries_by_path(found.values()) == entries_by_path(formats.tree_entries(tree))
+
+
+def test_publisher_reads_what_it_wrote(any_store, make_publisher):
+    store, environment = any_store
+    publisher = make_publisher(store.url, environment)
+    formats.publish(store, formats.make_release(ENTRIES, "r1"), [publisher.key])
+    publisher.verify()
+    formats.publish(store, formats.make_release(ENTRIES, "r2", serial=2, deployment=2), [formats.Key.new()])
+    unverified = 4
+    assert publisher.verify(check=False).rc == unverified
+
+
+def test_trust_roots_agree(any_store, make_publisher, tmp_path):
+    store, environment = any_store
+    publisher = make_publisher(store.url, environment)
+    publisher.root_path.write_bytes(formats.trust_root([publisher.key, formats.Key.new("ecdsa-p256")]))
+    formats.publish(store, formats.make_release(ENTRIES, "r1"), [publisher.key])
+    publisher.verify()
+
+
+def test_reads_the_large_application(any_store, make_publisher, releases):
+    store, environment = any_store
+    publisher = make_publisher(store.url, environment)
+    publisher.release(releases.first(), "r1")
+    publisher.release(releases.second(), "r2")
+    _, found = formats.read_release(store, [publisher.key.public])
+    assert entries_by_path(found.values()) == entries_by_path(formats.tree_entries(releases.second()))
