@@ -14,7 +14,7 @@ static void set_text(char **reterr, char *text)
         *reterr = text;
 }
 
-static char *format_text(const char *format, va_list ap)
+static _printf_(1, 0) char *format_text(const char *format, va_list ap)
 {
         char *s = NULL;
 
