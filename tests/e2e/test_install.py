@@ -1,0 +1,32 @@
+"""Slipway as `meson install` leaves it on a host."""
+
+import os
+
+
+def programs(install):
+    """Paths below / of what was installed and is an ELF program."""
+    for directory, _, names in os.walk(install):
+        for name in names:
+            path = os.path.join(directory, name)
+            with open(path, "rb") as file:
+                if os.access(path, os.X_OK) and file.read(4) == b"\x7fELF":
+                    yield "/" + os.path.relpath(path, install)
+
+
+def test_programs_find_their_libraries(install, host):
+    found = list(programs(install))
+    assert "/usr/bin/slipway" in found
+    for path in found:
+        assert "not found" not in host.run(["ldd", path]).stdout, path
+
+
+def test_users_and_directories(host):
+    fetcher, unpacker = (host.run(["id", "-u", name]).stdout for name in ("slipway", "slipway-unpack"))
+    assert fetcher != unpacker and "0\n" not in (fetcher, unpacker)
+    assert host.run(["stat", "-c", "%U %a", "/var/cache/slipway"]).stdout.split() == ["slipway", "700"]
+    assert host.run(["stat", "-c", "%U %a", "/run/slipway"]).stdout.split() == ["root", "700"]
+
+
+def test_unit_is_known_and_not_enabled_by_itself(host):
+    shown = host.unit("slipwayd.service", "LoadState", "UnitFileState", "ActiveState")
+    assert shown == {"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "inactive"}
