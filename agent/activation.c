@@ -63,23 +63,42 @@ static int on_done(sd_event_source *source, void *userdata)
         return 0;
 }
 
+static int record_success(State *s)
+{
+        int r = state_set(&s->last_good, s->pending.release);
+
+        if (r < 0 || s->pending.action != ACTION_DEPLOY)
+                return r;
+        /* A newer deployment that runs settles what was before it. */
+        s->pinned_deployment = s->failed_deployment = 0;
+        r = state_set(&s->pinned, NULL);
+        if (r >= 0)
+                r = state_set(&s->pinned_by, NULL);
+        if (r >= 0)
+                r = state_set(&s->failed, NULL);
+        return r < 0 ? r : state_set(&s->failed_reason, NULL);
+}
+
+static int record_failure(State *s, const char *reason)
+{
+        int r;
+
+        if (s->pending.action != ACTION_DEPLOY)
+                return 0;
+        s->failed_deployment = s->pending.deployment;
+        s->failed_sec = time(NULL);
+        r = state_set(&s->failed, s->pending.release);
+        return r < 0 ? r : state_set(&s->failed_reason, strempty(reason));
+}
+
 /* The outcome in the state: what is live, what was good, what is not to be tried again. */
 static int record(Activation *a)
 {
         State *s = a->site.state;
         bool back = a->result != RESULT_DONE && s->pending.action == ACTION_DEPLOY;
-        int r = 0;
+        int r = a->result == RESULT_DONE ? record_success(s) : record_failure(s, a->reason);
 
         s->deployment = MAX(s->deployment, s->pending.deployment);
-        if (a->result == RESULT_DONE)
-                r = state_set(&s->last_good, s->pending.release);
-        if (back) {
-                s->failed_deployment = s->pending.deployment;
-                s->failed_sec = time(NULL);
-                r = state_set(&s->failed, s->pending.release);
-                if (r >= 0)
-                        r = state_set(&s->failed_reason, strempty(a->reason));
-        }
         if (r >= 0)
                 r = state_set(&s->current, back ? s->pending.from : s->pending.release);
         return r < 0 ? r : state_end(s, a->result, a->reason);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "agent.h"
+#include "app.h"
+#include "bus-service.h"
+#include "err.h"
+#include "fd.h"
+#include "log.h"
+
+Agent *agent_free(Agent *a)
+{
+        if (!a)
+                return NULL;
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_free(a->apps[i]);
+        free(a->apps);
+        fetcher_free(a->fetcher);
+        trust_free(a->trust);
+        config_free(a->config);
+        paths_done(&a->paths);
+        sd_bus_flush_close_unref(a->bus);
+        sd_event_unref(a->event);
+        fd_close(a->state_dir_fd);
+        fd_close(a->runtime_dir_fd);
+        free(a);
+        return NULL;
+}
+
+/* A directory of ours, made if it is missing; with `owner` it is theirs. */
+static int own_directory(const char *path, mode_t mode, const Identity *owner, int *ret_fd,
+                         char **reterr)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r = mkdir_parents(path, 0755);
+
+        if (r < 0)
+                return fail_errno(reterr, r, "can't make %s", path);
+        fd = dir_open_at(AT_FDCWD, path);
+        if (fd < 0)
+                return fail_errno(reterr, fd, "can't open %s", path);
+        if (owner->change && fchown(fd, owner->uid, owner->gid) < 0)
+                return fail_errno(reterr, -errno, "can't give %s to its user", path);
+        if (fchmod(fd, mode) < 0)
+                return fail_errno(reterr, -errno, "can't set the mode of %s", path);
+        if (ret_fd)
+                *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+static int open_directories(Agent *a, char **reterr)
+{
+        static const Identity nobody = {};
+        int r = own_directory(a->paths.state_dir, 0700, &nobody, &a->state_dir_fd, reterr);
+
+        if (r >= 0)
+                r = own_directory(a->paths.runtime_dir, 0755, &nobody, &a->runtime_dir_fd, reterr);
+        if (r >= 0 && !a->options.offline)
+                r = own_directory(a->paths.cache_dir, 0700, &a->fetch_identity, NULL, reterr);
+        return r;
+}
+
+static int look_up_identities(Agent *a, char **reterr)
+{
+        int r;
+
+        if (a->options.user)
+                return 0;
+        if (geteuid() != 0)
+                return fail(reterr, -EPERM, "this needs root; to try it out without, use --user");
+        r = identity_lookup("slipway", &a->fetch_identity, reterr);
+        return r < 0 ? r : identity_lookup("slipway-unpack", &a->unpack_identity, reterr);
+}
+
+/* Without a bus there are no units to be restarted, but everything else works. */
+static int open_bus(Agent *a)
+{
+        int r = a->options.user ? sd_bus_open_user(&a->bus) : sd_bus_open_system(&a->bus);
+
+        if (r < 0) {
+                log_warning(
+                        "No D-Bus connection (%s): units can't be restarted, and slipway can't talk to this agent",
+                        strerror(-r));
+                return 0;
+        }
+        return sd_bus_attach_event(a->bus, a->event, SD_EVENT_PRIORITY_NORMAL);
+}
+
+static int make_apps(Agent *a, char **reterr)
+{
+        int r;
+
+        a->apps = calloc(MAX(a->config->n_apps, (size_t) 1), sizeof(App *));
+        if (!a->apps)
+                return -ENOMEM;
+        for (; a->n_apps < a->config->n_apps; a->n_apps++) {
+                r = app_new(a, &a->config->apps[a->n_apps], &a->apps[a->n_apps], reterr);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int open_all(Agent *a, char **reterr)
+{
+        int r = paths_init(a->options.user, &a->paths, reterr);
+
+        if (r < 0)
+                return r;
+        r = config_load(a->options.config ? a->options.config : a->paths.config_file, &a->config,
+                        reterr);
+        if (r < 0)
+                return r;
+        if (!a->options.offline) {
+                r = trust_load(a->config->trust_path, &a->trust, reterr);
+                if (r < 0)
+                        return r;
+        }
+        r = look_up_identities(a, reterr);
+        if (r < 0)
+                return r;
+        r = open_directories(a, reterr);
+        if (r < 0)
+                return r;
+        r = sd_event_new(&a->event);
+        if (r >= 0)
+                r = open_bus(a);
+        if (r >= 0 && !a->options.offline)
+                r = fetcher_new(a->event, a->config->store, a->paths.cache_dir, &a->fetch_identity,
+                                &a->fetcher);
+        return r < 0 ? fail_errno(reterr, r, "can't set up the event loop") : make_apps(a, reterr);
+}
+
+int agent_new(const AgentOptions *options, Agent **ret, char **reterr)
+{
+        _cleanup_(agent_freep) Agent *a = calloc(1, sizeof(Agent));
+        int r;
+
+        if (!a)
+                return -ENOMEM;
+        *a = (Agent){ .options = *options, .state_dir_fd = -EBADF, .runtime_dir_fd = -EBADF };
+        r = open_all(a, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(a);
+        return 0;
+}
+
+void agent_app_settled(Agent *a)
+{
+        int worst = ROUND_OK;
+
+        if (!a->options.once)
+                return;
+        for (size_t i = 0; i < a->n_apps; i++) {
+                int result = app_round_result(a->apps[i]);
+                if (result == -EBUSY)
+                        return;
+                worst = MAX(worst, result);
+        }
+        (void) sd_event_exit(a->event, worst);
+}
+
+App *agent_find_app(Agent *a, const char *name)
+{
+        for (size_t i = 0; i < a->n_apps; i++)
+                if (streq(app_config(a->apps[i])->app, name))
+                        return a->apps[i];
+        return NULL;
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+        Agent *a = userdata;
+
+        (void) source;
+        log_info("Stopping (signal %u); what is under way is taken up at the next start",
+                 si->ssi_signo);
+        (void) sd_notify(0, "STOPPING=1");
+        return sd_event_exit(a->event, 0);
+}
+
+static int serve(Agent *a)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = sd_event_set_watchdog(a->event, true);
+
+        if (r < 0)
+                return log_error_errno(r, "Can't set the watchdog: %s", strerror(-r));
+        if (a->bus) {
+                r = bus_service_offer(a, &err);
+                if (r < 0)
+                        return log_error_errno(r, "%s", err_text(r, err));
+                /* systemd starts us again, and the state says where to go on. */
+                r = sd_bus_set_exit_on_disconnect(a->bus, true);
+                if (r < 0)
+                        return log_error_errno(r, "Can't watch the bus: %s", strerror(-r));
+        }
+        return 0;
+}
+
+int agent_run(Agent *a)
+{
+        sigset_t signals;
+        int r;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGCHLD);
+        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+                return -errno;
+        r = sd_event_add_signal(a->event, NULL, SIGTERM, on_signal, a);
+        if (r >= 0)
+                r = sd_event_add_signal(a->event, NULL, SIGINT, on_signal, a);
+        if (r < 0)
+                return log_error_errno(r, "Can't watch signals: %s", strerror(-r));
+        if (!a->options.once) {
+                r = serve(a);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < a->n_apps; i++) {
+                r = app_start(a->apps[i]);
+                if (r < 0)
+                        return log_error_errno(r, "Can't start with app %s: %s",
+                                               app_config(a->apps[i])->app, strerror(-r));
+        }
+        if (a->n_apps == 0)
+                log_warning("The configuration names no apps: nothing to do");
+        agent_app_settled(a);
+        (void) sd_notify(0, "READY=1");
+        return sd_event_loop(a->event);
+}

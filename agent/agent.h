@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "child.h"
+#include "config.h"
+#include "fetcher.h"
+#include "macro.h"
+#include "paths.h"
+#include "trust.h"
+
+/*
+ * slipwayd as one object: configuration, trust root, event loop, bus, the fetch child and the
+ * applications. One thread, one loop; nothing here waits.
+ */
+
+typedef struct App App;
+
+typedef struct AgentOptions {
+        bool user;    /* everything unprivileged, on the user's bus and below XDG directories */
+        bool once;    /* one round, then end with its result */
+        bool offline; /* only what is on this host: no trust root, no fetch, no polls (slipway
+                         rollback) */
+        const char *config; /* path; NULL: the usual place */
+} AgentOptions;
+
+typedef struct Agent {
+        AgentOptions options;
+        Paths paths;
+        Config *config;
+        Trust *trust;
+        sd_event *event;
+        sd_bus *bus; /* NULL: none to be had */
+        Fetcher *fetcher;
+        Identity fetch_identity, unpack_identity;
+        int state_dir_fd, runtime_dir_fd;
+        App **apps;
+        size_t n_apps;
+} Agent;
+
+/* Loads and opens all of it. A broken configuration or trust root, or directories that can't be
+ * made, are errors; a missing bus is not (releases with units then fail, and say so). */
+_must_check_ int agent_new(const AgentOptions *options, Agent **ret, char **reterr);
+Agent *agent_free(Agent *a);
+DEFINE_CLEANUP_FUNC(Agent *, agent_free);
+
+/* Polls until told to stop by SIGTERM or SIGINT. */
+_must_check_ int agent_run(Agent *a);
+
+/* Results of one round, also slipwayd's exit codes; the worst of all applications counts. */
+enum {
+        ROUND_OK = 0,          /* nothing to do, or deployed */
+        ROUND_FAILED = 3,      /* a deployment failed or was taken back */
+        ROUND_UNREACHABLE = 4, /* the store could not be reached, refused us, or has no manifest */
+        ROUND_REFUSED = 5,     /* a manifest was refused */
+};
+
+/* Called by an application when its part of the round is over. */
+void agent_app_settled(Agent *a);
+
+App *agent_find_app(Agent *a, const char *name);

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <errno.h>
+
+#include <cJSON.h>
+
+#include "agent.h"
+#include "macro.h"
+#include "state.h"
+
+/*
+ * One application on this host, from poll to commit: poll, judge, stage, activate, prune, report.
+ * Applications know nothing of each other; each has its own state file, lock, timers and children.
+ *
+ * The state file may also be changed by `slipway rollback` without slipwayd: it is read anew when
+ * it was replaced, and always under the lock before a transaction.
+ */
+
+/* Loads the state (a damaged one is set aside and rebuilt from what is on disk, said loudly) and
+ * makes it agree with the `current` link. A transaction that was cut off is not taken up yet. */
+_must_check_ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr);
+App *app_free(App *a);
+DEFINE_CLEANUP_FUNC(App *, app_free);
+
+/* Takes up what a crash left, then begins to poll: after a random part of the first interval, or at
+ * once for one round. */
+_must_check_ int app_start(App *a);
+
+const AppConfig *app_config(const App *a);
+const State *app_state(const App *a);
+
+/* The result of the round, or -EBUSY while it goes on. */
+int app_round_result(const App *a);
+
+/* Told once: result 0 or negative errno, and words. */
+typedef void (*app_told_t)(int result, const char *text, void *userdata);
+
+/* Polls now; told() gets the verdict on the manifest. -EBUSY: too many wait already. */
+_must_check_ int app_poll_now(App *a, app_told_t told, void *userdata);
+
+/* Rolls back to `release`, or with NULL to the one before the present one, and pins it: the
+ * channel's present deployment is not installed over it. What is being fetched or watched for
+ * health is given up. told() gets the release that is live, when its units are up; -EIO and why,
+ * when they are not. Errors at once: -EBUSY (another rollback, a release on its way back, or
+ * another program), -ENOENT (no such release here, or none before). `by`: who asked, for the
+ * history. */
+_must_check_ int app_rollback(App *a, const char *release, const char *by, app_told_t told,
+                              void *userdata, char **reterr);
+
+/* Forgets the pin and a failed deployment: the channel decides again, at once. */
+_must_check_ int app_resume(App *a, char **reterr);
+
+/* One element of "apps" in Describe() (agent-bus.h). */
+_must_check_ int app_describe(App *a, cJSON **ret);

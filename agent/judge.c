@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "dsse.h"
+#include "err.h"
+#include "fd.h"
+#include "json-read.h"
+#include "judge.h"
+
+/* The packed form is smaller than the JSON it came from, but for its fixed parts. */
+#define PACKED_SIZE_MAX (ENVELOPE_SIZE_MAX + 4096)
+
+static int copy_envelope(int fd, Envelope **ret)
+{
+        _cleanup_free_ char *data = NULL;
+        struct stat st;
+        int r;
+
+        /* Only a regular file (a memfd is one) can be read without waiting for somebody. */
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EPROTO;
+        if (st.st_size < 0 || st.st_size > PACKED_SIZE_MAX)
+                return -EFBIG;
+        data = malloc(st.st_size + 1);
+        if (!data)
+                return -ENOMEM;
+        r = fd_pread_exactly(fd, data, st.st_size, 0);
+        if (r < 0)
+                return r;
+        return envelope_unpack(data, st.st_size, ret);
+}
+
+static int check_place(const Manifest *m, const AppConfig *app, char **reterr)
+{
+        if (!streq(m->app, app->app))
+                return fail(reterr, -EKEYREJECTED, "the manifest is for app %s, not %s", m->app,
+                            app->app);
+        if (!streq(m->channel, app->channel))
+                return fail(reterr, -EKEYREJECTED, "the manifest is for channel %s, not %s",
+                            m->channel, app->channel);
+        for (size_t i = 0; i < m->activate.n_units; i++)
+                if (!config_allows_unit(app, m->activate.units[i].name))
+                        return fail(
+                                reterr, -EKEYREJECTED,
+                                "the manifest names unit %s, which \"units\" of app %s in the agent's "
+                                "configuration does not allow",
+                                m->activate.units[i].name, app->app);
+        return 0;
+}
+
+int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **ret,
+                   Sha256 *ret_digest, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        Sha256 digest;
+        int r;
+
+        r = copy_envelope(fd, &e);
+        if (r < 0)
+                return fail_errno(reterr, r, "slipway-fetch gave a broken envelope");
+        if (e->payload_size > MANIFEST_SIZE_MAX)
+                return fail(reterr, -EFBIG, "the manifest has %zu bytes, more than %d",
+                            e->payload_size, MANIFEST_SIZE_MAX);
+        r = trust_verify_manifest(trust, e, reterr);
+        if (r < 0)
+                return r;
+        r = manifest_parse(e->payload, e->payload_size, &m, reterr);
+        if (r < 0)
+                return r;
+        r = check_place(m, app, reterr);
+        if (r < 0)
+                return r;
+        r = sha256(e->payload, e->payload_size, &digest);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't hash the manifest");
+        *ret = TAKE_PTR(m);
+        *ret_digest = digest;
+        return 0;
+}
+
+int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, uint64_t now_sec,
+                char **reterr)
+{
+        const Floor *floor = state_floor(state);
+        char expires[TIME_TEXT_SIZE];
+
+        if (m->serial < floor->serial)
+                return fail(reterr, -EKEYREJECTED,
+                            "the manifest's serial is %" PRIu64 ", but %" PRIu64
+                            " was seen before: an old manifest was put back",
+                            m->serial, floor->serial);
+        if (m->serial == floor->serial && !sha256_equal(digest, &floor->sha256))
+                return fail(reterr, -EKEYREJECTED,
+                            "the manifest's serial %" PRIu64 " was seen before with other content",
+                            m->serial);
+        if (m->expires_sec <= now_sec)
+                return fail(reterr, -EKEYREJECTED,
+                            "the manifest expired at %s: publish again, or check this host's clock",
+                            time_format_utc(m->expires_sec, expires));
+        return 0;
+}
+
+static char *words(const char *format, ...) _printf_(1, 2);
+
+static char *words(const char *format, ...)
+{
+        char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        return text;
+}
+
+Verdict judge_wanted(const Manifest *m, const State *s, const Tag *tags, size_t n_tags,
+                     char **ret_text)
+{
+        if (!targets_match(&m->targets, tags, n_tags)) {
+                *ret_text = words("deployment %" PRIu64
+                                  " (release %s) is not for this instance: its tags match none "
+                                  "of the manifest's targets",
+                                  m->deployment, m->release);
+                return VERDICT_NOT_TARGET;
+        }
+        if (s->pinned && m->deployment <= s->pinned_deployment) {
+                *ret_text = words("deployment %" PRIu64
+                                  " (release %s) is held off: rolled back by hand to release %s",
+                                  m->deployment, m->release, s->pinned);
+                return VERDICT_PINNED;
+        }
+        if (s->failed && m->deployment == s->failed_deployment) {
+                *ret_text = words("deployment %" PRIu64
+                                  " (release %s) went wrong here and is not tried again: %s",
+                                  m->deployment, m->release, strempty(s->failed_reason));
+                return VERDICT_FAILED;
+        }
+        if (streq_ptr(s->current, m->release)) {
+                *ret_text = words("deployment %" PRIu64 " (release %s) is live", m->deployment,
+                                  m->release);
+                return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING
+                                                                    : VERDICT_ADOPT;
+        }
+        *ret_text = words("deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
+                          m->release);
+        return VERDICT_DEPLOY;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "agent.h"
+#include "macro.h"
+
+/*
+ * What `slipway` does itself when slipwayd is dead or masked: the same engine, under the same lock,
+ * with no network. Needs root (or options->user). Errors as app_rollback() and app_resume() have
+ * them; -EAGAIN after two seconds of somebody else holding the lock.
+ */
+
+/* *ret_live: the release that is live now (allocated). */
+_must_check_ int offline_rollback(const AgentOptions *options, const char *app, const char *release,
+                                  const char *by, char **ret_live, char **reterr);
+
+_must_check_ int offline_resume(const AgentOptions *options, const char *app, char **reterr);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include "dsse.h"
+#include "judge.h"
+
+#define NOW UINT64_C(1795356000) /* 2026-11-22T14:00:00Z */
+
+static Key *key, *other_key;
+static Trust *trust;
+static char *unit_patterns[] = { (char *) "web*.service" };
+static AppConfig app = {
+        .app = (char *) "web", .channel = (char *) "prod", .units = unit_patterns, .n_units = 1
+};
+
+static int setup(void **state)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+
+        (void) state;
+        if (key_generate(KEY_ED25519, &key) < 0 || key_generate(KEY_ECDSA_P256, &other_key) < 0 ||
+            trust_format_first(&key, 1, 1, &key, 1, 1, NOW + 1000000, NULL, 0, &text, &size, NULL) <
+                    0 ||
+            envelope_parse(text, size, TRUST_PAYLOAD_TYPE, &e, NULL) < 0)
+                return -1;
+        return trust_parse(e->payload, e->payload_size, &trust, NULL);
+}
+
+static int teardown(void **state)
+{
+        (void) state;
+        key_free(key);
+        key_free(other_key);
+        trust_free(trust);
+        return 0;
+}
+
+#define OBJECT \
+        "\"size\":5,\"sha256\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"}"
+#define MANIFEST(app, channel, serial, expires, rest)                                                    \
+        "{\"schema\":\"slipway/manifest/1\",\"app\":\"" app "\",\"channel\":\"" channel                  \
+        "\",\"serial\":" serial                                                                          \
+        ",\"deployment\":2,\"published\":\"2026-11-22T13:00:00Z\",\"expires\":\"" expires "\","          \
+        "\"release\":{\"id\":\"r2\",\"artifact\":{\"path\":\"web/releases/r2/artifact.tar.zst\"," OBJECT \
+        ",\"index\":{\"path\":\"web/releases/r2/index\"," OBJECT "}" rest "}"
+#define GOOD MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", "")
+
+static int pack(const char *payload, size_t size, const Key *signer)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ uint8_t *packed = NULL;
+        size_t packed_size;
+        int fd;
+
+        assert_return_code(envelope_new(payload, size, &e), 0);
+        if (signer)
+                assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, signer), 0);
+        assert_return_code(envelope_pack(e, &packed, &packed_size), 0);
+        fd = memfd_sealed("t", packed, packed_size);
+        assert_return_code(fd, 0);
+        return fd;
+}
+
+static int judge(const char *payload, const Key *signer, Manifest **ret, char **reterr)
+{
+        _cleanup_close_ int fd = pack(payload, strlen(payload), signer);
+        Sha256 digest;
+
+        return judge_envelope(fd, trust, &app, ret, &digest, reterr);
+}
+
+static void a_good_one_is_taken(void **state)
+{
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+
+        (void) state;
+        assert_return_code(judge(GOOD, key, &m, NULL), 0);
+        assert_int_equal(m->serial, 57);
+}
+
+static void the_rest_is_refused(void **state)
+{
+        static const struct {
+                const char *payload;
+                Key **signer;
+                const char *reason;
+        } cases[] = {
+                {GOOD,             NULL,              "signature"                  },
+                { GOOD,            &other_key,        "not in the trust root"      },
+                { MANIFEST("api",  "prod",            "57",                          "2026-12-22T14:00:00Z", ""), &key, "app api" },
+                { MANIFEST("web",             "test",                          "57",                                              "2026-12-22T14:00:00Z", ""), &key, "channel test" },
+                { MANIFEST("web",  "prod", "57", "2026-12-22T14:00:00Z", ",\"extra\":1"), &key,
+                 "extra" },
+                { MANIFEST("web",             "prod",                          "57",                                         "2026-12-22T14:00:00Z", ",\"app\":\"web\""), &key,
+                 "app" },
+                { MANIFEST(
+                          "web",  "prod",            "57",                                     "2026-12-22T14:00:00Z",
+                 ",\"activate\":{\"units\":[{\"name\":\"ssh.service\",\"action\":\"restart\"}]}"),
+                 &key, "ssh.service" },
+                { "not JSON", &key,              "line 1"                                                           },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *err = NULL;
+                Manifest *m = NULL;
+                int r = judge(cases[i].payload, cases[i].signer ? *cases[i].signer : NULL, &m,
+                              &err);
+
+                assert_true(r == -EKEYREJECTED || r == -EBADMSG);
+                assert_non_null(err);
+                if (!strstr(err, cases[i].reason))
+                        fail_msg("case %zu says: %s", i, err);
+        }
+}
+
+static void what_was_changed_after_signing_is_refused(void **state)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ uint8_t *packed = NULL;
+        size_t size;
+        Sha256 digest;
+        Manifest *m = NULL;
+
+        (void) state;
+        assert_return_code(envelope_new(GOOD, strlen(GOOD), &e), 0);
+        assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, key), 0);
+        assert_return_code(envelope_pack(e, &packed, &size), 0);
+        for (size_t i = 0; i < size; i += 11) {
+                packed[i] ^= 1;
+                _cleanup_close_ int fd = memfd_sealed("t", packed, size);
+                int r = judge_envelope(fd, trust, &app, &m, &digest, NULL);
+                /* The key id is only a hint, and so is what follows a signature in its field. */
+                if (r == 0)
+                        m = manifest_free(m);
+                else
+                        assert_true(r == -EKEYREJECTED || r == -EBADMSG || r == -EFBIG);
+                packed[i] ^= 1;
+        }
+}
+
+static void oversized_and_odd_descriptors_are_refused(void **state)
+{
+        _cleanup_free_ char *big = malloc(MANIFEST_SIZE_MAX + 2), *err = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        Sha256 digest;
+        Manifest *m = NULL;
+        int pipe_fds[2];
+
+        (void) state;
+        memset(big, ' ', MANIFEST_SIZE_MAX + 1);
+        big[MANIFEST_SIZE_MAX + 1] = '\0';
+        fd = pack(big, MANIFEST_SIZE_MAX + 1, key);
+        assert_int_equal(judge_envelope(fd, trust, &app, &m, &digest, &err), -EFBIG);
+        assert_int_equal(pipe(pipe_fds), 0);
+        assert_int_equal(judge_envelope(pipe_fds[0], trust, &app, &m, &digest, &err), -EPROTO);
+        fd_close(pipe_fds[0]);
+        fd_close(pipe_fds[1]);
+}
+
+static Manifest *parsed(const char *payload, Sha256 *ret_digest)
+{
+        Manifest *m;
+
+        assert_return_code(manifest_parse(payload, strlen(payload), &m, NULL), 0);
+        assert_return_code(sha256(payload, strlen(payload), ret_digest), 0);
+        return m;
+}
+
+static void old_manifests_do_not_come_back(void **state)
+{
+        Sha256 digest, other = { .bytes = { 1 } };
+        _cleanup_(manifest_freep) Manifest *m = parsed(GOOD, &digest);
+        _cleanup_(state_freep) State *s = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        (void) state;
+        assert_return_code(state_new("web", "prod", &s), 0);
+        assert_return_code(judge_fresh(m, &digest, s, NOW, NULL), 0);
+        assert_return_code(state_set_floor(s, 57, &digest), 0);
+        assert_return_code(judge_fresh(m, &digest, s, NOW, NULL), 0);
+        assert_int_equal(judge_fresh(m, &other, s, NOW, &err), -EKEYREJECTED);
+        assert_non_null(strstr(err, "other content"));
+        assert_return_code(state_set_floor(s, 58, &digest), 0);
+        assert_int_equal(judge_fresh(m, &digest, s, NOW, &err), -EKEYREJECTED);
+        assert_non_null(strstr(err, "old manifest"));
+        /* Another channel has its own floor, and the first one keeps its. */
+        assert_return_code(state_set(&s->channel, "test"), 0);
+        assert_return_code(judge_fresh(m, &digest, s, NOW, NULL), 0);
+        assert_return_code(state_set(&s->channel, "prod"), 0);
+        assert_int_equal(judge_fresh(m, &digest, s, NOW, &err), -EKEYREJECTED);
+        assert_return_code(state_set_floor(s, 57, &digest), 0);
+        assert_int_equal(judge_fresh(m, &digest, s, m->expires_sec, &err), -EKEYREJECTED);
+        assert_non_null(strstr(err, "expired"));
+}
+
+static Verdict verdict(const Manifest *m, const State *s, const char *role, const char *says)
+{
+        Tag tag = { (char *) "Role", (char *) role };
+        _cleanup_free_ char *text = NULL;
+        Verdict v = judge_wanted(m, s, &tag, 1, &text);
+
+        assert_non_null(strstr(text, says));
+        return v;
+}
+
+static void the_wanted_follows_state_and_tags(void **state)
+{
+        Sha256 digest;
+        _cleanup_(manifest_freep) Manifest *m =
+                parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z",
+                                ",\"targets\":{\"any\":[{\"Role\":[\"web\"]}]}"),
+                       &digest);
+        _cleanup_(state_freep) State *s = NULL;
+
+        (void) state;
+        assert_return_code(state_new("web", "prod", &s), 0);
+        assert_int_equal(verdict(m, s, "db", "not for this instance"), VERDICT_NOT_TARGET);
+        assert_int_equal(verdict(m, s, "web", "to be deployed"), VERDICT_DEPLOY);
+
+        assert_return_code(state_set(&s->current, "r2"), 0);
+        assert_int_equal(verdict(m, s, "web", "live"), VERDICT_ADOPT);
+        s->deployment = 2;
+        assert_int_equal(verdict(m, s, "web", "live"), VERDICT_NOTHING);
+
+        assert_return_code(state_set(&s->current, "r1"), 0);
+        assert_return_code(state_set(&s->pinned, "r1"), 0);
+        s->pinned_deployment = 2;
+        assert_int_equal(verdict(m, s, "web", "by hand"), VERDICT_PINNED);
+        s->pinned_deployment = 1;
+        assert_int_equal(verdict(m, s, "web", "to be deployed"), VERDICT_DEPLOY);
+
+        assert_return_code(state_set(&s->failed, "r2"), 0);
+        s->failed_deployment = 2;
+        assert_int_equal(verdict(m, s, "web", "not tried again"), VERDICT_FAILED);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_good_one_is_taken),
+                cmocka_unit_test(the_rest_is_refused),
+                cmocka_unit_test(what_was_changed_after_signing_is_refused),
+                cmocka_unit_test(oversized_and_odd_descriptors_are_refused),
+                cmocka_unit_test(old_manifests_do_not_come_back),
+                cmocka_unit_test(the_wanted_follows_state_and_tags),
+        };
+        return cmocka_run_group_tests(tests, setup, teardown);
+}
