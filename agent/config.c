@@ -12,6 +12,7 @@
 #include "fd.h"
 #include "json-read.h"
 #include "name.h"
+#include "placeholder.h"
 
 #define POLL_INTERVAL_DEFAULT_USEC (UINT64_C(15) * 1000000)
 #define POLL_INTERVAL_MIN_USEC     (UINT64_C(1) * 1000000)
@@ -373,108 +374,6 @@ static int load_drop_ins(Loader *l, const char *path, char **reterr)
         return r;
 }
 
-/* --- placeholders --- */
-
-/* The value of the placeholder of this name, or NULL with the reason in *reterr. `channel` is NULL
- * where it is not known yet. */
-static const char *placeholder_value(const Loader *l, const char *app, const char *channel,
-                                     const char *name, char **reterr)
-{
-        const Config *c = &l->config;
-
-        if (streq(name, "app"))
-                return app;
-        if (streq(name, "channel") && channel)
-                return channel;
-        if (streq(name, "instance-id"))
-                return c->instance;
-        if (streq(name, "region") || streq(name, "zone")) {
-                const char *value = streq(name, "region") ? l->region : l->zone;
-                if (!value)
-                        fail(reterr, -EBADMSG, "{%s} has no value: set \"%s\"", name, name);
-                return value;
-        }
-        if (strncmp(name, "tag:", 4) == 0) {
-                for (size_t i = 0; i < c->n_tags; i++)
-                        if (streq(c->tags[i].key, name + 4))
-                                return c->tags[i].value;
-                fail(reterr, -EBADMSG,
-                     "{%s} has no value: there is no such tag here; set it in \"tags\"", name);
-                return NULL;
-        }
-        fail(reterr, -EBADMSG,
-             "{%s} is not known here (there are {app}, {channel}, {instance-id}, {region}, {zone} "
-             "and {tag:Key})",
-             name);
-        return NULL;
-}
-
-/* Writes the value of the placeholder at `s`, a "{". Returns its length in the template. */
-static ssize_t expand_one(const Loader *l, const char *app, const char *channel, const char *s,
-                          FILE *out, char **reterr)
-{
-        size_t size = strcspn(s + 1, "{}");
-        _cleanup_free_ char *name = strndup(s + 1, size);
-        const char *value;
-
-        if (!name)
-                return -ENOMEM;
-        if (s[1 + size] != '}')
-                return fail(reterr, -EBADMSG, "\"{\" without \"}\"");
-        value = placeholder_value(l, app, channel, name, reterr);
-        if (!value)
-                return -EBADMSG;
-        if (!name_is_valid(value))
-                return fail(reterr, -EBADMSG,
-                            "{%s} is \"%s\" here, which is not a name (letters, digits, \".\", "
-                            "\"_\" and \"-\", starting with a letter or digit, at most %d)",
-                            name, value, NAME_SIZE_MAX);
-        fputs(value, out);
-        return (ssize_t) size + 2;
-}
-
-static int expand_to(const Loader *l, const char *app, const char *channel, const char *s,
-                     FILE *out, char **reterr)
-{
-        while (*s) {
-                size_t size = strcspn(s, "{}");
-                fwrite(s, 1, size, out);
-                s += size;
-                if (*s == '}')
-                        return fail(reterr, -EBADMSG, "\"}\" without \"{\"");
-                if (*s == '{') {
-                        ssize_t n = expand_one(l, app, channel, s, out, reterr);
-                        if (n < 0)
-                                return (int) n;
-                        s += n;
-                }
-        }
-        return 0;
-}
-
-/* Replaces *template by its expansion. */
-static int expand(const Loader *l, const char *app, const char *channel, char **template,
-                  char **reterr)
-{
-        char *text = NULL;
-        size_t size;
-        FILE *out = open_memstream(&text, &size);
-        int r;
-
-        if (!out)
-                return -ENOMEM;
-        r = expand_to(l, app, channel, *template, out, reterr);
-        if (fclose(out) != 0 && r == 0)
-                r = -ENOMEM;
-        if (r < 0) {
-                free(text);
-                return r;
-        }
-        free(*template);
-        *template = text;
-        return 0;
-}
-
 /* --- what can be judged only when all files are read --- */
 
 static int set_default(char **s, const char *value)
@@ -498,9 +397,25 @@ static int set_app_defaults(AppConfig *a)
         return r;
 }
 
+static int expand(const Loader *l, const AppConfig *a, const char *channel, char **template,
+                  char **reterr)
+{
+        const Placeholders p = {
+                .app = a->app,
+                .channel = channel,
+                .instance = l->config.instance,
+                .region = l->region,
+                .zone = l->zone,
+                .tags = l->config.tags,
+                .n_tags = l->config.n_tags,
+        };
+
+        return placeholders_expand(&p, template, reterr);
+}
+
 static int expand_channel(const Loader *l, AppConfig *a, char **reterr)
 {
-        int r = expand(l, a->app, NULL, &a->channel, reterr);
+        int r = expand(l, a, NULL, &a->channel, reterr);
 
         if (r < 0)
                 return r;
@@ -511,7 +426,7 @@ static int expand_channel(const Loader *l, AppConfig *a, char **reterr)
 
 static int expand_root(const Loader *l, AppConfig *a, char **reterr)
 {
-        int r = expand(l, a->app, a->channel, &a->root, reterr);
+        int r = expand(l, a, a->channel, &a->root, reterr);
 
         if (r < 0)
                 return r;
@@ -524,7 +439,7 @@ static int expand_root(const Loader *l, AppConfig *a, char **reterr)
 
 static int expand_manifest(const Loader *l, AppConfig *a, char **reterr)
 {
-        int r = expand(l, a->app, a->channel, &a->manifest_path, reterr);
+        int r = expand(l, a, a->channel, &a->manifest_path, reterr);
 
         if (r < 0)
                 return r;
@@ -536,7 +451,7 @@ static int expand_manifest(const Loader *l, AppConfig *a, char **reterr)
 static int expand_units(const Loader *l, AppConfig *a, char **reterr)
 {
         for (size_t i = 0; i < a->n_units; i++) {
-                int r = expand(l, a->app, a->channel, &a->units[i], reterr);
+                int r = expand(l, a, a->channel, &a->units[i], reterr);
                 if (r < 0)
                         return r;
                 const char *s = a->units[i];
