@@ -183,14 +183,10 @@ static int run_verb(const Verb *v, const Arguments *a)
                 log_error("%s", err_text(r, err));
         if (a->json && result)
                 code = print_result(result, code, err_text(r, err));
-        if (fflush(stdout) != 0) {
-                log_error("Can't write the result to stdout: %s", strerror(errno));
-                return code == PUBLISH_OK ? PUBLISH_FAILED : code;
-        }
         return code;
 }
 
-int verbs_run(int argc, char **argv)
+static int run_line(int argc, char **argv)
 {
         _cleanup_(arguments_done) Arguments a = {};
         _cleanup_free_ char *err = NULL;
@@ -221,4 +217,14 @@ int verbs_run(int argc, char **argv)
                 return PUBLISH_OK;
         }
         return run_verb(v, &a);
+}
+
+int verbs_run(int argc, char **argv)
+{
+        int code = run_line(argc, argv);
+
+        if (fflush(stdout) == 0)
+                return code;
+        log_error("Can't write to stdout: %s", strerror(errno));
+        return code == PUBLISH_OK ? PUBLISH_FAILED : code;
 }

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,35 +17,40 @@
 struct Workspace {
         char *path;
         int fd;
-        int alive_fd; /* the pipe's end whose closing tells the child */
+        int alive_fd; /* the socket whose closing tells the child */
         pid_t child;
 };
 
-/* In the child: waits for the end of the publisher. */
-static void clean_up_after(int fd, const char *path)
+/* In the child: makes the directory, tells so, and waits for the end of the publisher. Making it is
+ * the child's work as well, or a publisher that is killed right after it would leave it. */
+static _Noreturn void keep_directory(int fd, const char *path)
 {
+        static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE };
         char byte;
         ssize_t n;
 
         (void) setsid(); /* a Ctrl-C is not meant for it */
-        for (int s = SIGHUP; s <= SIGTERM; s++)
-                (void) signal(s, SIG_IGN);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                (void) signal(signals[i], SIG_IGN);
+        int error = mkdir(path, 0700) < 0 ? errno : 0;
+        if (write(fd, &error, sizeof(error)) != sizeof(error) && error > 0)
+                _exit(EXIT_FAILURE);
         do
                 n = read(fd, &byte, 1);
         while (n < 0 && errno == EINTR);
-        _exit(remove_tree_at(AT_FDCWD, path) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+        _exit(error > 0 || remove_tree_at(AT_FDCWD, path) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 static int start_child(Workspace *w)
 {
         int ends[2];
 
-        if (pipe2(ends, O_CLOEXEC) < 0)
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
                 return -errno;
         w->child = fork();
         if (w->child == 0) {
                 fd_close(ends[1]);
-                clean_up_after(ends[0], w->path);
+                keep_directory(ends[0], w->path);
         }
         int r = w->child < 0 ? -errno : 0;
         fd_close(ends[0]);
@@ -51,10 +58,25 @@ static int start_child(Workspace *w)
         return r;
 }
 
+/* What became of the child's mkdir(). */
+static int wait_until_made(const Workspace *w)
+{
+        int error = 0;
+        ssize_t n;
+
+        do
+                n = read(w->alive_fd, &error, sizeof(error));
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        return n == sizeof(error) ? -error : -ECHILD;
+}
+
 int workspace_new(Workspace **ret, char **reterr)
 {
         const char *parent = getenv("TMPDIR");
         _cleanup_(workspace_freep) Workspace *w = calloc(1, sizeof(Workspace));
+        char hex[17];
         int r;
 
         if (!w)
@@ -62,22 +84,21 @@ int workspace_new(Workspace **ret, char **reterr)
         *w = (Workspace){ .fd = -EBADF, .alive_fd = -EBADF, .child = -1 };
         if (!parent || parent[0] != '/')
                 parent = "/var/tmp";
-        if (asprintf(&w->path, "%s/slipway-publish.XXXXXX", parent) < 0) {
+        r = random_hex(hex);
+        if (r < 0)
+                return r;
+        if (asprintf(&w->path, "%s/slipway-publish.%s", parent, hex) < 0) {
                 w->path = NULL;
                 return -ENOMEM;
         }
-        if (!mkdtemp(w->path)) {
-                r = fail_errno(reterr, -errno, "can't make a temporary directory in %s (TMPDIR)",
-                               parent);
-                w->path = (free(w->path), NULL);
-                return r;
-        }
         r = start_child(w);
+        if (r >= 0)
+                r = wait_until_made(w);
+        if (r >= 0)
+                r = w->fd = dir_open_at(AT_FDCWD, w->path);
         if (r < 0)
-                return fail_errno(reterr, r, "can't start a child process");
-        w->fd = dir_open_at(AT_FDCWD, w->path);
-        if (w->fd < 0)
-                return fail_errno(reterr, w->fd, "%s", w->path);
+                return fail_errno(reterr, r, "can't make a temporary directory in %s (TMPDIR)",
+                                  parent);
         *ret = TAKE_PTR(w);
         return 0;
 }
@@ -88,7 +109,7 @@ static int remove_directory(const Workspace *w)
         int status = 0;
 
         if (w->child <= 0)
-                return w->path ? remove_tree_at(AT_FDCWD, w->path) : 0;
+                return 0;
         while (waitpid(w->child, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
@@ -99,10 +120,10 @@ Workspace *workspace_free(Workspace *w)
 {
         if (!w)
                 return NULL;
-        fd_close(w->fd);
         fd_close(w->alive_fd);
-        if (remove_directory(w) < 0)
+        if (remove_directory(w) < 0 && w->fd >= 0)
                 log_warning("The temporary directory %s could not be removed.", w->path);
+        fd_close(w->fd);
         free(w->path);
         free(w);
         return NULL;

@@ -5,9 +5,9 @@
 
 /*
  * A temporary directory in $TMPDIR (else /var/tmp: artifacts are too large for a /tmp in memory)
- * that is gone afterwards, whatever ends the publisher: a child of it waits for the end of a pipe
- * and deletes the directory then. CI machines kill their jobs, and disks fill up with what these
- * leave.
+ * that is gone afterwards, whatever ends the publisher: a child of it makes the directory, waits
+ * for the publisher's end, and deletes it. CI machines kill their jobs, and disks fill up with what
+ * these leave.
  */
 
 typedef struct Workspace Workspace;

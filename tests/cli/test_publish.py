@@ -1,0 +1,673 @@
+#!/usr/bin/env python3
+"""Drives the real slipway-publish on file:// stores: test_publish.py PROGRAM [TEST...]
+
+Prints its cases the way cmocka does, for count.py.
+"""
+
+import base64
+import concurrent.futures
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import unittest
+import zipfile
+
+PROGRAM = None
+VERBS = ["keygen", "trust init", "release", "promote", "rollback", "verify", "log"]
+N_RACERS = 6
+N_RACES = 5
+
+
+class Result:
+    def __init__(self, process):
+        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def b64(text):
+    return base64.b64encode(text).decode()
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="slipway-cli."))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        self.store = self.dir / "store"
+        self.tmp = self.dir / "tmp"
+        for path in (self.store, self.tmp):
+            path.mkdir()
+        # A clean environment: the test itself may run in a CI, whose variables would be taken.
+        self.env = {k: v for k, v in os.environ.items()
+                    if k in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")}
+        self.env |= {"TMPDIR": str(self.tmp), "HOME": str(self.dir), "GIT_CEILING_DIRECTORIES": "/",
+                     "LC_ALL": "C.UTF-8"}
+        self.program("keygen", "deploy", code=0)
+        self.program("trust", "init", "--key", "deploy.pub", "-o", "root.json", code=0)
+        self.tree = self.make_tree()
+
+    def tearDown(self):
+        self.assertEqual(list(self.tmp.iterdir()), [], "left in TMPDIR")
+
+    def program(self, *arguments, code=None, env=None, **kwargs):
+        result = Result(subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.dir, text=True, env=self.env | (env or {}),
+                                       stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False, **kwargs))
+        if code is not None:
+            self.assertEqual(result.code, code, f"{arguments}: {result.out}{result.err}")
+        return result
+
+    def make_tree(self, name="app", **files):
+        tree = self.dir / name
+        (tree / "bin").mkdir(parents=True, exist_ok=True)
+        (tree / "bin/run").write_text("#!/bin/sh\necho one\n")
+        (tree / "bin/run").chmod(0o755)
+        (tree / "data.bin").write_bytes(bytes(range(256)) * 2000)
+        (tree / "empty").write_bytes(b"")
+        (tree / "gr\u00fc\u00df.txt").write_text("umlauts")
+        if not (tree / "current").is_symlink():
+            (tree / "current").symlink_to("bin/run")
+        (tree / "slipway.json").write_text('{"activate": {"units": [{"name": "web.service", "action": "restart"}]}}')
+        for path, content in files.items():
+            (tree / path).write_text(content)
+        return tree
+
+    def at(self, channel="prod"):
+        return ["--store", f"file://{self.store}", "--app", "web", "--channel", channel]
+
+    def release(self, *arguments, path=None, key="deploy.key", channel="prod", code=0, env=None):
+        return self.program("release", *self.at(channel), "--key", key, "--json", *arguments, path or self.tree, code=code,
+                            env=env)
+
+    def verify(self, code=0, trust="root.json", channel="prod"):
+        return self.program("verify", *self.at(channel), "--trust", trust, "--json", code=code)
+
+    def log(self, channel="prod"):
+        return self.program("log", *self.at(channel), "--json", "-n", 1000, code=0).json["manifests"]
+
+    def channel_file(self, name, channel="prod"):
+        return self.store / "web/channels" / channel / name
+
+    def manifest(self, name="manifest.json", channel="prod"):
+        envelope = json.loads(self.channel_file(name, channel).read_text())
+        return json.loads(base64.b64decode(envelope["payload"]))
+
+    def assert_says(self, result, *texts):
+        last = result.err.strip().splitlines()[-1]
+        for text in texts:
+            self.assertIn(text, last)
+
+
+class Usage(Case):
+    def test_help_fits_a_screen(self):
+        for verb in ["", *VERBS]:
+            out = self.program(*verb.split(), "--help", code=0).out
+            self.assertLessEqual(len(out.splitlines()), 30, verb)
+            self.assertLessEqual(max(map(len, out.splitlines())), 80, verb)
+            self.assertIn("Usage: slipway-publish", out)
+
+    def test_version(self):
+        self.assertRegex(self.program("--version", code=0).out, r"^slipway-publish \d")
+
+    def test_wrong_usage(self):
+        cases = [
+            ([], "A verb is missing"),
+            (["deploy"], "There is no verb 'deploy'"),
+            (["trust"], "There is no verb 'trust'"),
+            (["keygen"], "keygen needs NAME"),
+            (["keygen", "a", "b"], "doesn't know what to do with 'b'"),
+            (["keygen", "--type", "rsa", "a"], "neither ed25519 nor ecdsa-p256"),
+            (["release", self.tree], "release needs --store URL"),
+            (["release", *self.at(), self.tree], "release needs --key FILE"),
+            (["release", *self.at(), "--key", "deploy.key"], "release needs PATH"),
+            (["release", *self.at("../x"), "--key", "deploy.key", self.tree], "is not a name"),
+            (["release", *self.at(), "--key", "deploy.key", "--id", "a/b", self.tree], "--id 'a/b' is not a name"),
+            (["log", *self.at(), "-n", "0"], "--number '0' is not a whole number"),
+            (["log", *self.at(), "--key", "x"], "log doesn't take --key"),
+            (["promote", "--store", "file:///x", "--app", "a", "--from", "b", "--to", "b", "--key", "k"], "same channel"),
+            (["trust", "init", "--key", "deploy.pub", "-o", "x", "--threshold", "2"], "with 1 key: --threshold '2'"),
+            (["rollback", *self.at(), "--key", "deploy.key", "a b"], "can't be the id of a release"),
+        ]
+        for arguments, message in cases:
+            result = self.program(*arguments, code=2)
+            self.assertIn(message, result.err)
+            self.assertEqual(result.out, "")
+
+    def test_stdout_full(self):
+        with open("/dev/full", "w") as full:
+            process = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, env=self.env, check=False)
+        self.assertEqual(process.returncode, 1)
+
+
+class Keys(Case):
+    def openssl(self, *arguments, code=0, data=None):
+        process = subprocess.run(["openssl", *map(str, arguments)], cwd=self.dir, capture_output=True, input=data, check=False)
+        self.assertEqual(process.returncode, code, process.stderr)
+        return process.stdout
+
+    def test_keygen(self):
+        for kind in ("ed25519", "ecdsa-p256"):
+            out = self.program("keygen", kind, "--type", kind, "--json", code=0).json
+            key, pub = self.dir / f"{kind}.key", self.dir / f"{kind}.pub"
+            self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+            self.assertEqual(self.openssl("pkey", "-in", key, "-pubout").decode(), pub.read_text())
+            der = self.openssl("pkey", "-pubin", "-in", pub, "-outform", "DER")
+            self.assertEqual(out["id"], hashlib.sha256(der).hexdigest())
+            self.assertEqual(out["type"], kind)
+
+    def test_never_overwrites(self):
+        before = (self.dir / "deploy.key").read_text()
+        self.assertIn("deploy.pub exists", self.program("keygen", "deploy", code=1).err)
+        (self.dir / "half.key").write_text("mine")
+        result = self.program("keygen", "half", "--json", code=1)
+        self.assertIn("half.key exists", result.json["error"])
+        self.assertFalse((self.dir / "half.pub").exists())
+        self.assertEqual((self.dir / "half.key").read_text(), "mine")
+        self.assertEqual((self.dir / "deploy.key").read_text(), before)
+        self.assertIn("can't make", self.program("keygen", "no/such/place", code=1).err)
+
+    def test_keys_made_by_openssl(self):
+        self.openssl("genpkey", "-algorithm", "ed25519", "-out", "ed.pem")
+        self.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ec.pem")
+        for name in ("ed", "ec"):
+            self.openssl("pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub")
+            self.program("trust", "init", "--key", f"{name}.pub", "-o", f"{name}.json", code=0)
+            self.release(key=f"{name}.pem", channel=name)
+            self.verify(trust=f"{name}.json", channel=name)
+
+    def test_signature_holds_for_openssl(self):
+        self.release()
+        envelope = json.loads(self.channel_file("manifest.json").read_text())
+        payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
+        (self.dir / "pae").write_bytes(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
+        (self.dir / "sig").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+        self.openssl("pkeyutl", "-verify", "-pubin", "-inkey", "deploy.pub", "-rawin", "-in", "pae", "-sigfile", "sig")
+
+    def test_useless_keys(self):
+        self.openssl("genpkey", "-algorithm", "RSA", "-out", "rsa.pem")
+        (self.dir / "text").write_text("no key")
+        for key in ("rsa.pem", "text", "missing.key", "deploy.pub"):
+            self.assertIn(key, self.release(key=key, code=1).err)
+        self.assertEqual(list(self.store.rglob("*.json")), [])
+
+
+class TrustRoot(Case):
+    def test_thresholds(self):
+        self.program("keygen", "second", code=0)
+        self.program("trust", "init", "--key", "deploy.pub", "--key", "second.pub", "--threshold", "2", "--root-key",
+                     "second.pub", "--sign", "second.key", "--expires", "365d", "-o", "two.json", code=0)
+        self.release()
+        self.assertIn("manifest.json with serial 1", self.verify(code=4, trust="two.json").err)
+        result = self.release("--trust", "two.json", code=4)
+        self.assertIn("do not satisfy the trust root two.json", result.err)
+        self.release("--key", "second.key", channel="other")
+        found = self.verify(trust="two.json", channel="other").json
+        self.assertEqual(len(found["signed_by"]), 2)
+
+    def test_output_and_store(self):
+        arguments = ["trust", "init", "--key", "deploy.pub"]
+        self.assertIn("root.json exists", self.program(*arguments, "-o", "root.json", code=1).err)
+        store = ["--store", f"file://{self.store}"]
+        self.program(*arguments, *store, "-o", "a.json", code=0)
+        self.assertEqual((self.store / "trust/1.json").read_text(), (self.dir / "a.json").read_text())
+        self.program("keygen", "other", code=0)
+        result = self.program("trust", "init", "--key", "other.pub", *store, "-o", "b.json", code=1)
+        self.assertIn("the store has another first trust root", result.err)
+        self.assertEqual((self.store / "trust/1.json").read_text(), (self.dir / "a.json").read_text())
+
+    def test_refused(self):
+        self.assertNotEqual(self.program("trust", "init", "--key", "deploy.pub", "--key", "deploy.key", "-o", "x.json").code, 0)
+        self.program("trust", "init", "--key", "deploy.pub", "--expires", "2001-01-01", "-o", "x.json", code=1)
+        self.program("trust", "init", "--key", "root.json", "-o", "x.json", code=1)
+        self.assertFalse((self.dir / "x.json").exists())
+
+
+class Release(Case):
+    def test_first(self):
+        result = self.release("--expires", "12h").json
+        self.assertEqual((result["serial"], result["deployment"], result["reused"]), (1, 1, False))
+        self.assertEqual(json.loads(self.channel_file("halt.json").read_text()), {"halted": False})
+        self.assertEqual(self.channel_file("history/1.json").read_bytes(), self.channel_file("manifest.json").read_bytes())
+        manifest = self.manifest()
+        self.assertEqual(manifest["activate"]["units"], [{"name": "web.service", "action": "restart"}])
+        artifact = self.store / manifest["release"]["artifact"]["path"]
+        self.assertEqual(hashlib.sha256(artifact.read_bytes()).hexdigest(), manifest["release"]["artifact"]["sha256"])
+        unpacked = self.dir / "unpacked"
+        unpacked.mkdir()
+        subprocess.run(["tar", "--zstd", "-xf", artifact, "-C", unpacked], check=True)
+        self.assertEqual(subprocess.run(["diff", "-r", "--no-dereference", self.tree, unpacked], check=False).returncode, 0)
+
+    def test_same_tree_same_bytes(self):
+        first = self.release().json
+        copy = self.dir / "copy"
+        shutil.copytree(self.tree, copy, symlinks=True)
+        for path in copy.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                path.chmod(0o755 if path.name == "run" else 0o600)
+        again = self.release("--id", first["release"], path=copy).json
+        self.assertEqual(again["artifact"], first["artifact"])
+        self.assertTrue(again["reused"])
+        self.assertEqual(again["serial"], 2)
+        other = self.dir / "other-store"
+        other.mkdir()
+        third = self.program("release", "--store", f"file://{other}", "--app", "web", "--channel", "x", "--key", "deploy.key",
+                             "--json", copy, code=0).json
+        self.assertEqual((third["release"], third["artifact"], third["index"]),
+                         (first["release"], first["artifact"], first["index"]))
+
+    def test_same_id_after_others(self):
+        """A commit that is built again gives its old bytes, whatever was released in between."""
+        env = {"SOURCE_DATE_EPOCH": "1700000000"}
+        first = self.release("--id", "one", env=env).json
+        newer = self.make_tree("newer", **{"empty": "not any more"})
+        self.release("--id", "two", path=newer, env={"SOURCE_DATE_EPOCH": "1700001000"})
+        again = self.release("--id", "one", env={"SOURCE_DATE_EPOCH": "1700002000"}).json
+        self.assertEqual(again["artifact"], first["artifact"])
+
+    def test_unchanged_files_keep_their_time(self):
+        self.release("--id", "one", env={"SOURCE_DATE_EPOCH": "1700000000"})
+        (self.tree / "empty").write_text("changed")
+        result = self.release("--id", "two", env={"SOURCE_DATE_EPOCH": "1700001000"}).json
+        listing = subprocess.run(["tar", "--zstd", "-tvf", self.store / result["artifact"]["path"], "--full-time", "--utc"],
+                                 check=True, capture_output=True, text=True).stdout
+        times = {line.split()[5]: line.split()[4] for line in listing.splitlines()}
+        self.assertEqual(times["empty"], "22:30:00")
+        self.assertEqual(times["data.bin"], "22:13:20")
+
+    def test_id_is_taken(self):
+        self.release("--id", "one")
+        before = {p: p.read_bytes() for p in self.store.rglob("*") if p.is_file()}
+        (self.tree / "empty").write_text("changed")
+        result = self.release("--id", "one", code=1)
+        self.assertIn("the release one is in the store with other content", result.json["error"])
+        self.assertIn("--id", result.err)
+        self.assertEqual({p: p.read_bytes() for p in self.store.rglob("*") if p.is_file()}, before)
+        # The index came last: without it the artifact alone decides.
+        (self.store / "web/releases/one/index").unlink()
+        self.assertIn("artifact.tar.zst differs", self.release("--id", "one", code=1).err)
+
+    def test_publisher_died_during_upload(self):
+        first = self.release("--id", "one").json
+        (self.store / first["index"]["path"]).unlink()
+        shutil.rmtree(self.store / "web/channels")
+        again = self.release("--id", "one").json
+        self.assertTrue(again["reused"])
+        (self.store / first["artifact"]["path"]).unlink()
+        self.assertFalse(self.release("--id", "one").json["reused"])
+        self.verify()
+
+    def test_source_from_git_and_ci(self):
+        def git(*arguments):
+            return subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@example.org", *arguments], cwd=self.tree,
+                                  env=self.env | {"GIT_COMMITTER_DATE": "1700000000 +0000"}, check=True, capture_output=True,
+                                  text=True).stdout.strip()
+        git("init", "-q", "-b", "main")
+        git("remote", "add", "origin", "https://bot:s3cret@git.example/acme/web.git")
+        (self.tree / ".gitignore").write_text("*\n")
+        git("add", "-f", "slipway.json")
+        git("commit", "-q", "-m", "one")
+        commit = git("rev-parse", "HEAD")
+        build = self.tree / "dist"
+        build.mkdir()
+        (build / "index.html").write_text("hello")
+        result = self.release(path=build, env={"GITHUB_ACTIONS": "true", "GITHUB_ACTOR": "ada"}).json
+        self.assertEqual(result["release"], f"2023.11.14-{commit[:7]}")
+        self.assertEqual(result["source"], {"repository": "git.example/acme/web", "commit": commit, "ref": "refs/heads/main",
+                                            "by": "ada"})
+        self.assertNotIn("s3cret", self.channel_file("manifest.json").read_text() + json.dumps(self.manifest()))
+
+    def test_spec(self):
+        (self.dir / "spec.json").write_text('{"targets": {"any": [{"Role": ["web"]}]}}')
+        self.release("--spec", "spec.json")
+        self.assertEqual(self.manifest()["targets"], {"any": [{"Role": ["web"]}]})
+        self.assertEqual(self.manifest()["activate"]["units"], [])
+        (self.tree / "slipway.json").unlink()
+        self.assertIn("There is no slipway.json", self.release().err)
+        cases = {
+            '{"activate": {"unit": []}}': "activate.unit",
+            '{"deploy": {}}': "deploy",
+            '{"activate": {}, "activate": {}}': "activate",
+            '{"activate": {"units": [{"name": "../web.service", "action": "restart"}]}}': "activate.units[0].name",
+            '{"activate": ': "spec.json",
+            "": "spec.json",
+        }
+        for text, message in cases.items():
+            (self.dir / "spec.json").write_text(text)
+            self.assert_says(self.release("--spec", "spec.json", code=1), "spec.json", message)
+        self.assert_says(self.release("--spec", "missing.json", code=1), "missing.json", "No such file")
+        self.assertEqual(self.manifest()["serial"], 2)
+
+    def test_bad_paths(self):
+        self.assert_says(self.release(path="missing", code=1), "can't open missing")
+        (self.dir / "nothing").mkdir()
+        self.assert_says(self.release(path="nothing", code=1), "nothing in it")
+        os.mkfifo(self.tree / "pipe")
+        self.assert_says(self.release(code=1), "pipe")
+        (self.tree / "pipe").unlink()
+        (self.tree / "evil").symlink_to("../../etc/passwd")
+        self.assert_says(self.release(code=1), "evil")
+        self.assertFalse(self.channel_file("manifest.json").exists())
+
+    def test_bad_stores(self):
+        for url, message in (("ftp://x/y", "is not the URL of a store"), ("file:///no/such/store", "/no/such/store")):
+            result = self.program("release", "--store", url, "--app", "web", "--channel", "prod", "--key", "deploy.key",
+                                  self.tree, code=1)
+            self.assertIn(message, result.err)
+
+    def test_killed_leaves_no_files(self):
+        (self.tree / "large").write_bytes(os.urandom(1 << 20) * 30)
+        process = subprocess.Popen([PROGRAM, "release", *self.at(), "--key", "deploy.key", str(self.tree)], cwd=self.dir,
+                                   env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not any(self.tmp.iterdir()) and process.poll() is None:
+            self.assertLess(time.monotonic(), deadline)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        while any(self.tmp.iterdir()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.assertFalse(self.channel_file("manifest.json").exists())
+
+
+class Archives(Case):
+    def test_every_format(self):
+        plain = self.release("--id", "plain", env={"SOURCE_DATE_EPOCH": "1700000000"}).json
+        subprocess.run(["tar", "-cf", self.dir / "a.tar", "-C", self.tree, "."], check=True)
+        subprocess.run(["tar", "-czf", self.dir / "a.tar.gz", "-C", self.tree, "."], check=True)
+        subprocess.run(["tar", "-cJf", self.dir / "a.tar.xz", "-C", self.tree, "."], check=True)
+        subprocess.run(["tar", "--zstd", "-cf", self.dir / "a.tar.zst", "-C", self.tree, "."], check=True)
+        subprocess.run(["zip", "-qry", self.dir / "a.zip", "."], cwd=self.tree, check=True)
+        for name in ("a.tar", "a.tar.gz", "a.tar.xz", "a.tar.zst", "a.zip"):
+            result = self.release("--id", name, path=name, channel=name.replace(".", "-"),
+                                  env={"SOURCE_DATE_EPOCH": "1700000000"}).json
+            self.assertEqual(result["artifact"]["sha256"], plain["artifact"]["sha256"], name)
+
+    def test_same_archive_same_release(self):
+        subprocess.run(["tar", "-czf", self.dir / "a.tgz", "-C", self.dir, "app"], check=True)
+        first = self.release(path="a.tgz").json
+        second = self.release(path="a.tgz").json
+        self.assertEqual((first["release"], first["artifact"]), (second["release"], second["artifact"]))
+        listing = subprocess.run(["tar", "--zstd", "-tf", self.store / first["artifact"]["path"]], check=True,
+                                 capture_output=True, text=True).stdout
+        self.assertIn("app/bin/run\n", listing)
+
+    def test_hostile(self):
+        def tar(name, type_=tarfile.REGTYPE, link="", mode=0o644):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as t:
+                info = tarfile.TarInfo(name)
+                info.type, info.linkname, info.mode = type_, link, mode
+                t.addfile(info)
+            return buffer.getvalue()
+        cases = [
+            (tar("/etc/evil"), "/etc/evil"),
+            (tar("a/../../evil"), "a/../../evil"),
+            (tar("link", tarfile.SYMTYPE, "/etc"), "link: is a symlink to /etc"),
+            (tar("hard", tarfile.LNKTYPE, "../../etc/passwd"), "hard: is a hard link"),
+            (tar("null", tarfile.CHRTYPE), "null: is a device"),
+            (tar("root", mode=0o4755), "root: has a setuid"),
+            (b"not an archive at all\n" * 100, "a.tar"),
+        ]
+        for data, message in cases:
+            (self.dir / "a.tar").write_bytes(data)
+            self.assert_says(self.release(path="a.tar", code=1), message)
+        with zipfile.ZipFile(self.dir / "a.zip", "w") as z:
+            z.writestr("../evil", "x")
+        self.assert_says(self.release(path="a.zip", code=1), "../evil")
+        self.assertEqual([p for p in self.dir.rglob("evil*")], [])
+
+
+class Races(Case):
+    def test_nobody_is_lost(self):
+        for race in range(N_RACES):
+            trees = [self.make_tree(f"racer-{i}", **{"empty": f"{race}/{i}"}) for i in range(N_RACERS)]
+            with concurrent.futures.ThreadPoolExecutor(N_RACERS) as pool:
+                results = list(pool.map(lambda pair: self.release("--id", f"r{race}.{pair[0]}", path=pair[1], code=None),
+                                        enumerate(trees)))
+            self.assertLessEqual({r.code for r in results}, {0, 3}, [r.err for r in results])
+            winners = [r.json for r in results if r.code == 0]
+            self.assertGreaterEqual(len(winners), 1)
+            for loser in (r for r in results if r.code == 3):
+                self.assertIn("another publisher was first", loser.err)
+                self.assertIn(loser.json["winner"]["release"], loser.err)
+                self.assertIn("Run the same command again", loser.err)
+            for winner in winners:
+                entry = self.manifest(f"history/{winner['serial']}.json")
+                self.assertEqual(entry["release"]["id"], winner["release"])
+        serials = [m["serial"] for m in self.log()]
+        self.assertEqual(serials, list(range(len(serials), 0, -1)))
+        self.assertEqual(len({m["release"] for m in self.log()}), len(serials))
+        self.verify()
+
+    def test_older_manifest_put_back(self):
+        """The next publisher goes on above the history, not from there: instances would refuse the serial."""
+        self.release("--id", "one")
+        first = self.channel_file("manifest.json").read_bytes()
+        self.release("--id", "two")
+        self.channel_file("manifest.json").write_bytes(first)
+        result = self.verify(code=4)
+        self.assertIn("someone put an older one back", result.json["error"])
+        third = self.release("--id", "three")
+        self.assertIn("someone put an older one back", third.err)
+        self.assertEqual((third.json["serial"], third.json["deployment"]), (3, 3))
+        self.channel_file("manifest.json").unlink()
+        self.assertEqual(self.release("--id", "four").json["serial"], 4)
+        self.verify()
+
+    def test_publisher_died_before_the_history(self):
+        self.release("--id", "one")
+        entry = self.channel_file("history/1.json")
+        entry.unlink()
+        self.assertIn("The history lacks serial 1", self.verify().err)
+        self.assertEqual([m["serial"] for m in self.log()], [1])
+        bytes_ = self.channel_file("manifest.json").read_bytes()
+        self.release("--id", "two")
+        self.assertEqual(entry.read_bytes(), bytes_)
+        self.assertEqual([m["serial"] for m in self.log()], [2, 1])
+
+    def test_history_says_otherwise(self):
+        self.release("--id", "one")
+        self.release("--id", "two")
+        entry = self.channel_file("history/2.json")
+        entry.write_bytes(entry.read_bytes() + b" ")
+        self.assertIn("entry 2 differs from manifest.json", self.verify(code=4).err)
+        for name in ("halt.json", "02.json", "x.json", "3.json.tmp"):
+            (entry.parent / name).write_text("{}")
+        self.assertEqual([m["serial"] for m in self.log()], [2, 1])
+
+
+class Verify(Case):
+    def setUp(self):
+        super().setUp()
+        (self.tree / "large").write_bytes(os.urandom(3 << 20))
+        self.result = self.release("--id", "one").json
+
+    def test_finds(self):
+        found = self.verify().json
+        self.assertTrue(found["verified"])
+        self.assertEqual(found["release"], "one")
+        out = self.program("verify", *self.at(), "--trust", "root.json", code=0).out
+        for text in ("web/prod", "serial 1, deployment 1", "ed25519", "Everything holds"):
+            self.assertIn(text, out)
+
+    def test_flipped_bits(self):
+        artifact = self.store / self.result["artifact"]["path"]
+        good = artifact.read_bytes()
+        for at in (0, 5, len(good) // 2, len(good) - 1):
+            bad = bytearray(good)
+            bad[at] ^= 1
+            artifact.write_bytes(bad)
+            result = self.verify(code=4)
+            self.assertFalse(result.json["verified"])
+            self.assert_says(result, "artifact.tar.zst: frame", "differ")
+        for bad in (good[:-1], good[:100], b""):
+            artifact.write_bytes(bad)
+            self.assert_says(self.verify(code=4), "artifact.tar.zst")
+        artifact.unlink()
+        self.assert_says(self.verify(code=4), "artifact.tar.zst is missing")
+
+    def test_index(self):
+        index = self.store / self.result["index"]["path"]
+        good = index.read_bytes()
+        index.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        self.assert_says(self.verify(code=4), "one/index has not the digest")
+        index.write_bytes(good[:-1])
+        self.assert_says(self.verify(code=4), "one/index has not the")
+        index.unlink()
+        self.assert_says(self.verify(code=4), "one/index is missing")
+
+    def rewrite(self, **changes):
+        path = self.channel_file("manifest.json")
+        envelope = json.loads(path.read_text())
+        payload = json.loads(base64.b64decode(envelope["payload"])) | changes
+        envelope["payload"] = b64(json.dumps(payload).encode())
+        path.write_text(json.dumps(envelope))
+
+    def test_manifest(self):
+        good = self.channel_file("manifest.json").read_text()
+        self.rewrite(expires="2099-01-01T00:00:00Z")
+        self.assert_says(self.verify(code=4), "signature")
+        self.rewrite(bogus=1)
+        self.assert_says(self.verify(code=4), "bogus")
+        self.rewrite(channel="staging")
+        self.verify(code=4)
+        envelope = json.loads(good)
+        envelope["signatures"] = []
+        self.channel_file("manifest.json").write_text(json.dumps(envelope))
+        self.assert_says(self.verify(code=4), "signature")
+        for bad in ("", "{}", "[" * 1000, good[: len(good) // 2], "x" * 300000):
+            self.channel_file("manifest.json").write_text(bad)
+            self.assertIn("manifest.json", self.verify(code=4).err)
+
+    def test_other_channel(self):
+        """A manifest that is signed, but for another channel."""
+        shutil.copytree(self.channel_file(""), self.channel_file("", "other"))
+        self.assert_says(self.verify(code=4, channel="other"), "it is the manifest of web/prod")
+
+    def test_wrong_trust(self):
+        self.program("keygen", "other", code=0)
+        self.program("trust", "init", "--key", "other.pub", "-o", "other.json", code=0)
+        self.verify(code=4, trust="other.json")
+        self.assertIn("missing.json", self.verify(code=1, trust="missing.json").err)
+        self.assertIn("deploy.pub", self.verify(code=1, trust="deploy.pub").err)
+
+    def test_nothing_there(self):
+        self.assert_says(self.verify(code=1, channel="empty"), "nothing was published in web/empty")
+        result = self.program("log", *self.at("empty"), code=1)
+        self.assertIn("nothing was published in web/empty", result.err)
+
+    def test_trust_guards_the_next_release(self):
+        self.rewrite(expires="2099-01-01T00:00:00Z")
+        self.assert_says(self.release("--trust", "root.json", code=4), "not to be trusted")
+        self.assertIn("signed by none of the given keys", self.release("--id", "one").err)
+
+
+class Again(Case):
+    def setUp(self):
+        super().setUp()
+        self.release("--id", "one", channel="staging")
+        (self.tree / "empty").write_text("two")
+        self.release("--id", "two", channel="staging")
+
+    def promote(self, *arguments, code=0):
+        return self.program("promote", "--store", f"file://{self.store}", "--app", "web", "--from", "staging", "--to", "prod",
+                            "--key", "deploy.key", "--json", *arguments, code=code)
+
+    def rollback(self, *arguments, code=0, channel="staging"):
+        return self.program("rollback", *self.at(channel), "--key", "deploy.key", "--json", *arguments, code=code)
+
+    def test_promote(self):
+        result = self.promote(code=0).json
+        self.assertEqual((result["release"], result["serial"], result["from"]), ("two", 1, "staging"))
+        there, here = self.manifest(channel="staging"), self.manifest()
+        for name in ("artifact", "index", "id"):
+            self.assertEqual(here["release"][name], there["release"][name])
+        self.assertEqual(here["activate"], there["activate"])
+        self.assertEqual(here["channel"], "prod")
+        self.assertTrue(self.channel_file("halt.json").exists())
+        self.verify()
+        (self.dir / "spec.json").write_text('{"targets": {"any": [{"Stage": ["prod"]}]}}')
+        self.promote("--spec", "spec.json")
+        self.assertEqual(self.manifest()["targets"], {"any": [{"Stage": ["prod"]}]})
+
+    def test_promote_nothing(self):
+        result = self.program("promote", "--store", f"file://{self.store}", "--app", "web", "--from", "none", "--to", "prod",
+                              "--key", "deploy.key", code=1)
+        self.assertIn("nothing was published in web/none", result.err)
+
+    def test_rollback(self):
+        result = self.rollback().json
+        self.assertEqual((result["release"], result["serial"], result["deployment"], result["previous"]), ("one", 3, 3, "two"))
+        self.assertEqual(self.rollback("two").json["release"], "two")
+        self.assert_says(self.rollback("three", code=1), "never had a release three")
+        self.verify(channel="staging")
+        self.promote()
+        self.assert_says(self.rollback(code=1, channel="prod"), "no release to go back to")
+        self.assertEqual([m["release"] for m in self.log("staging")], ["two", "one", "two", "one"])
+
+    def test_who(self):
+        result = self.program("rollback", *self.at("staging"), "--key", "deploy.key", "--json", code=0,
+                              env={"GITLAB_CI": "true", "GITLAB_USER_LOGIN": "grace"}).json
+        self.assertEqual(result["source"]["by"], "grace")
+        lines = self.program("log", *self.at("staging"), "-n", "2", code=0).out.splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertRegex(lines[1], r"^3 +one +\S+Z +grace +-$")
+
+    def test_artifact_went_away(self):
+        (self.store / "web/releases/one/artifact.tar.zst").unlink()
+        self.assert_says(self.rollback(code=1), "one can't be deployed any more", "missing")
+        self.assertEqual(self.manifest(channel="staging")["serial"], 2)
+
+    def test_forged_entries_are_not_signed(self):
+        """Who can write to the store must not get an artifact signed by somebody's rollback or promotion."""
+        self.program("keygen", "evil", code=0)
+        evil = self.dir / "evil-store"
+        shutil.copytree(self.store, evil)
+        self.program("release", "--store", f"file://{evil}", "--app", "web", "--channel", "staging", "--key", "evil.key", "--id",
+                     "evil", self.tree, code=0)
+        shutil.copytree(evil / "web/releases/evil", self.store / "web/releases/evil")
+        forged = (evil / "web/channels/staging/history/3.json").read_bytes()
+        self.channel_file("history/3.json", "staging").write_bytes(forged)
+        self.assert_says(self.rollback("evil", code=4), "signed by none of the given keys", "--trust")
+        self.assert_says(self.rollback("evil", "--trust", "root.json", code=4), "can't be built upon")
+        self.channel_file("manifest.json", "staging").write_bytes(forged)
+        self.assert_says(self.promote(code=4), "signed by none of the given keys")
+        self.assertFalse(self.channel_file("manifest.json").exists())
+
+    def test_other_key_with_trust(self):
+        """A promotion by another person, whose trust root has both keys."""
+        self.program("keygen", "second", code=0)
+        self.program("trust", "init", "--key", "deploy.pub", "--key", "second.pub", "-o", "both.json", code=0)
+        arguments = ["promote", "--store", f"file://{self.store}", "--app", "web", "--from", "staging", "--to", "prod", "--key",
+                     "second.key"]
+        self.assertIn("--trust", self.program(*arguments, code=4).err)
+        self.program(*arguments, "--trust", "both.json", code=0)
+        self.verify(trust="both.json")
+
+
+class CmockaResult(unittest.TextTestResult):
+    """One "[ RUN ]" and one "[ OK ]" line a case, as cmocka writes them."""
+
+    def startTest(self, test):
+        super().startTest(test)
+        print(f"[ RUN      ] {test.id().removeprefix('__main__.')}", flush=True)
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        print(f"[       OK ] {test.id().removeprefix('__main__.')}", flush=True)
+
+
+if __name__ == "__main__":
+    PROGRAM = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=0, testRunner=unittest.TextTestRunner(resultclass=CmockaResult, verbosity=0))
