@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/queue.h>
 
@@ -58,6 +57,8 @@ struct HttpTransfer {
 struct Http {
         CURLM *multi;
         char *ca_file;
+        CURL *spare; /* a handle to use again: making one costs more than resetting it */
+        bool just_started;
         LIST_HEAD(, HttpTransfer) transfers;
 };
 
@@ -95,6 +96,7 @@ Http *http_free(Http *h)
                 return NULL;
         while (!LIST_EMPTY(&h->transfers))
                 (void) http_cancel(LIST_FIRST(&h->transfers));
+        curl_easy_cleanup(h->spare);
         if (h->multi)
                 (void) curl_multi_cleanup(h->multi);
         free(h->ca_file);
@@ -105,8 +107,11 @@ Http *http_free(Http *h)
 
 static void transfer_free(HttpTransfer *t)
 {
-        if (t->easy)
-                curl_easy_cleanup(t->easy);
+        if (t->easy && !t->http->spare) {
+                curl_easy_reset(t->easy);
+                t->http->spare = TAKE_PTR(t->easy);
+        }
+        curl_easy_cleanup(t->easy);
         curl_slist_free_all(t->headers);
         free(t->host);
         free(t->err);
@@ -499,7 +504,7 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         r = add_headers(t, request);
         if (r < 0)
                 return r;
-        t->easy = curl_easy_init();
+        t->easy = h->spare ? TAKE_PTR(h->spare) : curl_easy_init();
         if (!t->easy)
                 return -ENOMEM;
         *ret = TAKE_PTR(t);
@@ -529,6 +534,7 @@ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **r
                             LIBCURL_VERSION);
         if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
                 return -ENOMEM;
+        h->just_started = true;
         LIST_INSERT_HEAD(&h->transfers, t, entry);
         if (ret)
                 *ret = t;
@@ -599,12 +605,11 @@ int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
                 (int) MIN(timeout_usec / 1000 + (timeout_usec % 1000 > 0), (uint64_t) INT_MAX);
         int r, n;
 
-        if (curl_multi_poll(h->multi, &extra, extra_fd >= 0, timeout_msec, &n) != CURLM_OK)
+        /* A transfer that was just started has something to do: no need to ask the kernel. */
+        if (h->just_started)
+                h->just_started = false;
+        else if (curl_multi_poll(h->multi, &extra, extra_fd >= 0, timeout_msec, &n) != CURLM_OK)
                 return -EIO;
         r = perform(h);
-        if (r < 0)
-                return r;
-        /* libcurl does not tell of a descriptor that is only hung up. */
-        struct pollfd p = { .fd = extra_fd, .events = POLLIN };
-        return extra_fd >= 0 && poll(&p, 1, 0) > 0;
+        return r < 0 ? r : extra.revents != 0;
 }

@@ -91,6 +91,6 @@ _must_check_ int http_start(Http *h, const HttpRequest *request, HttpTransfer **
 /* Ends it without calling back. NULL is fine; returns NULL. */
 HttpTransfer *http_cancel(HttpTransfer *t);
 
-/* Waits up to timeout_usec (UINT64_MAX: for ever) for connections or extra_fd (-1: none), does what
- * there is to do. Returns 1 if extra_fd is readable or closed, else 0. */
+/* Waits up to timeout_usec (UINT64_MAX: for ever) for connections or the socket extra_fd (-1:
+ * none), does what there is to do. Returns 1 if extra_fd is readable or closed, else 0. */
 _must_check_ int http_step(Http *h, int extra_fd, uint64_t timeout_usec);

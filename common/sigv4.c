@@ -34,7 +34,7 @@ static void encode_to(FILE *f, const char *s, bool keep_slashes)
 
         for (; *s; s++)
                 if (strchr(unreserved, *s) || (keep_slashes && *s == '/'))
-                        (void) fputc(*s, f);
+                        (void) fputc_unlocked(*s, f);
                 else
                         (void) fprintf(f, "%%%02X", (unsigned char) *s);
 }
@@ -123,7 +123,7 @@ static void headers_sort(const NameValue **headers, size_t n)
 static void lower_to(FILE *f, const char *s)
 {
         for (; *s; s++)
-                (void) fputc(tolower((unsigned char) *s), f);
+                (void) fputc_unlocked(tolower((unsigned char) *s), f);
 }
 
 static void trimmed_to(FILE *f, const char *s)
@@ -137,9 +137,9 @@ static void trimmed_to(FILE *f, const char *s)
                         continue;
                 }
                 if (gap)
-                        (void) fputc(' ', f);
+                        (void) fputc_unlocked(' ', f);
                 gap = false;
-                (void) fputc(*s, f);
+                (void) fputc_unlocked(*s, f);
         }
 }
 
@@ -147,16 +147,16 @@ static void canonical_headers_to(FILE *f, const NameValue *const *headers, size_
 {
         for (size_t i = 0; i < n; i++) {
                 if (i > 0 && strcasecmp(headers[i - 1]->name, headers[i]->name) == 0)
-                        (void) fputc(',', f);
+                        (void) fputc_unlocked(',', f);
                 else {
                         if (i > 0)
-                                (void) fputc('\n', f);
+                                (void) fputc_unlocked('\n', f);
                         lower_to(f, headers[i]->name);
-                        (void) fputc(':', f);
+                        (void) fputc_unlocked(':', f);
                 }
                 trimmed_to(f, headers[i]->value);
         }
-        (void) fputc('\n', f);
+        (void) fputc_unlocked('\n', f);
 }
 
 static void signed_names_to(FILE *f, const NameValue *const *headers, size_t n)
@@ -165,7 +165,7 @@ static void signed_names_to(FILE *f, const NameValue *const *headers, size_t n)
                 if (i > 0 && strcasecmp(headers[i - 1]->name, headers[i]->name) == 0)
                         continue;
                 if (i > 0)
-                        (void) fputc(';', f);
+                        (void) fputc_unlocked(';', f);
                 lower_to(f, headers[i]->name);
         }
 }
@@ -181,7 +181,7 @@ static int canonical_request(const SigV4Request *request, const NameValue *const
                 return -ENOMEM;
         (void) fprintf(f, "%s\n%s\n%s\n", request->method, request->path, strempty(request->query));
         canonical_headers_to(f, headers, n);
-        (void) fputc('\n', f);
+        (void) fputc_unlocked('\n', f);
         signed_names_to(f, headers, n);
         (void) fprintf(f, "\n%s", request->payload_hash);
         return stream_finish(f, &text, ret);

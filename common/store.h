@@ -119,8 +119,8 @@ _must_check_ int store_start(Store *s, const StoreRequest *request, store_done_t
 StoreCall *store_cancel(StoreCall *c);
 
 /* Waits up to timeout_usec (UINT64_MAX: for ever) until something happens on a connection, a timer
- * or on extra_fd (-1: none), does what there is to do and calls back. Returns 1 if extra_fd is
- * readable or closed, else 0. */
+ * or on the socket extra_fd (-1: none), does what there is to do and calls back. Returns 1 if
+ * extra_fd is readable or closed, else 0. */
 _must_check_ int store_step(Store *s, int extra_fd, uint64_t timeout_usec);
 
 /* The calls under way. */
