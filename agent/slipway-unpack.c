@@ -68,7 +68,7 @@ int main(int argc, char **argv)
         umask(0077);
         r = sandbox_basics(N_FDS_MAX, &err);
         if (r >= 0)
-                r = unpack_run(MESSAGE_FD, tighten);
+                r = unpack_run(MESSAGE_FD, tighten, &err);
         if (r < 0) {
                 log_error("%s", err_text(r, err));
                 return EXIT_FAILURE;

@@ -12,6 +12,11 @@
 #include "err.h"
 #include "fd.h"
 
+/* From this size on, a file's content starts its way to the disk at once (a hint, which may fail),
+ * while the rest is still being fetched: the sync at the end then has little left to do. For
+ * smaller ones the call costs more than it gains. */
+#define WRITEBACK_SIZE_MIN (UINT64_C(64) << 10)
+
 typedef struct TreeWriter {
         const Index *index;
         Beneath *beneath;
@@ -159,6 +164,8 @@ static int make_file(TreeWriter *w, const IndexFile *f, int parent_fd, const cha
         int r = write_content(w, f, fd, reterr);
         if (r < 0)
                 return r;
+        if (f->size_bytes >= WRITEBACK_SIZE_MIN)
+                (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
         entry_times(f, times);
         if (fchmod(fd, f->mode) < 0 || futimens(fd, times) < 0)
                 return path_failed(-errno, "set mode and time of", f->path, reterr);

@@ -150,8 +150,14 @@ static int unpack(Unpack *u, unpack_tighten_t tighten, char **reterr)
         return r < 0 ? r : finish_staging(u, reterr);
 }
 
+/* slipwayd could not be told. */
+static int answered(int r, char **reterr)
+{
+        return r < 0 ? fail_errno(reterr, r, "cannot answer to slipwayd") : 0;
+}
+
 static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
-                             unpack_tighten_t tighten)
+                             unpack_tighten_t tighten, char **reterr)
 {
         _cleanup_(unpack_done) Unpack u = {
                 .socket_fd = socket_fd,
@@ -166,57 +172,63 @@ static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
                 r = unpack(&u, tighten, &err);
         if (r < 0 && u.staging) {
                 int q = remove_tree_at(u.releases_fd, u.staging);
-                if (q < 0)
-                        r = fail(&err, r, "%s (and '%s' can't be removed: %s)", err_text(r, err),
+                if (q < 0) {
+                        _cleanup_free_ char *why = TAKE_PTR(err);
+                        r = fail(&err, r, "%s (and '%s' can't be removed: %s)", err_text(r, why),
                                  u.staging, strerror(-q));
+                }
         }
-        return message_reply(socket_fd, MESSAGE_UNPACKED, m->id, MIN(r, 0),
-                             r < 0 ? err_text(r, err) : NULL);
+        return answered(message_reply(socket_fd, MESSAGE_UNPACKED, m->id, MIN(r, 0),
+                                      r < 0 ? err_text(r, err) : NULL),
+                        reterr);
 }
 
-static int remove_and_answer(int socket_fd, const Message *m, int releases_fd)
+static int remove_and_answer(int socket_fd, const Message *m, int releases_fd, char **reterr)
 {
         _cleanup_free_ char *err = NULL;
         int r = -EPROTO;
 
         if (is_file_name(m->text))
                 r = remove_tree_at(releases_fd, m->text);
-        if (r >= 0)
-                return message_reply(socket_fd, MESSAGE_REMOVED, m->id, 0, m->text);
-        r = fail_errno(&err, r, "cannot remove '%s'", m->text);
-        return message_reply(socket_fd, MESSAGE_REMOVED, m->id, r, err_text(r, err));
+        if (r < 0)
+                r = fail_errno(&err, r, "cannot remove '%s'", m->text);
+        return answered(message_reply(socket_fd, MESSAGE_REMOVED, m->id, MIN(r, 0),
+                                      r < 0 ? err_text(r, err) : m->text),
+                        reterr);
 }
 
-static int remove_until_closed(int socket_fd, Message *m, int fd)
+static int out_of_turn(const Message *m, char **reterr)
+{
+        return fail(reterr, -EPROTO, "slipwayd sent message %u out of turn", m->type);
+}
+
+/* m and fd are the first order; takes fd. */
+static int remove_until_closed(int socket_fd, Message *m, int fd, char **reterr)
 {
         for (;;) {
-                int r = remove_and_answer(socket_fd, m, fd);
-                fd = fd_close(fd);
+                _cleanup_close_ int releases_fd = fd;
+                if (m->type != MESSAGE_REMOVE || releases_fd < 0)
+                        return out_of_turn(m, reterr);
+                int r = remove_and_answer(socket_fd, m, releases_fd, reterr);
                 if (r < 0)
                         return r;
                 r = message_receive(socket_fd, m, &fd);
                 if (r <= 0)
-                        return r;
-                if (m->type != MESSAGE_REMOVE || fd < 0) {
-                        fd_close(fd);
-                        return -EPROTO;
-                }
+                        return r < 0 ? fail_errno(reterr, r, "cannot receive from slipwayd") : 0;
         }
 }
 
-int unpack_run(int socket_fd, unpack_tighten_t tighten)
+int unpack_run(int socket_fd, unpack_tighten_t tighten, char **reterr)
 {
         _cleanup_close_ int fd = -EBADF;
         Message m;
         int r = message_receive(socket_fd, &m, &fd);
 
-        if (r <= 0)
-                return r < 0 ? r : -ECONNRESET;
-        if (fd < 0)
-                return -EPROTO;
-        if (m.type == MESSAGE_REMOVE)
-                return remove_until_closed(socket_fd, &m, TAKE_FD(fd));
-        if (m.type == MESSAGE_INDEX)
-                return unpack_and_answer(socket_fd, &m, fd, tighten);
-        return -EPROTO;
+        if (r == 0)
+                return fail(reterr, -ECONNRESET, "slipwayd is gone");
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot receive from slipwayd");
+        if (m.type == MESSAGE_INDEX && fd >= 0)
+                return unpack_and_answer(socket_fd, &m, fd, tighten, reterr);
+        return remove_until_closed(socket_fd, &m, TAKE_FD(fd), reterr);
 }

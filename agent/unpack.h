@@ -23,4 +23,4 @@ typedef int (*unpack_tighten_t)(int releases_fd, int staging_fd, char **reterr);
 
 /* socket_fd: the child's end of message_pair(). tighten may be NULL (tests). Returns 0 when
  * slipwayd has got an answer, also to a failure; a negative errno when it can't be told. */
-_must_check_ int unpack_run(int socket_fd, unpack_tighten_t tighten);
+_must_check_ int unpack_run(int socket_fd, unpack_tighten_t tighten, char **reterr);

@@ -46,7 +46,7 @@ static void *child_main(void *userdata)
 {
         Child *c = userdata;
 
-        c->result = unpack_run(c->socket_fd, NULL);
+        c->result = unpack_run(c->socket_fd, NULL, NULL);
         fd_close(c->socket_fd);
         return NULL;
 }
@@ -690,14 +690,16 @@ static void wrong_messages(void **state)
                 int fds[2];
                 assert_int_equal(message_pair(fds), 0);
                 assert_int_equal(message_reply(fds[0], types[n], 1, 0, "x"), 0);
-                assert_int_equal(unpack_run(fds[1], NULL), -EPROTO);
+                _cleanup_free_ char *err = NULL;
+                assert_int_equal(unpack_run(fds[1], NULL, &err), -EPROTO);
+                assert_non_null(err);
                 fd_close(fds[0]);
                 fd_close(fds[1]);
         }
         int fds[2];
         assert_int_equal(message_pair(fds), 0);
         fd_close(fds[0]);
-        assert_int_equal(unpack_run(fds[1], NULL), -ECONNRESET);
+        assert_int_equal(unpack_run(fds[1], NULL, NULL), -ECONNRESET);
         fd_close(fds[1]);
 }
 

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "sandbox.h"
+#include "test.h"
+
+/* Sandboxes are for good, so each test runs in a child. It says where it failed by its exit status:
+ * a line number, as far as that fits. */
+#define CHECK(x)                                   \
+        do {                                       \
+                if (!(x))                          \
+                        _exit(1 + __LINE__ % 200); \
+        } while (0)
+
+static void run_child(void (*test)(const char *dir), const char *dir)
+{
+        int status;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                test(dir);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void check_basics(const char *dir)
+{
+        struct rlimit limit;
+
+        (void) dir;
+        CHECK(sandbox_basics(20, NULL) == 0);
+        CHECK(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+        CHECK(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0);
+        CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max == 20);
+        CHECK(getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_max == 0);
+}
+
+static void basics(void **state)
+{
+        run_child(check_basics, *state);
+}
+
+static bool has_landlock(void)
+{
+        return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+}
+
+static void check_files(const char *dir)
+{
+        int parent_fd = dir_open_at(AT_FDCWD, dir);
+
+        CHECK(mkdirat(parent_fd, "in", 0700) == 0 && mkdirat(parent_fd, "out", 0700) == 0);
+        CHECK(mkdirat(parent_fd, "out/empty", 0700) == 0);
+        int in_fd = dir_open_at(parent_fd, "in");
+        int file_fd = openat(parent_fd, "out/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        CHECK(in_fd >= 0 && file_fd >= 0);
+        CHECK(sandbox_basics(20, NULL) == 0);
+        const SandboxRule rule = { in_fd,
+                                   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_WRITE_FILE };
+        CHECK(sandbox_files(&rule, 1, NULL) == 0);
+        CHECK(openat(in_fd, "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) >= 0);
+        CHECK(pwrite(file_fd, "x", 1, 0) == 1);
+        CHECK(openat(in_fd, "new", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+        CHECK(mkdirat(in_fd, "dir", 0700) < 0 && errno == EACCES);
+        CHECK(openat(parent_fd, "out/file", O_RDWR | O_CLOEXEC) < 0 && errno == EACCES);
+        CHECK(openat(parent_fd, "out/new", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 &&
+              errno == EACCES);
+        CHECK(unlinkat(parent_fd, "out/file", 0) < 0 && errno == EACCES);
+        CHECK(unlinkat(parent_fd, "out/empty", AT_REMOVEDIR) < 0 && errno == EACCES);
+        CHECK(truncate("/etc/passwd", 0) < 0);
+}
+
+static void files(void **state)
+{
+        if (!has_landlock())
+                skip();
+        run_child(check_files, *state);
+}
+
+static void *set_flag(void *userdata)
+{
+        *(int *) userdata = 1;
+        return NULL;
+}
+
+static void check_system_calls(const char *dir)
+{
+        /* The sanitizers' own needs are in this list, too. */
+        static const int allowed[] = {
+                -1,         SYS_read,     SYS_close,           SYS_mmap,
+                SYS_munmap, SYS_mprotect, SYS_madvise,         SYS_futex,
+                SYS_rseq,   SYS_exit,     SYS_set_robust_list, SYS_exit_group,
+                SYS_getpid, SYS_gettid,   SYS_rt_sigprocmask,  SYS_sigaltstack,
+                SYS_prctl,  SYS_write,    SYS_sched_yield,     SYS_sched_getaffinity,
+        };
+        pthread_t thread;
+        int flag = 0;
+
+        (void) dir;
+        CHECK(sandbox_basics(20, NULL) == 0);
+        CHECK(sandbox_system_calls(allowed, ELEMENTSOF(allowed), NULL) == 0);
+        CHECK(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == ENOSYS);
+        CHECK(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == ENOSYS);
+        CHECK(open("/etc/passwd", O_RDONLY) < 0 && errno == ENOSYS);
+        CHECK(execl("/bin/true", "true", (char *) NULL) < 0 && errno == ENOSYS);
+        CHECK(chmod("/etc/passwd", 0644) < 0 && errno == ENOSYS);
+        CHECK(syscall(SYS_clone, 17 /* SIGCHLD */, 0, 0, 0, 0) < 0 && errno == EPERM);
+        CHECK(pthread_create(&thread, NULL, set_flag, &flag) == 0);
+        CHECK(pthread_join(thread, NULL) == 0 && flag == 1);
+}
+
+static void system_calls(void **state)
+{
+        run_child(check_system_calls, *state);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                test_in_dir(basics),
+                test_in_dir(files),
+                test_in_dir(system_calls),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
