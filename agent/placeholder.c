@@ -47,7 +47,7 @@ static ssize_t expand_one(const Placeholders *p, const char *s, FILE *out, char 
 {
         size_t size = strcspn(s + 1, "{}");
         _cleanup_free_ char *name = strndup(s + 1, size);
-        const char *value;
+        const char *value = NULL;
         int r;
 
         if (!name)
