@@ -14,12 +14,14 @@
 #include "admin-files.h"
 #include "admin-text.h"
 #include "admin-view.h"
+#include "agent.h"
 #include "build-config.h"
 #include "err.h"
 #include "json-read.h"
 #include "log.h"
 #include "manifest.h"
 #include "name.h"
+#include "offline.h"
 #include "paths.h"
 
 /* What is added to a release's own limits of time before slipwayd counts as hung. */
@@ -287,9 +289,25 @@ static int say_rolled_back(const char *app, char *release)
         if (arg_json)
                 return print_answer(app, "release", release);
         printf("%s: %s is live\n", app, text_clean(release));
+        (void) fflush(stdout); /* before what goes to stderr; admin_main() looks for errors */
         log_info("it stays until the channel makes a new deployment, or you say: slipway resume %s",
                  app);
         return ADMIN_OK;
+}
+
+/* Whether the work can be done without slipwayd; says that it is. A bus that refuses us is not
+ * that: slipwayd may be at work. */
+static bool go_offline(int error, const char *err)
+{
+        if (error != -ESRCH && error != -ETIMEDOUT)
+                return false;
+        log_warning("%s; doing it without it", err_text(error, err));
+        return true;
+}
+
+static AgentOptions offline_options(void)
+{
+        return (AgentOptions){ .user = arg_user, .offline = true, .config = arg_config };
 }
 
 static int verb_rollback(char **args)
@@ -297,6 +315,7 @@ static int verb_rollback(char **args)
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *live = NULL;
         const char *app = args[0], *release = args[1];
+        AgentOptions options = offline_options();
         char by[BY_SIZE_MAX];
         const cJSON *found;
         int r;
@@ -309,6 +328,8 @@ static int verb_rollback(char **args)
                         return ADMIN_NO_SUCH;
                 r = admin_bus_rollback(k.bus, app, strempty(release), by,
                                        rollback_timeout_usec(found), &live, &err);
+        } else if (go_offline(r, err)) {
+                r = offline_rollback(&options, app, release, by, &live, &err);
         }
         if (r < 0) {
                 log_error("cannot roll '%s' back: %s", app, err_text(r, err));
@@ -321,6 +342,7 @@ static int verb_resume(char **args)
 {
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL;
+        AgentOptions options = offline_options();
         int r;
 
         r = ask_slipwayd(&k, &err);
@@ -328,6 +350,8 @@ static int verb_resume(char **args)
                 if (!find_app(&k, args[0]))
                         return ADMIN_NO_SUCH;
                 r = admin_bus_resume(k.bus, args[0], &err);
+        } else if (go_offline(r, err)) {
+                r = offline_resume(&options, args[0], &err);
         }
         if (r < 0) {
                 log_error("cannot resume '%s': %s", args[0], err_text(r, err));
