@@ -145,9 +145,9 @@ static int link_current(Activation *a, const char *release)
 static void on_reverted(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
+        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
         const char *from = a->site.state->pending.from;
 
-        a->run = unit_run_free(a->run);
         if (result < 0) {
                 say(a, LOG_CRIT,
                     "the release before, %s, does not run either: %s; look at its units",
@@ -225,8 +225,8 @@ static int on_started(void *userdata)
 static void on_units_done(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
+        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
 
-        a->run = unit_run_free(a->run);
         if (result < 0) {
                 gone_wrong(a, reason);
                 return;
