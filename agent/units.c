@@ -396,9 +396,15 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (!sd_bus_message_is_method_error(m, NULL) && read_status(m, &s) >= 0)
                 w->n_restarts_before = s.n_restarts;
         r->call_slot = sd_bus_slot_unref(r->call_slot);
-        k = sd_bus_call_method_async(r->bus, &r->call_slot, SD1_NAME, SD1_PATH, SD1_MANAGER,
-                                     job_method(r, w->unit->action), on_job_queued, r, "ss",
-                                     w->unit->name, "replace");
+        /* A release that crashed may have used up the unit's start limit (systemd.unit(5),
+         * StartLimitBurst=): ours is a new try. Nothing waits for an answer: the order is kept, and
+         * a unit that is not loaded has nothing to reset. */
+        k = sd_bus_call_method_async(r->bus, NULL, SD1_NAME, SD1_PATH, SD1_MANAGER,
+                                     "ResetFailedUnit", NULL, NULL, "s", w->unit->name);
+        if (k >= 0)
+                k = sd_bus_call_method_async(r->bus, &r->call_slot, SD1_NAME, SD1_PATH, SD1_MANAGER,
+                                             job_method(r, w->unit->action), on_job_queued, r, "ss",
+                                             w->unit->name, "replace");
         if (k < 0)
                 finish_error(r, k, "can't ask systemd about", w->unit->name, strerror(-k));
         return 1;
