@@ -556,11 +556,13 @@ static int judge(HttpTransfer *t, CURLcode code)
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
         case CURLE_PEER_FAILED_VERIFICATION:
-        case CURLE_SSL_CACERT_BADFILE:
-                return fail(&t->err, -EHOSTDOWN,
-                            "the certificate of %s can't be verified: %s (is AWS_CA_BUNDLE or the "
-                            "system's CA bundle right?)",
+                return fail(&t->err, -EKEYREJECTED,
+                            "the certificate of %s is not trusted: %s (if it should be, set "
+                            "AWS_CA_BUNDLE to a file with its authority)",
                             t->host, t->curl_err);
+        case CURLE_SSL_CACERT_BADFILE:
+                return fail(&t->err, -EINVAL, "the bundle of authorities can't be used: %s",
+                            t->curl_err);
         default:
                 return fail(&t->err, -EHOSTDOWN, "no answer from %s: %s", t->host,
                             *t->curl_err ? t->curl_err : curl_easy_strerror(code));

@@ -54,6 +54,8 @@ typedef int (*http_body_t)(const void *data, size_t size, void *userdata);
  *   -EHOSTDOWN the host can't be reached, the connection broke, the body ended early
  *   -ETIMEDOUT connecting took too long, nothing moved for stall_sec, or deadline_sec passed
  *   -EFBIG     a 2xx body has more than size_max bytes
+ *   -EKEYREJECTED the host's certificate is not trusted
+ *   -EINVAL    the file of authorities can't be used
  *   -EPROTO    not the range that was asked for, or an answer that makes no sense
  *   or what on_body() said, or an errno of reading the body to be sent.
  * The transfer is gone after the callback; others may be started and cancelled in it. */

@@ -106,9 +106,9 @@ typedef struct StoreCall StoreCall;
  * negative errno with `err` set: -EFBIG, -EPROTO, -EHOSTDOWN (network, 5xx, throttling: after all
  * tries), -ETIMEDOUT (stall or deadline: after all tries), -EACCES (credentials refused, or a PUT
  * or LIST; with the store's own code), -ENOENT (not the object: the store itself is missing),
- * -ENOSPC and the like from a descriptor. `reply` may be emptied by TAKE_PTR; a PUT's has the new
- * object's ETag. The call is gone after the callback; other calls may be started and cancelled in
- * it. */
+ * -EKEYREJECTED (the store's certificate is not trusted), -ENOSPC and the like from a descriptor.
+ * `reply` may be emptied by TAKE_PTR; a PUT's has the new object's ETag. The call is gone after the
+ * callback; other calls may be started and cancelled in it. */
 typedef void (*store_done_t)(int result, StoreReply *reply, const char *err, void *userdata);
 
 /* Never calls back from within. */
