@@ -145,8 +145,14 @@ static void note_pending(const cJSON *state, FILE *f)
                 strempty(get_text(state, "phase")));
 }
 
-static void note_pinned(const cJSON *state, uint64_t now_sec, FILE *f)
+static const char *user_option(const ViewContext *c)
 {
+        return c->user ? "--user " : "";
+}
+
+static void note_pinned(const cJSON *state, const ViewContext *c, FILE *f)
+{
+        uint64_t now_sec = c->now_sec;
         const cJSON *p = get(state, "pinned");
         const char *by = get_text(p, "by");
         const char *app = strempty(get_text(state, "app"));
@@ -159,8 +165,8 @@ static void note_pinned(const cJSON *state, uint64_t now_sec, FILE *f)
                 strempty(ago(now_sec, get_time(p, "since"), when)));
         fprintf(f,
                 "  The channel's deployment %s isn't installed until the channel makes a new "
-                "deployment, or you say: slipway resume %s\n",
-                strempty(number(get_number(p, "deployment"), n)), app);
+                "deployment, or you say: slipway %sresume %s\n",
+                strempty(number(get_number(p, "deployment"), n)), user_option(c), app);
 }
 
 /* journalctl's options for the units of the failed release, or of the live one. */
@@ -177,8 +183,9 @@ static void print_journal_units(const cJSON *state, const char *release, FILE *f
         }
 }
 
-static void note_failed(const cJSON *state, uint64_t now_sec, FILE *f)
+static void note_failed(const cJSON *state, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         const cJSON *failed = get(state, "failed");
         const char *reason = get_text(failed, "reason");
         const char *current = get_text(state, "current");
@@ -193,10 +200,10 @@ static void note_failed(const cJSON *state, uint64_t now_sec, FILE *f)
                 reason ? reason : "no reason was noted");
         fprintf(f,
                 "  %s%s. It isn't tried again here: publish a better release, or, when the cause "
-                "was this host: slipway resume %s\n",
-                current ? "Live is " : "Nothing is live", strempty(current),
+                "was this host: slipway %sresume %s\n",
+                current ? "Live is " : "Nothing is live", strempty(current), user_option(c),
                 strempty(get_text(state, "app")));
-        fprintf(f, "  What happened: journalctl -u slipwayd");
+        fprintf(f, "  What happened: journalctl %s-u slipwayd", user_option(c));
         print_journal_units(state, get_text(failed, "release"), f);
         fputc('\n', f);
 }
@@ -221,8 +228,9 @@ static void note_poll(const cJSON *app, uint64_t now_sec, FILE *f)
                         time_ago(now_sec, expires_sec, when));
 }
 
-static int print_notes(const cJSON *app, uint64_t now_sec, FILE *f)
+static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         const cJSON *state = get(app, "state");
         _cleanup_free_ char *notes = NULL;
         size_t size = 0;
@@ -231,8 +239,8 @@ static int print_notes(const cJSON *app, uint64_t now_sec, FILE *f)
         if (!m)
                 return -ENOMEM;
         note_pending(state, m);
-        note_pinned(state, now_sec, m);
-        note_failed(state, now_sec, m);
+        note_pinned(state, c, m);
+        note_failed(state, c, m);
         note_poll(app, now_sec, m);
         if (fclose(m) != 0)
                 return -ENOMEM;
@@ -274,8 +282,9 @@ static int add_overview_row(Table *t, const cJSON *app, uint64_t now_sec)
                                  state_word(state), outcome });
 }
 
-int view_overview(const cJSON *agent, uint64_t now_sec, FILE *f)
+int view_overview(const cJSON *agent, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         static const char *const titles[] = { "APP",        "CHANNEL", "LIVE",      "SINCE",
                                               "DEPLOYMENT", "STATE",   "LAST POLL", NULL };
         _cleanup_(table_freep) Table *t = NULL;
@@ -295,7 +304,7 @@ int view_overview(const cJSON *agent, uint64_t now_sec, FILE *f)
         table_print(t, f);
         cJSON_ArrayForEach(app, get(agent, "apps"))
         {
-                r = print_notes(app, now_sec, f);
+                r = print_notes(app, c, f);
                 if (r < 0)
                         return r;
         }
@@ -322,8 +331,9 @@ static void print_poll(const cJSON *poll, uint64_t now_sec, FILE *f)
                         strempty(get_text(poll, "expires")));
 }
 
-int view_app(const cJSON *agent, const cJSON *app, uint64_t now_sec, FILE *f)
+int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         const cJSON *state = get(app, "state");
         const char *current = get_text(state, "current"), *root = get_text(app, "root");
         uint64_t since_sec = live_since(state);
@@ -344,7 +354,7 @@ int view_app(const cJSON *agent, const cJSON *app, uint64_t now_sec, FILE *f)
         print_poll(get(app, "poll"), now_sec, f);
         if (root)
                 fprintf(f, "       root: %s\n", root);
-        return print_notes(app, now_sec, f);
+        return print_notes(app, c, f);
 }
 
 static int add_event_row(Table *t, const cJSON *e, uint64_t now_sec)
@@ -363,8 +373,9 @@ static int add_event_row(Table *t, const cJSON *e, uint64_t now_sec)
                                               get_text(e, "reason") });
 }
 
-int view_history(const cJSON *app, uint64_t now_sec, FILE *f)
+int view_history(const cJSON *app, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         static const char *const titles[] = { "WHEN",   "ACTION", "RELEASE", "FROM",   "DEPLOYMENT",
                                               "RESULT", "TOOK",   "BY",      "REASON", NULL };
         _cleanup_(table_freep) Table *t = NULL;
@@ -392,8 +403,9 @@ static const char *release_word(const cJSON *state, const char *release)
         return NULL;
 }
 
-int view_releases(const cJSON *app, uint64_t now_sec, FILE *f)
+int view_releases(const cJSON *app, const ViewContext *c, FILE *f)
 {
+        uint64_t now_sec = c->now_sec;
         static const char *const titles[] = { "RELEASE", "DEPLOYMENT", "INSTALLED", "STATE", NULL };
         _cleanup_(table_freep) Table *t = NULL;
         const cJSON *state = get(app, "state"), *releases = get(state, "releases");

@@ -15,17 +15,23 @@
  * as "-". Errors in f stay there: see ferror(3). All return 0 or -ENOMEM.
  */
 
+/* The time that "ago" counts from, and whether hints are for --user. */
+typedef struct ViewContext {
+        uint64_t now_sec;
+        bool user;
+} ViewContext;
+
 /* The application's object in the document, or NULL. */
 const cJSON *view_find_app(const cJSON *agent, const char *app);
 
 /* One line an application, then what somebody should know or do. */
-_must_check_ int view_overview(const cJSON *agent, uint64_t now_sec, FILE *f);
+_must_check_ int view_overview(const cJSON *agent, const ViewContext *c, FILE *f);
 
 /* Everything about one application. */
-_must_check_ int view_app(const cJSON *agent, const cJSON *app, uint64_t now_sec, FILE *f);
+_must_check_ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f);
 
 /* What happened here, newest first. */
-_must_check_ int view_history(const cJSON *app, uint64_t now_sec, FILE *f);
+_must_check_ int view_history(const cJSON *app, const ViewContext *c, FILE *f);
 
 /* What is installed here, newest first. */
-_must_check_ int view_releases(const cJSON *app, uint64_t now_sec, FILE *f);
+_must_check_ int view_releases(const cJSON *app, const ViewContext *c, FILE *f);

@@ -47,9 +47,9 @@ static void known_done(Known *k)
 }
 #define _cleanup_known_ _cleanup_(known_done)
 
-static uint64_t now_sec(void)
+static ViewContext view_context(void)
 {
-        return (uint64_t) time(NULL);
+        return (ViewContext){ .now_sec = (uint64_t) time(NULL), .user = arg_user };
 }
 
 static int exit_code(int error)
@@ -164,6 +164,7 @@ static int check_view(int r)
 static int verb_status(char **args)
 {
         _cleanup_known_ Known k = {};
+        ViewContext context = view_context();
         const cJSON *app = NULL;
         int r = know(&k);
 
@@ -178,15 +179,16 @@ static int verb_status(char **args)
                 return print_json(app ? app : k.agent);
         text_clean_json(k.agent);
         if (app)
-                return check_view(view_app(k.agent, app, now_sec(), stdout));
-        return check_view(view_overview(k.agent, now_sec(), stdout));
+                return check_view(view_app(k.agent, app, &context, stdout));
+        return check_view(view_overview(k.agent, &context, stdout));
 }
 
 /* history and releases: a list in the state. */
 static int show_list(const char *name, const char *list,
-                     int (*view)(const cJSON *app, uint64_t now_sec, FILE *f))
+                     int (*view)(const cJSON *app, const ViewContext *c, FILE *f))
 {
         _cleanup_known_ Known k = {};
+        ViewContext context = view_context();
         const cJSON *app;
         int r = know(&k);
 
@@ -198,7 +200,7 @@ static int show_list(const char *name, const char *list,
         if (arg_json)
                 return print_json(member(member(app, "state"), list));
         text_clean_json(k.agent);
-        return check_view(view(app, now_sec(), stdout));
+        return check_view(view(app, &context, stdout));
 }
 
 static int verb_history(char **args)
@@ -290,8 +292,9 @@ static int say_rolled_back(const char *app, char *release)
                 return print_answer(app, "release", release);
         printf("%s: %s is live\n", app, text_clean(release));
         (void) fflush(stdout); /* before what goes to stderr; admin_main() looks for errors */
-        log_info("it stays until the channel makes a new deployment, or you say: slipway resume %s",
-                 app);
+        log_info(
+                "it stays until the channel makes a new deployment, or you say: slipway %sresume %s",
+                arg_user ? "--user " : "", app);
         return ADMIN_OK;
 }
 

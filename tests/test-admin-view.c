@@ -11,12 +11,12 @@
 
 #define NOW "2026-11-22T18:00:00Z"
 
-static uint64_t now(void)
+static ViewContext now(bool user)
 {
-        uint64_t sec;
+        ViewContext c = { .user = user };
 
-        assert_int_equal(time_parse_utc(NOW, &sec), 0);
-        return sec;
+        assert_int_equal(time_parse_utc(NOW, &c.now_sec), 0);
+        return c;
 }
 
 static const char *const live =
@@ -64,8 +64,9 @@ typedef enum View {
         RELEASES,
 } View;
 
-static char *shown(View view, cJSON *agent)
+static char *shown_to(View view, cJSON *agent, bool user)
 {
+        ViewContext c = now(user);
         char *text = NULL;
         size_t size;
         FILE *f = open_memstream(&text, &size);
@@ -75,16 +76,21 @@ static char *shown(View view, cJSON *agent)
         assert_non_null(f);
         text_clean_json(agent);
         if (view == OVERVIEW)
-                r = view_overview(agent, now(), f);
+                r = view_overview(agent, &c, f);
         else if (view == APP)
-                r = view_app(agent, app, now(), f);
+                r = view_app(agent, app, &c, f);
         else if (view == HISTORY)
-                r = view_history(app, now(), f);
+                r = view_history(app, &c, f);
         else
-                r = view_releases(app, now(), f);
+                r = view_releases(app, &c, f);
         assert_int_equal(r, 0);
         assert_int_equal(fclose(f), 0);
         return text;
+}
+
+static char *shown(View view, cJSON *agent)
+{
+        return shown_to(view, agent, false);
 }
 
 static void check(View view, const char *const *changes, const char *expected)
@@ -155,6 +161,21 @@ static void test_failed(void **state)
               "  Live is r2. It isn't tried again here: publish a better release, or, when the "
               "cause was this host: slipway resume web\n"
               "  What happened: journalctl -u slipwayd -u web.service\n");
+}
+
+/* Hints can be pasted: with --user they say so. */
+static void test_hints_for_user(void **state)
+{
+        _cleanup_json_ cJSON *agent = document(
+                (const char *[]){ "deployment", "43", "failed",
+                                  "{\"release\":\"r3\",\"deployment\":43,\"reason\":\"x\"}",
+                                  "pinned", "{\"release\":\"r1\",\"deployment\":43}", NULL });
+        _cleanup_free_ char *text = shown_to(OVERVIEW, agent, true);
+
+        (void) state;
+        assert_non_null(strstr(text, "say: slipway --user resume web\n"));
+        assert_non_null(strstr(text, "host: slipway --user resume web\n"));
+        assert_non_null(strstr(text, "journalctl --user -u slipwayd -u web.service\n"));
 }
 
 /* An older failure is no news any more. */
@@ -354,19 +375,13 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_overview),
-                cmocka_unit_test(test_app),
-                cmocka_unit_test(test_pinned),
-                cmocka_unit_test(test_failed),
-                cmocka_unit_test(test_failed_before),
-                cmocka_unit_test(test_pending),
-                cmocka_unit_test(test_poll_failed),
-                cmocka_unit_test(test_nothing_yet),
-                cmocka_unit_test(test_history),
-                cmocka_unit_test(test_releases),
-                cmocka_unit_test(test_control_characters),
-                cmocka_unit_test(test_clean),
-                cmocka_unit_test(test_time_ago),
+                cmocka_unit_test(test_overview),       cmocka_unit_test(test_app),
+                cmocka_unit_test(test_pinned),         cmocka_unit_test(test_failed),
+                cmocka_unit_test(test_hints_for_user), cmocka_unit_test(test_failed_before),
+                cmocka_unit_test(test_pending),        cmocka_unit_test(test_poll_failed),
+                cmocka_unit_test(test_nothing_yet),    cmocka_unit_test(test_history),
+                cmocka_unit_test(test_releases),       cmocka_unit_test(test_control_characters),
+                cmocka_unit_test(test_clean),          cmocka_unit_test(test_time_ago),
                 cmocka_unit_test(test_table),
         };
 
