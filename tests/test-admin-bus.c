@@ -14,7 +14,7 @@
 /* A bus of our own, and on it a slipwayd that only plays: `web` does what it is told, everything
  * else is unknown. */
 
-#define DOCUMENT "{\"version\":\"0\",\"apps\":[]}"
+#define DOCUMENT "{\"version\":\"0\",\"apps\":[{\"state\":{\"app\":\"web\",\"history\":[]}}]}"
 
 static const char bus_config[] =
         "<busconfig><type>session</type><listen>unix:path=%s/bus</listen><auth>EXTERNAL</auth>"
@@ -254,11 +254,58 @@ static void test_not_running(void **state)
         assert_string_equal(err, "slipwayd can't be asked: there is no user bus");
 }
 
+/* The program itself: its exit codes, as slipway(1) has them, and that results go to stdout. */
+static void test_program(void **state)
+{
+        static const struct {
+                const char *words;
+                int code;
+                const char *out;
+        } cases[] = {
+                {"--version",            0, NULL                                    },
+                { "poll",                0, "web: deployment 7 is live (serial 9)\n"},
+                { "poll web",            0, "web: deployment 7 is live (serial 9)\n"},
+                { "resume web",          0, "web: the channel decides again\n"      },
+                { "history web",         0, ""                                      },
+                { "--json history web",  0, "[]\n"                                  },
+                { "status api",          3, ""                                      },
+                { "rollback api",        3, ""                                      },
+                { "rollback web gone",   3, ""                                      },
+                { "rollback web bad",    4, ""                                      },
+                { "rollback web busy",   5, ""                                      },
+                { "rollback web denied", 1, ""                                      },
+                { "rollback",            2, ""                                      },
+                { "rollback web ../r1",  2, ""                                      },
+                { "frob",                2, ""                                      },
+                { "--frob",              2, ""                                      },
+        };
+        Bench *b = *state;
+        const char *build_root = getenv("SLIPWAY_BUILD_ROOT");
+
+        if (!build_root)
+                skip(); /* meson sets it */
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *command = NULL, *out = NULL;
+                _cleanup_close_ int dir_fd = dir_open_at(AT_FDCWD, b->dir);
+                int status;
+
+                assert_true(asprintf(&command, "%s/agent/slipway --user %s >%s/out 2>%s/err",
+                                     build_root, cases[i].words, b->dir, b->dir) > 0);
+                status = system(command);
+                assert_true(WIFEXITED(status));
+                assert_int_equal(WEXITSTATUS(status), cases[i].code);
+                assert_int_equal(file_read_at(dir_fd, "out", 4096, &out, NULL), 0);
+                if (cases[i].out)
+                        assert_string_equal(out, cases[i].out);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_program, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_not_running, setup, teardown),
         };
 
