@@ -336,7 +336,9 @@ static bool judge_outcome(const S3Call *c, unsigned status, const S3Error *e, in
 
         if (status == 304)
                 *ret = STORE_NOT_MODIFIED;
-        else if (status == 412 || (status == 409 && streq(e->code, "ConditionalRequestConflict")))
+        /* 409: ConditionalRequestConflict and OperationAborted of S3, ConcurrentModification of
+         * radosgw; objects know no other. */
+        else if (status == 412 || status == 409)
                 *ret = STORE_CONFLICT;
         else if (status == 404 && !streq(e->code, "NoSuchBucket") &&
                  !streq(e->code, "NoSuchUpload"))
