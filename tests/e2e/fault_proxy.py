@@ -13,6 +13,7 @@ import dataclasses
 import http.client
 import http.server
 import re
+import select
 import socket
 import socketserver
 import threading
@@ -235,6 +236,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
+    def handle_one_request(self):
+        try:
+            self.rfile.peek(1)
+        except ConnectionError:  # between two requests: the client's affair
+            self.close_connection = True
+            return
+        super().handle_one_request()
+
     def hold(self, event):
         """Waits for the event; ends the connection when the client goes, the proxy closes or the limit is reached."""
         for _ in range(HOLD_LIMIT_SEC * 10):
@@ -245,12 +254,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raise HangUp
 
     def _client_gone(self):
-        try:
-            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except (BlockingIOError, InterruptedError):
-            return False
-        except ConnectionError:
-            return True
+        # not by peeking, which TLS sockets can't
+        poll = select.poll()
+        poll.register(self.connection.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     @property
     def _chunked(self):
