@@ -6,10 +6,9 @@
 #include "err.h"
 #include "object.h"
 
-#define HALT_NONE         "{\"halted\":false}\n"
-#define LISTING_SIZE_MAX  ((uint64_t) 256 << 20)
-#define N_CONFLICT_ROUNDS 5
-#define PATH_TEXT_SIZE    256 /* names are at most NAME_SIZE_MAX bytes, serials 16 digits */
+#define HALT_NONE        "{\"halted\":false}\n"
+#define LISTING_SIZE_MAX ((uint64_t) 256 << 20)
+#define PATH_TEXT_SIZE   256 /* names are at most NAME_SIZE_MAX bytes, serials 16 digits */
 
 static char *manifest_path(const Channel *c, char buffer[static PATH_TEXT_SIZE])
 {
@@ -331,9 +330,7 @@ static int replace_manifest(const Channel *c, const ChannelHead *h, const char *
 {
         int r = STORE_CONFLICT;
 
-        /* S3 also answers 409 while another conditional write is under way, which may come to
-         * nothing: then it is to be tried again. */
-        for (unsigned i = 0; i < N_CONFLICT_ROUNDS && r == STORE_CONFLICT; i++) {
+        for (unsigned i = 0; i < N_CONFLICT_TRIES && r == STORE_CONFLICT; i++) {
                 _cleanup_free_ char *err = NULL;
                 r = put_manifest(c, h, data, size, reterr);
                 if (r != STORE_CONFLICT && r != -EHOSTDOWN && r != -ETIMEDOUT)
@@ -343,6 +340,8 @@ static int replace_manifest(const Channel *c, const ChannelHead *h, const char *
                         return 0;
                 if (outcome == OUTCOME_THEIRS)
                         return CHANNEL_LOST;
+                if (outcome == OUTCOME_UNCHANGED && r == STORE_CONFLICT)
+                        conflict_pause(i);
                 if (outcome < 0)
                         return fail(reterr, outcome,
                                     "it is not known whether the manifest was published (%s): "
@@ -353,7 +352,7 @@ static int replace_manifest(const Channel *c, const ChannelHead *h, const char *
                 return fail(reterr, -EHOSTDOWN,
                             "the store refused to replace the manifest %d times although nobody "
                             "else did: nothing was published; try again",
-                            N_CONFLICT_ROUNDS);
+                            N_CONFLICT_TRIES);
         return r;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "object.h"
 
+#include <time.h>
+
 #include "err.h"
 
 #define RANGE_SIZE ((uint64_t) 8 << 20)
@@ -62,16 +64,27 @@ int object_read_exactly(Store *s, const char *path, uint64_t size, const Sha256 
         return 0;
 }
 
-/* 1: the object has exactly these bytes. */
-static int has_bytes(Store *s, const char *path, const char *data, size_t size, char **reterr)
+void conflict_pause(unsigned n_try)
+{
+        const uint64_t msec = UINT64_C(50) << n_try;
+        struct timespec left = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
+
+        while (nanosleep(&left, &left) < 0 && errno == EINTR)
+                ;
+}
+
+/* 0: the object has exactly these bytes, STORE_CONFLICT: others, STORE_ABSENT: it isn't there. */
+static int compare(Store *s, const char *path, const char *data, size_t size, char **reterr)
 {
         _cleanup_free_ char *there = NULL;
         size_t there_size = 0;
         int r = object_read(s, path, size + 1, &there, &there_size, NULL, reterr);
 
-        if (r == STORE_ABSENT || r == -EFBIG)
-                return 0;
-        return r < 0 ? r : there_size == size && memcmp(there, data, size) == 0;
+        if (r == -EFBIG)
+                return STORE_CONFLICT;
+        if (r != 0)
+                return r;
+        return there_size == size && memcmp(there, data, size) == 0 ? 0 : STORE_CONFLICT;
 }
 
 int object_create(Store *s, const char *path, const char *data, size_t size, char **reterr)
@@ -84,12 +97,19 @@ int object_create(Store *s, const char *path, const char *data, size_t size, cha
                 .body_size = size,
                 .content_type = "application/json",
         };
-        int r = judge(store_call(s, &put, NULL, reterr), path, reterr);
 
-        if (r != STORE_CONFLICT)
-                return r;
-        r = has_bytes(s, path, data, size, reterr);
-        return r < 0 ? r : (r == 1 ? 0 : STORE_CONFLICT);
+        for (unsigned i = 0; i < N_CONFLICT_TRIES; i++) {
+                int r = judge(store_call(s, &put, NULL, reterr), path, reterr);
+                if (r != STORE_CONFLICT)
+                        return r;
+                r = compare(s, path, data, size, reterr);
+                if (r != STORE_ABSENT)
+                        return r;
+                conflict_pause(i);
+        }
+        return fail(reterr, -EHOSTDOWN,
+                    "the store refused %d times to make %s, which does not exist", N_CONFLICT_TRIES,
+                    path);
 }
 
 struct ObjectReader {

@@ -21,6 +21,12 @@ _must_check_ int object_read(Store *s, const char *path, size_t size_max, char *
 _must_check_ int object_read_exactly(Store *s, const char *path, uint64_t size,
                                      const Sha256 *sha256, char **ret, char **reterr);
 
+/* S3 answers 409 to a conditional write while another one of the object is under way, which may
+ * come to nothing: then it is to be tried again, at most so often, after this pause (try 0: 50 ms,
+ * then twice as long each time). Source: Amazon S3 User Guide, "Conditional writes". */
+#define N_CONFLICT_TRIES 7
+void conflict_pause(unsigned n_try);
+
 /* Makes a JSON object that must not exist. If it does: 0 when it has these bytes (then the store
  * may have taken an earlier try of ours), else STORE_CONFLICT. */
 _must_check_ int object_create(Store *s, const char *path, const char *data, size_t size,

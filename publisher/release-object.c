@@ -61,21 +61,35 @@ static int compare_artifact(Store *s, const char *id, const StoredObject *artifa
         return r;
 }
 
-/* RELEASE_REUSED, 0 if it was uploaded. */
-static int upload_artifact(Store *s, const char *id, const StoredObject *artifact, int fd,
-                           char **reterr)
+static int upload_with_progress(Store *s, const StoredObject *artifact, int fd, char **reterr)
 {
         _cleanup_(progress_freep) Progress *progress = NULL;
         int r = progress_new("uploading the artifact", &progress);
 
         if (r < 0)
                 return r;
-        r = store_upload(s, artifact->path, fd, artifact->size_bytes, &artifact->sha256,
-                         progress_update, progress, reterr);
-        progress = progress_free(progress);
-        if (r != STORE_CONFLICT)
-                return r;
-        r = compare_artifact(s, id, artifact, reterr);
+        return store_upload(s, artifact->path, fd, artifact->size_bytes, &artifact->sha256,
+                            progress_update, progress, reterr);
+}
+
+/* RELEASE_REUSED, 0 if it was uploaded. */
+static int upload_artifact(Store *s, const char *id, const StoredObject *artifact, int fd,
+                           char **reterr)
+{
+        int r = -ENOENT;
+
+        /* A conflict with an object that is not there: see conflict_pause(). */
+        for (unsigned i = 0; i < N_CONFLICT_TRIES && r == -ENOENT; i++) {
+                if (i > 0)
+                        conflict_pause(i);
+                r = upload_with_progress(s, artifact, fd, reterr);
+                if (r < 0 || r == 0)
+                        return r;
+                if (r != STORE_CONFLICT)
+                        return fail(reterr, -EACCES, "the store refuses to write %s",
+                                    artifact->path);
+                r = compare_artifact(s, id, artifact, reterr);
+        }
         return r < 0 ? r : RELEASE_REUSED;
 }
 
@@ -89,10 +103,15 @@ static int upload_index(Store *s, const char *id, const StoredObject *index, con
                 .body = data,
                 .body_size = index->size_bytes,
         };
-        int r = store_call(s, &put, NULL, reterr);
+        int r = STORE_ABSENT;
 
-        if (r == STORE_CONFLICT)
-                r = compare_index(s, id, index, data, reterr);
+        for (unsigned i = 0; i < N_CONFLICT_TRIES && r == STORE_ABSENT; i++) {
+                if (i > 0)
+                        conflict_pause(i);
+                r = store_call(s, &put, NULL, reterr);
+                if (r == STORE_CONFLICT)
+                        r = compare_index(s, id, index, data, reterr);
+        }
         return r > 0 ? fail(reterr, -EACCES, "the store refuses to write %s", index->path) : r;
 }
 
@@ -111,8 +130,6 @@ static int upload_or_reuse(Store *s, const char *id, int artifact_fd, const void
         r = upload_artifact(s, id, artifact, artifact_fd, reterr);
         if (r < 0 || there == 0)
                 return r;
-        if (r > RELEASE_REUSED)
-                return fail(reterr, -EACCES, "the store refuses to write %s", artifact->path);
         int k = upload_index(s, id, index, index_data, reterr);
         return k < 0 ? k : r;
 }
