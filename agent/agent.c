@@ -59,7 +59,7 @@ static int open_directories(Agent *a, char **reterr)
         int r = own_directory(a->paths.state_dir, 0700, &nobody, &a->state_dir_fd, reterr);
 
         if (r >= 0)
-                r = own_directory(a->paths.runtime_dir, 0755, &nobody, &a->runtime_dir_fd, reterr);
+                r = own_directory(a->paths.runtime_dir, 0700, &nobody, &a->runtime_dir_fd, reterr);
         if (r >= 0 && !a->options.offline)
                 r = own_directory(a->paths.cache_dir, 0700, &a->fetch_identity, NULL, reterr);
         return r;

@@ -51,7 +51,7 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
         Outcome o = {};
-        App *app;
+        App *app = NULL;
         int r = open_app(options, name, &agent, &app, reterr);
 
         if (r < 0)
@@ -75,7 +75,7 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
 int offline_resume(const AgentOptions *options, const char *name, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
-        App *app;
+        App *app = NULL;
         int r = open_app(options, name, &agent, &app, reterr);
 
         return r < 0 ? r : app_resume(app, reterr);

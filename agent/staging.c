@@ -153,6 +153,14 @@ static void on_unpack_exited(Child *c, const char *how, void *userdata)
         finish(s, -EIO, reason);
 }
 
+/* A child that ended does not read any more: what it said before, or its exit, is what counts. */
+static int tell_unpack(Staging *s, const Message *m, int fd)
+{
+        int r = child_send(s->unpack, m, fd);
+
+        return r == -EPIPE ? 0 : r;
+}
+
 static int send_available(Staging *s)
 {
         uint64_t total = s->manifest->artifact.size_bytes;
@@ -164,7 +172,7 @@ static int send_available(Staging *s)
         if (s->available < total &&
             s->available - s->available_sent < MAX(AVAILABLE_MIN, total / N_AVAILABLE_MAX))
                 return 0;
-        r = child_send(s->unpack, &m, -1);
+        r = tell_unpack(s, &m, -1);
         if (r < 0)
                 return r;
         s->available_sent = s->available;
@@ -178,7 +186,7 @@ static int send_artifact(Staging *s)
         int r;
 
         if (s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
-                r = child_send(s->unpack, &m, s->artifact_fd);
+                r = tell_unpack(s, &m, s->artifact_fd);
                 if (r < 0)
                         return r;
                 s->artifact_sent = true;
@@ -202,9 +210,9 @@ static int start_unpack(Staging *s)
                         &s->unpack, &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
-        r = child_send(s->unpack, &index, s->index_fd);
+        r = tell_unpack(s, &index, s->index_fd);
         if (r >= 0)
-                r = child_send(s->unpack, &releases, s->place.releases_fd);
+                r = tell_unpack(s, &releases, s->place.releases_fd);
         return r < 0 ? r : send_artifact(s);
 }
 
@@ -266,7 +274,7 @@ static void on_artifact(const Message *m, int *fd, void *userdata)
                 Message replaced = { .type = MESSAGE_REPLACED,
                                      .offset = m->offset,
                                      .size = m->size };
-                r = child_send(s->unpack, &replaced, -1);
+                r = tell_unpack(s, &replaced, -1);
         }
         if (r < 0)
                 finish_errno(s, r, "can't talk to slipway-unpack");
