@@ -6,6 +6,7 @@
 #include "err.h"
 #include "fd.h"
 #include "message.h"
+#include "utf8.h"
 
 #define MESSAGE_HEAD_SIZE offsetof(Message, text)
 
@@ -97,9 +98,7 @@ static int message_check(Message *m, size_t size)
         m->text[m->text_size] = '\0';
         if (strlen(m->text) != m->text_size)
                 return -EPROTO;
-        for (char *p = m->text; *p; p++)
-                if ((unsigned char) *p < ' ' || *p == 0x7f)
-                        *p = ' ';
+        utf8_clean(m->text);
         return 0;
 }
 

@@ -93,5 +93,5 @@ _must_check_ int message_reply(int socket_fd, MessageType type, uint64_t id, int
 
 /* Receives one. 1: got one (*ret_fd is its descriptor or -EBADF, the caller's to close); 0: the
  * peer is gone; -EAGAIN: nothing there; -EPROTO: not a message by the rules above (its descriptors
- * are closed). Control characters in a text become blanks. */
+ * are closed). Texts come cleaned (utf8_clean()). */
 _must_check_ int message_receive(int socket_fd, Message *ret, int *ret_fd);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "json-scan.h"
+#include "utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -23,28 +24,6 @@ static void scan_space(JsonScanner *s)
 {
         while (s->pos < s->size && memchr(" \t\r\n", s->data[s->pos], 4))
                 s->pos++;
-}
-
-/* Size of the UTF-8 sequence at p (RFC 3629: shortest form, no surrogates, at most U+10FFFF), or 0.
- */
-static size_t utf8_sequence_size(const unsigned char *p, size_t left)
-{
-        size_t size = p[0] < 0x80   ? 1
-                      : p[0] < 0xc2 ? 0
-                      : p[0] < 0xe0 ? 2
-                      : p[0] < 0xf0 ? 3
-                      : p[0] < 0xf5 ? 4
-                                    : 0;
-
-        if (size > left)
-                return 0;
-        for (size_t i = 1; i < size; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
-            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
-                return 0;
-        return size;
 }
 
 /* The four hex digits of \uXXXX, the cursor being on the 'u'. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -50,9 +51,7 @@ void log_write(int level, const char *format, ...)
         va_end(ap);
 
         /* One line is one entry: what came from outside must not start another one. */
-        for (char *p = line; *p; p++)
-                if ((unsigned char) *p < ' ' && *p != '\t')
-                        *p = ' ';
+        utf8_clean(line);
 
         if (with_prefix)
                 dprintf(STDERR_FILENO, "<%d>%s\n", level, line);

@@ -24,11 +24,11 @@ static void travels_with_descriptor(void **state)
         assert_int_equal(pread(fd, &byte, 1, 0), 1);
         assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
         fd_close(fd);
-        assert_return_code(message_reply(pair[1], MESSAGE_GOT, 7, -ENOSPC, "a\nb"), 0);
+        assert_return_code(message_reply(pair[1], MESSAGE_GOT, 7, -ENOSPC, "a\nb\xff\xc3\xa9"), 0);
         assert_int_equal(message_receive(pair[0], &got, &fd), 1);
         assert_int_equal(fd, -EBADF);
         assert_int_equal(got.result, -ENOSPC);
-        assert_string_equal(got.text, "a b");
+        assert_string_equal(got.text, "a b?\xc3\xa9");
         assert_int_equal(message_receive(pair[0], &got, &fd), -EAGAIN);
         fd_close(pair[1]);
         assert_int_equal(message_receive(pair[0], &got, &fd), 0);
