@@ -56,9 +56,11 @@ static int check_head(const Publication *p, char **reterr)
 
 int publication_begin(const Arguments *a, const char *channel, Publication *ret, char **reterr)
 {
-        _cleanup_(publication_done) Publication p = {};
-        int r = expiry_parse(a->expires ? a->expires : MANIFEST_EXPIRES_DEFAULT, now_sec(),
-                             &p.expires_sec, reterr);
+        _cleanup_(publication_done) Publication p = {
+                .expires = a->expires ? a->expires : MANIFEST_EXPIRES_DEFAULT,
+        };
+        uint64_t expires_sec;
+        int r = expiry_parse(p.expires, now_sec(), &expires_sec, reterr);
 
         if (r >= 0)
                 r = signers_load(&a->keys, a->trust, &p.signers, reterr);
@@ -94,8 +96,7 @@ static int fill_manifest(const Publication *p, Manifest *m, char **reterr)
         m->serial = p->head.serial + 1;
         m->deployment = p->head.deployment + 1;
         m->published_sec = now_sec();
-        m->expires_sec = p->expires_sec;
-        return 0;
+        return expiry_parse(p->expires, m->published_sec, &m->expires_sec, reterr);
 }
 
 static int add_object(cJSON *object, const char *name, const StoredObject *o)

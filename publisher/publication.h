@@ -18,7 +18,7 @@ typedef struct Publication {
         Channel channel; /* its strings are the arguments' */
         Signers signers;
         ChannelHead head;
-        uint64_t expires_sec; /* since the epoch */
+        const char *expires; /* what was asked for, checked; a span counts from publishing */
 } Publication;
 
 void publication_done(Publication *p);

@@ -46,11 +46,6 @@ static void build_done(Build *b)
         workspace_free(b->workspace);
 }
 
-static const char *get_environment(const char *name)
-{
-        return getenv(name);
-}
-
 /* The archive's tree, unpacked into the workspace. */
 static int open_archive(const char *path, int archive_fd, Build *b, char **reterr)
 {
@@ -125,8 +120,7 @@ static int newest_mtime(int tree_fd, uint64_t *ret_sec, char **reterr)
 static int find_source(const Arguments *a, Build *b, char **reterr)
 {
         _cleanup_free_ char *problem = NULL;
-        int r = source_collect(b->directory, get_environment, &b->source, &b->time_sec, &problem,
-                               reterr);
+        int r = source_collect(b->directory, getenv, &b->source, &b->time_sec, &problem, reterr);
 
         if (r < 0)
                 return r;

@@ -5,11 +5,6 @@
 #include "release-object.h"
 #include "source.h"
 
-static const char *get_environment(const char *name)
-{
-        return getenv(name);
-}
-
 int republish(const Publication *p, Published *earlier, const Arguments *a, cJSON *result,
               char **reterr)
 {
@@ -26,7 +21,7 @@ int republish(const Publication *p, Published *earlier, const Arguments *a, cJSO
         if (r < 0)
                 return fail_prefix(reterr, r, "the release %s can't be deployed any more",
                                    m->release);
-        r = source_who(get_environment, &who);
+        r = source_who(getenv, &who);
         if (r < 0)
                 return r;
         free(m->source.by);

@@ -18,7 +18,7 @@
  */
 
 /* As getenv(3), so that tests bring their own environment. */
-typedef const char *(*source_getenv_t)(const char *name);
+typedef char *(*source_getenv_t)(const char *name);
 
 void source_done(Source *s);
 static inline void source_donep(Source *s)

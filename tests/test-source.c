@@ -5,11 +5,11 @@
 /* The environment of a test: pairs of name and value, ended by NULL. */
 static const char *const *environment;
 
-static const char *fake_getenv(const char *name)
+static char *fake_getenv(const char *name)
 {
         for (size_t i = 0; environment && environment[i]; i += 2)
                 if (streq(environment[i], name))
-                        return environment[i + 1];
+                        return (char *) environment[i + 1];
         return NULL;
 }
 
