@@ -44,3 +44,12 @@ int lock_take(int runtime_dir_fd, const char *app, int *ret_fd, pid_t *ret_holde
         *ret_fd = TAKE_FD(fd);
         return 0;
 }
+
+int lock_release(int fd)
+{
+        struct flock lock = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+        if (fd >= 0)
+                (void) fcntl(fd, F_OFD_SETLK, &lock);
+        return fd_close(fd);
+}
