@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -66,6 +67,16 @@ int message_reply(int socket_fd, MessageType type, uint64_t id, int result, cons
         return message_send(socket_fd, &m, -1);
 }
 
+/* Closing a TCP socket may wait as long as its sender has asked for, unless it is told not to. */
+static int close_received(int fd)
+{
+        const struct linger none = {};
+
+        if (fd >= 0)
+                (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        return fd_close(fd);
+}
+
 /* Takes the one descriptor that may travel; more than one are all closed. */
 static int take_descriptor(struct msghdr *packet, int *ret_fd)
 {
@@ -76,20 +87,42 @@ static int take_descriptor(struct msghdr *packet, int *ret_fd)
                 if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
                         continue;
                 for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
-                        fd_close(fd);
+                        close_received(fd);
                         memcpy(&fd, (uint8_t *) c + at, sizeof(int));
                         n_fds++;
                 }
         }
         if (n_fds > 1 || packet->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
-                fd_close(fd);
+                close_received(fd);
                 return -EPROTO;
         }
         *ret_fd = fd;
         return 0;
 }
 
-static int message_check(Message *m, size_t size)
+/* Reading, and closing, files and directories does not wait for whoever sent them. */
+static int descriptor_check(int fd, uint32_t type)
+{
+        struct stat st;
+
+        if (fd < 0)
+                return 0;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (type == MESSAGE_RELEASES || type == MESSAGE_REMOVE)
+                return S_ISDIR(st.st_mode) ? 0 : -EPROTO;
+        return S_ISREG(st.st_mode) ? 0 : -EPROTO;
+}
+
+/* An empty packet is received like the end of all packets. */
+static bool peer_is_gone(int socket_fd)
+{
+        struct pollfd p = { .fd = socket_fd, .events = POLLRDHUP };
+
+        return poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP);
+}
+
+static int message_check(Message *m, size_t size, int fd)
 {
         if (size < MESSAGE_HEAD_SIZE || m->type == 0 || m->type >= _MESSAGE_TYPE_MAX)
                 return -EPROTO;
@@ -99,7 +132,7 @@ static int message_check(Message *m, size_t size)
         if (strlen(m->text) != m->text_size)
                 return -EPROTO;
         utf8_clean(m->text);
-        return 0;
+        return descriptor_check(fd, m->type);
 }
 
 int message_receive(int socket_fd, Message *ret, int *ret_fd)
@@ -115,9 +148,8 @@ int message_receive(int socket_fd, Message *ret, int *ret_fd)
                                  .msg_iovlen = 1,
                                  .msg_control = &control,
                                  .msg_controllen = sizeof(control) };
-        _cleanup_close_ int fd = -EBADF;
+        int fd = -EBADF, r;
         ssize_t n;
-        int r;
 
         /* ECONNRESET comes once, when the peer left messages of ours unread, and before what the
          * peer had sent itself: its last words are still there. */
@@ -129,11 +161,13 @@ int message_receive(int socket_fd, Message *ret, int *ret_fd)
         r = take_descriptor(&packet, &fd);
         if (r < 0)
                 return r;
-        if (n == 0)
+        if (n == 0 && fd < 0 && peer_is_gone(socket_fd))
                 return 0;
-        r = message_check(ret, n);
-        if (r < 0)
+        r = message_check(ret, n, fd);
+        if (r < 0) {
+                close_received(fd);
                 return r;
-        *ret_fd = TAKE_FD(fd);
+        }
+        *ret_fd = fd;
         return 1;
 }

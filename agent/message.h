@@ -11,8 +11,9 @@
  * What slipwayd and its children say to each other: a SOCK_SEQPACKET pair, descriptor 3 in the
  * child. A message is one packet: this struct, fixed layout, host byte order (both ends are the
  * same build on the same machine), then `text` of exactly text_size bytes without a NUL. At most
- * one descriptor travels with it. Whatever a child sends may be hostile: message_receive() checks
- * type, sizes and the text, and the receiver whether it waits for such a message at all.
+ * one descriptor travels with it, of a directory with RELEASES and REMOVE, of a regular file with
+ * all others. Whatever a child sends may be hostile: message_receive() checks type, sizes and the
+ * text, and the receiver whether it waits for such a message at all.
  */
 
 #define MESSAGE_FD       3
@@ -92,6 +93,7 @@ _must_check_ int message_reply(int socket_fd, MessageType type, uint64_t id, int
                                const char *text);
 
 /* Receives one. 1: got one (*ret_fd is its descriptor or -EBADF, the caller's to close); 0: the
- * peer is gone; -EAGAIN: nothing there; -EPROTO: not a message by the rules above (its descriptors
- * are closed). Texts come cleaned (utf8_clean()). */
+ * peer is gone; -EAGAIN: nothing there; -EPROTO: not a message by the rules above, an empty packet
+ * among them (its descriptors are closed, sockets without lingering). Texts come cleaned
+ * (utf8_clean()). */
 _must_check_ int message_receive(int socket_fd, Message *ret, int *ret_fd);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "message.h"
 
@@ -121,6 +123,120 @@ static void many_descriptors_are_closed(void **state)
         fd_close(after);
 }
 
+static int empty_packet(int socket_fd, int fd)
+{
+        union {
+                struct cmsghdr header;
+                uint8_t space[CMSG_SPACE(sizeof(int))];
+        } control = {};
+        struct msghdr packet = { .msg_control = fd >= 0 ? &control : NULL,
+                                 .msg_controllen = fd >= 0 ? sizeof(control) : 0 };
+
+        if (fd >= 0) {
+                struct cmsghdr *c = CMSG_FIRSTHDR(&packet);
+                c->cmsg_level = SOL_SOCKET;
+                c->cmsg_type = SCM_RIGHTS;
+                c->cmsg_len = CMSG_LEN(sizeof(int));
+                memcpy(CMSG_DATA(c), &fd, sizeof(int));
+        }
+        return sendmsg(socket_fd, &packet, 0);
+}
+
+static void an_empty_packet_is_not_the_end(void **state)
+{
+        _cleanup_close_ int file = memfd_sealed("t", "x", 1);
+        int pair[2], fd = -EBADF;
+        Message got;
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        assert_return_code(empty_packet(pair[1], -EBADF), 0);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        assert_return_code(empty_packet(pair[1], file), 0);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        assert_int_equal(fd, -EBADF);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EAGAIN);
+        fd_close(pair[1]);
+        assert_int_equal(message_receive(pair[0], &got, &fd), 0);
+        fd_close(pair[0]);
+}
+
+/* What arrives when `type` is sent with a copy of fd. */
+static int receive_kind(MessageType type, int fd)
+{
+        Message m = { .type = type }, got;
+        int pair[2], got_fd = -EBADF, r;
+
+        assert_return_code(message_pair(pair), 0);
+        assert_return_code(message_send(pair[1], &m, fd), 0);
+        r = message_receive(pair[0], &got, &got_fd);
+        assert_true((r == 1) == (got_fd >= 0));
+        fd_close(got_fd);
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+        return r;
+}
+
+static void only_files_and_directories_travel(void **state)
+{
+        _cleanup_close_ int file = memfd_sealed("t", "x", 1), dir = dir_open_at(AT_FDCWD, "/");
+        _cleanup_close_ int device = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        int fifo[2];
+
+        (void) state;
+        assert_return_code(pipe2(fifo, O_CLOEXEC), 0);
+        assert_int_equal(receive_kind(MESSAGE_SPOOLED, file), 1);
+        assert_int_equal(receive_kind(MESSAGE_RELEASES, dir), 1);
+        assert_int_equal(receive_kind(MESSAGE_SPOOLED, dir), -EPROTO);
+        assert_int_equal(receive_kind(MESSAGE_REMOVE, file), -EPROTO);
+        assert_int_equal(receive_kind(MESSAGE_SPOOLED, device), -EPROTO);
+        assert_int_equal(receive_kind(MESSAGE_POLLED, fifo[0]), -EPROTO);
+        fd_close(fifo[0]);
+        fd_close(fifo[1]);
+}
+
+/* Two ends of a TCP connection on loopback. */
+static void tcp_pair(int ret[static 2])
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        _cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        socklen_t size = sizeof(a);
+
+        assert_return_code(bind(listener, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_return_code(listen(listener, 1), 0);
+        assert_return_code(getsockname(listener, (struct sockaddr *) &a, &size), 0);
+        ret[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_return_code(connect(ret[0], (struct sockaddr *) &a, sizeof(a)), 0);
+        ret[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(ret[1] >= 0);
+}
+
+/* A socket with unsent bytes that is to linger for a minute after its last close. */
+static void closing_what_came_does_not_wait(void **state)
+{
+        static const char block[65536];
+        const struct linger minute = { .l_onoff = 1, .l_linger = 60 };
+        Message m = { .type = MESSAGE_SPOOLED }, got;
+        int pair[2], tcp[2], fd = -EBADF;
+        struct timespec before, after;
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        tcp_pair(tcp);
+        while (send(tcp[0], block, sizeof(block), MSG_DONTWAIT) > 0)
+                ;
+        assert_return_code(setsockopt(tcp[0], SOL_SOCKET, SO_LINGER, &minute, sizeof(minute)), 0);
+        assert_return_code(message_send(pair[1], &m, tcp[0]), 0);
+        fd_close(tcp[0]);
+        assert_return_code(clock_gettime(CLOCK_MONOTONIC, &before), 0);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        assert_return_code(clock_gettime(CLOCK_MONOTONIC, &after), 0);
+        assert_true(after.tv_sec - before.tv_sec < 30);
+        fd_close(tcp[1]);
+        fd_close(pair[0]);
+        fd_close(pair[1]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -128,6 +244,9 @@ int main(void)
                 cmocka_unit_test(last_words_arrive),
                 cmocka_unit_test(hostile_packets_are_refused),
                 cmocka_unit_test(many_descriptors_are_closed),
+                cmocka_unit_test(an_empty_packet_is_not_the_end),
+                cmocka_unit_test(only_files_and_directories_travel),
+                cmocka_unit_test(closing_what_came_does_not_wait),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
