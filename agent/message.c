@@ -50,10 +50,11 @@ int message_send(int socket_fd, const Message *m, int fd)
                 c->cmsg_len = CMSG_LEN(sizeof(int));
                 memcpy(CMSG_DATA(c), &fd, sizeof(int));
         }
+        /* ECONNRESET comes once, when the peer left messages of ours unread; then it is EPIPE. */
         for (;;) {
                 if (sendmsg(socket_fd, &packet, MSG_NOSIGNAL) >= 0)
                         return 0;
-                if (errno != EINTR)
+                if (errno != EINTR && errno != ECONNRESET)
                         return -errno;
         }
 }

@@ -56,6 +56,18 @@ static void last_words_arrive(void **state)
         fd_close(pair[0]);
 }
 
+static void a_peer_that_read_nothing_is_gone(void **state)
+{
+        int pair[2];
+
+        (void) state;
+        assert_return_code(message_pair(pair), 0);
+        assert_return_code(message_reply(pair[0], MESSAGE_AVAILABLE, 0, 0, NULL), 0);
+        fd_close(pair[1]);
+        assert_int_equal(message_reply(pair[0], MESSAGE_AVAILABLE, 0, 0, NULL), -EPIPE);
+        fd_close(pair[0]);
+}
+
 static void hostile_packets_are_refused(void **state)
 {
         int pair[2], fd = -EBADF;
@@ -242,6 +254,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(travels_with_descriptor),
                 cmocka_unit_test(last_words_arrive),
+                cmocka_unit_test(a_peer_that_read_nothing_is_gone),
                 cmocka_unit_test(hostile_packets_are_refused),
                 cmocka_unit_test(many_descriptors_are_closed),
                 cmocka_unit_test(an_empty_packet_is_not_the_end),
