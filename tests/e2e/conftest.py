@@ -26,7 +26,7 @@ def directory_from(variable):
 
 @pytest.fixture(scope="session")
 def work():
-    """A directory of this run, on disk, removed after it."""
+    """A directory of this run, in memory or on disk (see sandbox), removed after it."""
     return directory_from("SLIPWAY_E2E_WORK")
 
 

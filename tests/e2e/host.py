@@ -193,6 +193,8 @@ class Host:
     def remove(self):
         self.crash()
         sandbox.run("umount", str(self._root))
+        # the kernel would remove it with the namespace, but some time later: the next host may want its name by then
+        sandbox.run("ip", "link", "del", f"v-{self.name}")
         sandbox.run("ip", "netns", "del", self.name)
         os.rmdir(self._cgroup)
         sandbox.remove_work(self.work)
