@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "build-config.h"
 #include "child.h"
 #include "err.h"
 #include "fd.h"
@@ -19,8 +21,12 @@
  * the others. */
 #define MESSAGES_PER_TURN 32
 
+/* What is read after a child's end: more than a socket holds at its usual size. */
+#define MESSAGES_AT_END 512
+
 struct Child {
-        pid_t pid; /* 0: reaped */
+        pid_t pid;   /* 0: ended */
+        bool broken; /* it broke the protocol: nothing more is delivered */
         int socket_fd;
         sd_event_source *message_source, *exit_source;
         ChildCallbacks callbacks;
@@ -47,6 +53,15 @@ int identity_lookup(const char *user, Identity *ret, char **reterr)
         return 0;
 }
 
+/* Leaves a killed process to the event loop, which reaps it when the kernel is done with it. */
+static void orphan(Child *c)
+{
+        (void) kill(c->pid, SIGKILL);
+        (void) sd_event_source_set_userdata(c->exit_source, NULL);
+        (void) sd_event_source_set_floating(c->exit_source, true);
+        c->exit_source = sd_event_source_unref(c->exit_source);
+}
+
 Child *child_free(Child *c)
 {
         if (!c)
@@ -54,18 +69,15 @@ Child *child_free(Child *c)
         if (c->freed)
                 *c->freed = true;
         sd_event_source_disable_unref(c->message_source);
+        if (c->pid > 0)
+                orphan(c);
         sd_event_source_disable_unref(c->exit_source);
-        if (c->pid > 0) {
-                (void) kill(c->pid, SIGKILL);
-                while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
-                        ;
-        }
         fd_close(c->socket_fd);
         free(c);
         return NULL;
 }
 
-static int program_path(const char *program, char ret[static PATH_MAX])
+static int own_directory(char ret[static PATH_MAX])
 {
         ssize_t n = readlink("/proc/self/exe", ret, PATH_MAX - 1);
         char *slash;
@@ -74,9 +86,54 @@ static int program_path(const char *program, char ret[static PATH_MAX])
                 return -errno;
         ret[n] = '\0';
         slash = strrchr(ret, '/');
-        if (!slash || (size_t) (slash - ret) + 1 + strlen(program) >= PATH_MAX)
-                return -ENAMETOOLONG;
-        strcpy(slash + 1, program);
+        if (!slash)
+                return -ENOENT;
+        *slash = '\0';
+        return 0;
+}
+
+static int program_path(const char *program, char ret[static PATH_MAX])
+{
+        char directory[PATH_MAX];
+        int n, r = own_directory(directory);
+
+        if (r < 0)
+                return r;
+        n = snprintf(ret, PATH_MAX, "%s/%s", directory, program);
+        if (n < PATH_MAX && access(ret, X_OK) == 0)
+                return 0;
+        n = snprintf(ret, PATH_MAX, "%s/%s", SLIPWAY_LIBEXECDIR, program);
+        return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+static bool is_passed(const char *assignment, const char *const *passed)
+{
+        static const char *const always[] = { "SLIPWAY_LOG_LEVEL", "JOURNAL_STREAM", NULL };
+        const char *const *const lists[] = { always, passed };
+        _cleanup_free_ char *name = strndup(assignment, strcspn(assignment, "="));
+
+        for (size_t i = 0; name && i < ELEMENTSOF(lists); i++)
+                for (const char *const *p = lists[i]; p && *p; p++)
+                        if (fnmatch(*p, name, 0) == 0)
+                                return true;
+        return false;
+}
+
+/* The variables of ours that a child gets; the strings stay ours. */
+static int environment_new(const char *const *passed, char ***ret)
+{
+        size_t n_all = 0, n = 0;
+        char **e;
+
+        while (environ && environ[n_all])
+                n_all++;
+        e = calloc(n_all + 1, sizeof(char *));
+        if (!e)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_all; i++)
+                if (is_passed(environ[i], passed))
+                        e[n++] = environ[i];
+        *ret = e;
         return 0;
 }
 
@@ -101,8 +158,8 @@ static int drop_identity(const Identity *identity)
         return 0;
 }
 
-_Noreturn static void child_run(const char *path, char *const argv[], const Identity *identity,
-                                int socket_fd, pid_t parent)
+_Noreturn static void child_run(const char *path, char *const argv[], char *const environment[],
+                                const Identity *identity, int socket_fd, pid_t parent)
 {
         sigset_t none;
         int fd = fcntl(socket_fd, F_DUPFD, MESSAGE_FD + 1);
@@ -119,7 +176,7 @@ _Noreturn static void child_run(const char *path, char *const argv[], const Iden
                 _exit(EXIT_FAILURE);
         sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
-        execv(path, argv);
+        execve(path, argv, environment);
         log_error("can't start %s: %s", path, strerror(errno));
         _exit(EXIT_FAILURE);
 }
@@ -130,6 +187,8 @@ static bool deliver(Child *c, int n_max)
         bool freed = false;
         int r = 0;
 
+        if (c->broken)
+                return true;
         c->freed = &freed;
         for (int i = 0; i < n_max; i++) {
                 Message m;
@@ -148,7 +207,10 @@ static bool deliver(Child *c, int n_max)
         if (r < 0 && r != -EAGAIN) {
                 log_error("a helper process broke its protocol (%s): killed", strerror(-r));
                 (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
-                (void) kill(c->pid, SIGKILL);
+                c->broken = true;
+                /* kill(0) would be for us and our whole process group. */
+                if (c->pid > 0)
+                        (void) kill(c->pid, SIGKILL);
         }
         return true;
 }
@@ -167,9 +229,13 @@ static int on_exit_event(sd_event_source *source, const siginfo_t *si, void *use
         Child *c = userdata;
         char how[64];
 
-        (void) source;
+        if (!c) {
+                /* An orphan: this was all that was left of it. */
+                (void) sd_event_source_set_floating(source, false);
+                return 0;
+        }
         c->pid = 0;
-        if (!deliver(c, INT_MAX))
+        if (!deliver(c, MESSAGES_AT_END))
                 return 0;
         (void) snprintf(how, sizeof(how),
                         si->si_code == CLD_EXITED ? "exit status %d" : "signal %d", si->si_status);
@@ -177,27 +243,34 @@ static int on_exit_event(sd_event_source *source, const siginfo_t *si, void *use
         return 0;
 }
 
-static int watch(Child *c, sd_event *event)
+/* A process that can't be watched is ended here: it has hardly begun, so this is no long wait. */
+static int watch(Child *c, sd_event *event, pid_t pid)
 {
         int r = sd_event_add_io(event, &c->message_source, c->socket_fd, EPOLLIN, on_message, c);
 
-        if (r < 0)
+        if (r >= 0)
+                r = sd_event_add_child(event, &c->exit_source, pid, WEXITED, on_exit_event, c);
+        if (r < 0) {
+                (void) kill(pid, SIGKILL);
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
                 return r;
-        r = sd_event_add_child(event, &c->exit_source, c->pid, WEXITED, on_exit_event, c);
-        if (r < 0)
-                return r;
+        }
+        c->pid = pid;
         /* What a child said before it died comes first. */
         return sd_event_source_set_priority(c->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
 }
 
-int child_spawn(sd_event *event, const char *program, char *const argv[], const Identity *identity,
-                const ChildCallbacks *callbacks, void *userdata, Child **ret, char **reterr)
+int child_spawn(sd_event *event, const char *program, char *const argv[], const char *const *passed,
+                const Identity *identity, const ChildCallbacks *callbacks, void *userdata,
+                Child **ret, char **reterr)
 {
         _cleanup_(child_freep) Child *c = calloc(1, sizeof(Child));
+        _cleanup_free_ char **environment = NULL;
         _cleanup_close_ int theirs = -EBADF;
         char path[PATH_MAX];
         int r, fds[2];
-        pid_t parent = getpid();
+        pid_t pid, parent = getpid();
 
         if (!c)
                 return -ENOMEM;
@@ -205,19 +278,20 @@ int child_spawn(sd_event *event, const char *program, char *const argv[], const 
         r = program_path(program, path);
         if (r < 0)
                 return fail_errno(reterr, r, "can't find %s", program);
+        r = environment_new(passed, &environment);
+        if (r < 0)
+                return r;
         r = message_pair(fds);
         if (r < 0)
                 return fail_errno(reterr, r, "can't make a socket for %s", program);
         c->socket_fd = fds[0];
         theirs = fds[1];
-        c->pid = fork();
-        if (c->pid < 0) {
-                c->pid = 0;
+        pid = fork();
+        if (pid < 0)
                 return fail_errno(reterr, -errno, "can't fork for %s", program);
-        }
-        if (c->pid == 0)
-                child_run(path, argv, identity, theirs, parent);
-        r = watch(c, event);
+        if (pid == 0)
+                child_run(path, argv, environment, identity, theirs, parent);
+        r = watch(c, event, pid);
         if (r < 0)
                 return fail_errno(reterr, r, "can't watch %s", program);
         *ret = TAKE_PTR(c);

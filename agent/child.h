@@ -8,9 +8,10 @@
 #include "message.h"
 
 /*
- * A helper process of slipwayd: slipway-fetch or slipway-unpack, found beside slipwayd's own
- * executable, with its end of a message pair as descriptor MESSAGE_FD, no other descriptor but
- * stdio, no new privileges, and its own user. It dies with slipwayd.
+ * A helper process: slipway-fetch or slipway-unpack, found beside the running executable or else in
+ * libexecdir, with its end of a message pair as descriptor MESSAGE_FD, no other descriptor but
+ * stdio, no new privileges, its own user, and of our environment only what it needs. It dies with
+ * the process that started it. SIGCHLD must be blocked in there, as sd_event_add_child(3) says.
  */
 
 typedef struct Child Child;
@@ -19,8 +20,8 @@ typedef struct ChildCallbacks {
         /* A message came; *fd is its descriptor or -EBADF; take it with TAKE_FD or it is closed.
          * May free c. */
         void (*message)(Child *c, const Message *m, int *fd, void *userdata);
-        /* It ended, or broke the protocol and was killed; `how` says it in words. All it sent
-         * before was delivered. May free c. */
+        /* It ended, or broke the protocol and was killed; `how` says it in words. What it sent
+         * before that was delivered, as far as a socket holds it. May free c. */
         void (*exited)(Child *c, const char *how, void *userdata);
 } ChildCallbacks;
 
@@ -34,12 +35,17 @@ typedef struct Identity {
 /* Looks the user up by getpwnam(3). *reterr says how to make it when it is missing. */
 _must_check_ int identity_lookup(const char *user, Identity *ret, char **reterr);
 
-/* Starts `program` with these arguments (argv[0] included, NULL at the end). */
+/* Starts `program` with these arguments (argv[0] included, NULL at the end). `passed` names the
+ * environment variables that it gets of ours, as fnmatch(3) patterns with a NULL at the end;
+ * SLIPWAY_LOG_LEVEL and JOURNAL_STREAM always go along, nothing else does. NULL: only these. */
 _must_check_ int child_spawn(sd_event *event, const char *program, char *const argv[],
-                             const Identity *identity, const ChildCallbacks *callbacks,
-                             void *userdata, Child **ret, char **reterr);
+                             const char *const *passed, const Identity *identity,
+                             const ChildCallbacks *callbacks, void *userdata, Child **ret,
+                             char **reterr);
 
-/* Kills it and waits for it (SIGKILL: at once); no callback after this. */
+/* Kills it; no callback after this. Does not wait: a process that is in the kernel (a slow disk)
+ * ends when it comes out, and may finish that one system call meanwhile. The event loop reaps it;
+ * when the loop ends first, whoever inherits our children does. */
 Child *child_free(Child *c);
 DEFINE_CLEANUP_FUNC(Child *, child_free);
 

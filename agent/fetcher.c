@@ -147,6 +147,12 @@ static void on_child_exited(Child *c, const char *how, void *userdata)
 static int start(Fetcher *f)
 {
         static const ChildCallbacks callbacks = { on_child_message, on_child_exited };
+        /* Credentials and places of the store (common/credentials.h, s3.h), and what libcurl and
+         * OpenSSL read. */
+        static const char *const passed[] = { "AWS_*",         "SLIPWAY_*",    "http_proxy",
+                                              "https_proxy",   "HTTPS_PROXY",  "all_proxy",
+                                              "ALL_PROXY",     "no_proxy",     "NO_PROXY",
+                                              "SSL_CERT_FILE", "SSL_CERT_DIR", NULL };
         char *argv[] = { (char *) "slipway-fetch", (char *) "--store", f->store,
                          (char *) "--cache",       f->cache_dir,       NULL };
         _cleanup_free_ char *err = NULL;
@@ -155,8 +161,8 @@ static int start(Fetcher *f)
         r = sd_event_source_get_enabled(f->restart_source, &enabled);
         if (f->child || r < 0 || enabled != SD_EVENT_OFF)
                 return r;
-        r = child_spawn(f->event, "slipway-fetch", argv, &f->identity, &callbacks, f, &f->child,
-                        &err);
+        r = child_spawn(f->event, "slipway-fetch", argv, passed, &f->identity, &callbacks, f,
+                        &f->child, &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         f->started_usec = now_usec();

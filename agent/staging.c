@@ -206,8 +206,8 @@ static int start_unpack(Staging *s)
         int r;
 
         (void) stpncpy(releases.text, s->name, MESSAGE_TEXT_MAX);
-        r = child_spawn(s->place.event, "slipway-unpack", argv, &s->place.identity, &callbacks, s,
-                        &s->unpack, &err);
+        r = child_spawn(s->place.event, "slipway-unpack", argv, NULL, &s->place.identity,
+                        &callbacks, s, &s->unpack, &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         r = tell_unpack(s, &index, s->index_fd);

@@ -102,7 +102,8 @@ int sweep_start(sd_event *event, const Identity *identity, int releases_fd, char
                       .userdata = userdata };
         if (s->releases_fd < 0)
                 return -errno;
-        r = child_spawn(event, "slipway-unpack", argv, identity, &callbacks, s, &s->child, &err);
+        r = child_spawn(event, "slipway-unpack", argv, NULL, identity, &callbacks, s, &s->child,
+                        &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         r = send_next(s);
