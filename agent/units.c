@@ -12,7 +12,7 @@
 
 /* What is read of a unit; strings are borrowed from the message. */
 typedef struct UnitStatus {
-        const char *load_state, *active_state, *sub_state, *type, *result;
+        const char *id, *load_state, *active_state, *sub_state, *type, *result;
         uint32_t n_restarts;
         int32_t exec_main_code, exec_main_status;
 } UnitStatus;
@@ -330,7 +330,6 @@ static void job_ended(UnitRun *r, const char *job_result)
 
         free(r->job_path);
         r->job_path = NULL;
-        /* "skipped": the job did not apply, as for reload-or-restart of what is not loaded. */
         if (!streq(job_result, "done")) {
                 k = read_unit(w, on_job_failed_read);
                 if (k < 0)
@@ -363,6 +362,11 @@ static int on_job_queued(sd_bus_message *m, void *userdata, sd_bus_error *error)
         const char *path;
 
         (void) error;
+        /* What is not there needs no stopping. */
+        if (r->mode == UNIT_RUN_STOP && sd_bus_message_is_method_error(m, SD1_NAME ".NoSuchUnit")) {
+                job_ended(r, "done");
+                return 1;
+        }
         if (sd_bus_message_is_method_error(m, NULL)) {
                 finish_error(r, -EIO, "systemd refused the job for", r->units[r->at].unit->name,
                              sd_bus_message_get_error(m)->message);
@@ -385,6 +389,22 @@ static const char *job_method(const UnitRun *r, UnitAction action)
         return r->mode == UNIT_RUN_STOP ? "StopUnit" : methods[action];
 }
 
+/* Follows the changes of the unit's object. */
+static int match_unit(Watched *w, const char *name)
+{
+        char *path;
+        int k = sd_bus_path_encode(SD1_PATH "/unit", name, &path);
+
+        if (k < 0)
+                return k;
+        free(w->path);
+        w->path = path;
+        w->changed_slot = sd_bus_slot_unref(w->changed_slot);
+        return sd_bus_match_signal_async(w->run->bus, &w->changed_slot, SD1_NAME, w->path,
+                                         "org.freedesktop.DBus.Properties", "PropertiesChanged",
+                                         on_changed, NULL, w);
+}
+
 static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Watched *w = userdata;
@@ -395,6 +415,12 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
         (void) error;
         if (!sd_bus_message_is_method_error(m, NULL) && read_status(m, &s) >= 0)
                 w->n_restarts_before = s.n_restarts;
+        /* An alias has signals under its canonical name only. */
+        k = s.id && !streq(s.id, w->unit->name) ? match_unit(w, s.id) : 0;
+        if (k < 0) {
+                finish_error(r, k, "can't follow", w->unit->name, strerror(-k));
+                return 1;
+        }
         r->call_slot = sd_bus_slot_unref(r->call_slot);
         /* A release that crashed may have used up the unit's start limit (systemd.unit(5),
          * StartLimitBurst=): ours is a new try. Nothing waits for an answer: the order is kept, and
@@ -412,6 +438,10 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static int next_job(UnitRun *r)
 {
+        /* Units that were only to be reloaded belong to others as well. */
+        while (r->mode == UNIT_RUN_STOP && r->at < r->n_units &&
+               r->units[r->at].unit->action != UNIT_RESTART)
+                r->at++;
         if (r->at < r->n_units)
                 return read_unit(&r->units[r->at], on_before);
         if (r->mode == UNIT_RUN_STOP) {
@@ -450,16 +480,9 @@ static int on_subscribed(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 static int watch_unit(UnitRun *r, Watched *w, const ActivateUnit *unit)
 {
-        int k;
-
         w->run = r;
         w->unit = unit;
-        k = sd_bus_path_encode(SD1_PATH "/unit", unit->name, &w->path);
-        if (k < 0)
-                return k;
-        return sd_bus_match_signal_async(r->bus, &w->changed_slot, SD1_NAME, w->path,
-                                         "org.freedesktop.DBus.Properties", "PropertiesChanged",
-                                         on_changed, NULL, w);
+        return match_unit(w, unit->name);
 }
 
 static int connect_run(UnitRun *r)

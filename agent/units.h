@@ -30,7 +30,8 @@ typedef struct UnitRunCallbacks {
 typedef enum UnitRunMode {
         UNIT_RUN_ALL,   /* the jobs, then the bake */
         UNIT_RUN_WATCH, /* the bake alone: the jobs were done before */
-        UNIT_RUN_STOP,  /* stop the units, no bake: what they ran is gone */
+        UNIT_RUN_STOP, /* stop those units that were to be restarted, no bake: what they ran is gone
+                        */
 } UnitRunMode;
 
 /* Starts a run on the event loop that `bus` is attached to; done() is never called from in here.
