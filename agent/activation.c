@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
-#include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "activation.h"
 #include "err.h"
-#include "fd.h"
 #include "log.h"
 #include "units.h"
 
@@ -17,127 +12,129 @@
 #define REVERT_BAKE_MAX_USEC (UINT64_C(2) * 1000000)
 
 struct Activation {
-        Site site;
+        Site *site;
         UnitRun *run;
         sd_event_source *done_source;
         Result result;
-        char *reason; /* why it goes back, or failed */
+        int error;
+        char *reason;
         activation_done_t done;
-        activation_log_t log;
+        activation_changed_t changed;
         void *userdata;
 };
-
-static void revert(Activation *a);
 
 Activation *activation_free(Activation *a)
 {
         if (!a)
                 return NULL;
         unit_run_free(a->run);
-        sd_event_source_unref(a->done_source);
+        sd_event_source_disable_unref(a->done_source);
         free(a->reason);
         free(a);
         return NULL;
 }
 
-static void say(Activation *a, int level, const char *format, ...) _printf_(3, 4);
-
-static void say(Activation *a, int level, const char *format, ...)
+static State *state_of(const Activation *a)
 {
-        _cleanup_free_ char *text = NULL;
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(&text, format, ap) < 0)
-                text = NULL;
-        va_end(ap);
-        a->log(level, strempty(text), a->userdata);
+        return a->site->state;
 }
 
 static int on_done(sd_event_source *source, void *userdata)
 {
         Activation *a = userdata;
+        ActivationResult result = { a->result, a->error, a->reason };
 
         (void) source;
-        a->done(a->result, a->reason, a->userdata);
+        a->done(&result, a->userdata);
         return 0;
+}
+
+static int move(Activation *a, Phase next)
+{
+        int r;
+
+        state_move(state_of(a), next);
+        r = site_save(a->site);
+        a->changed(a->userdata);
+        return r;
 }
 
 static int record_success(State *s)
 {
-        int r = state_set(&s->last_good, s->pending.release);
-
-        if (r < 0 || s->pending.action != ACTION_DEPLOY)
-                return r;
-        /* A newer deployment that runs settles what was before it. */
-        s->pinned_deployment = s->failed_deployment = 0;
-        r = state_set(&s->pinned, NULL);
-        if (r >= 0)
-                r = state_set(&s->pinned_by, NULL);
-        if (r >= 0)
-                r = state_set(&s->failed, NULL);
-        return r < 0 ? r : state_set(&s->failed_reason, NULL);
+        s->down = false;
+        if (s->pending.action == ACTION_DEPLOY) {
+                /* A newer deployment that runs settles what was before it. */
+                state_unpin(s);
+                state_forget_failure(s);
+        }
+        return state_set(&s->last_good, s->pending.release);
 }
 
-static int record_failure(State *s, const char *reason)
+static int record_failure(Activation *a)
 {
+        State *s = state_of(a);
         int r;
 
+        s->down = a->result == RESULT_FAILED;
         if (s->pending.action != ACTION_DEPLOY)
                 return 0;
         s->failed_deployment = s->pending.deployment;
         s->failed_sec = time(NULL);
         r = state_set(&s->failed, s->pending.release);
-        return r < 0 ? r : state_set(&s->failed_reason, strempty(reason));
+        return r < 0 ? r : state_set(&s->failed_reason, strempty(a->reason));
 }
 
-/* The outcome in the state: what is live, what was good, what is not to be tried again. */
+/* A release chosen by hand stays, until the channel makes a newer deployment. */
+static int record_pin(State *s)
+{
+        int r = state_set(&s->pinned, s->pending.release);
+
+        if (r >= 0)
+                r = state_set(&s->pinned_by, s->pending.by);
+        s->pinned_deployment = MAX(s->deployment, s->pending.deployment);
+        s->pinned_sec = time(NULL);
+        return r;
+}
+
+/* The outcome in the state: what is live (the link knows), what was good, what is not to be tried
+ * again. */
 static int record(Activation *a)
 {
-        State *s = a->site.state;
-        bool back = a->result != RESULT_DONE && s->pending.action == ACTION_DEPLOY;
-        int r = a->result == RESULT_DONE ? record_success(s) : record_failure(s, a->reason);
+        State *s = state_of(a);
+        int r = 0;
 
-        s->deployment = MAX(s->deployment, s->pending.deployment);
+        /* A deployment that touched nothing is as if it had not been. */
+        if (a->error == 0) {
+                s->deployment = MAX(s->deployment, s->pending.deployment);
+                r = a->result == RESULT_DONE ? record_success(s) : record_failure(a);
+                if (r >= 0 && s->pending.action == ACTION_ROLLBACK)
+                        r = record_pin(s);
+        }
         if (r >= 0)
-                r = state_set(&s->current, back ? s->pending.from : s->pending.release);
+                r = site_reconcile(a->site);
+        /* A link that is not ours is nothing that can be recorded. */
+        if (r == -EINVAL)
+                r = state_set(&s->current, NULL);
         return r < 0 ? r : state_end(s, a->result, a->reason);
 }
 
-static void end(Activation *a, Result result)
+static void end(Activation *a, Result result, int error)
 {
         int r;
 
         a->result = result;
+        a->error = error;
         r = record(a);
         if (r >= 0)
-                r = state_move(a->site.state, PHASE_IDLE, a->site.state_dir_fd);
+                r = site_save(a->site);
         if (r < 0)
-                say(a, LOG_ERR, "can't save the state: %s; a restart would repeat this step",
-                    strerror(-r));
+                site_log(a->site, LOG_ERR,
+                         "App %s: the end of this could not be saved; a restart would repeat it",
+                         a->site->config->app);
         r = sd_event_source_set_enabled(a->done_source, SD_EVENT_ONESHOT);
         if (r < 0)
-                say(a, LOG_ERR, "can't end the activation: %s", strerror(-r));
-}
-
-/* Why it went wrong is kept from the first error on. */
-static void set_reason(Activation *a, const char *reason)
-{
-        if (!a->reason)
-                a->reason = strdup(reason);
-}
-
-static int link_current(Activation *a, const char *release)
-{
-        char target[STRLEN("releases/") + NAME_MAX + 1];
-
-        if (!release) {
-                if (unlinkat(a->site.root_fd, "current", 0) < 0 && errno != ENOENT)
-                        return -errno;
-                return fsync(a->site.root_fd) < 0 ? -errno : 0;
-        }
-        (void) snprintf(target, sizeof(target), "releases/%s", release);
-        return symlink_replace_at(target, a->site.root_fd, "current");
+                site_log(a->site, LOG_CRIT, "App %s: the event loop is broken: %s",
+                         a->site->config->app, strerror(-r));
 }
 
 /* The way back */
@@ -146,49 +143,50 @@ static void on_reverted(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
         _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
-        const char *from = a->site.state->pending.from;
+        const char *from = state_of(a)->pending.from, *app = a->site->config->app;
 
+        (void) ended;
         if (result < 0) {
-                say(a, LOG_CRIT,
-                    "the release before, %s, does not run either: %s; look at its units",
-                    from ? from : "none", reason);
-                end(a, RESULT_FAILED);
+                site_log(a->site, LOG_CRIT,
+                         "App %s: release %s does not run either: %s; look at its units", app,
+                         from ? from : "none", reason);
+                end(a, RESULT_FAILED, 0);
                 return;
         }
         if (from)
-                say(a, LOG_WARNING, "back on release %s", from);
+                site_log(a->site, LOG_WARNING, "App %s: back on release %s", app, from);
         else
-                say(a, LOG_WARNING, "there was no release before: the units are stopped");
-        end(a, RESULT_REVERTED);
+                site_log(a->site, LOG_WARNING,
+                         "App %s: there was no release before: the units are stopped", app);
+        end(a, RESULT_REVERTED, 0);
 }
 
 static int run_old_units(Activation *a)
 {
         static const UnitRunCallbacks callbacks = { .done = on_reverted };
-        const State *s = a->site.state;
+        const State *s = state_of(a);
         const char *from = s->pending.from;
         const Installed *i = state_find_release(s, from ? from : s->pending.release);
         Activate activate = i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
 
         activate.bake_usec = MIN(activate.bake_usec, REVERT_BAKE_MAX_USEC);
-        return unit_run_start(a->site.bus, a->site.event, &activate,
+        return unit_run_start(a->site->bus, a->site->event, &activate,
                               from ? UNIT_RUN_ALL : UNIT_RUN_STOP, &callbacks, a, &a->run);
 }
 
 static void revert(Activation *a)
 {
-        State *s = a->site.state;
-        int r = state_move(s, PHASE_REVERTING, a->site.state_dir_fd);
+        State *s = state_of(a);
+        const char *from = s->pending.from;
+        int r;
 
-        /* Without a saved phase the way back is still the better way: a restart would begin again.
-         */
-        if (r < 0)
-                say(a, LOG_ERR, "can't save the state: %s", strerror(-r));
-        r = link_current(a, s->pending.from);
+        /* Where the phase can't be saved (the log says so) the way back is still the better way. */
+        (void) move(a, PHASE_REVERTING);
+        r = site_switch(a->site, from);
         if (r < 0) {
-                say(a, LOG_CRIT, "can't put 'current' back to release %s: %s",
-                    s->pending.from ? s->pending.from : "none", strerror(-r));
-                end(a, RESULT_FAILED);
+                site_log(a->site, LOG_CRIT, "App %s: can't put 'current' back to release %s: %s",
+                         a->site->config->app, from ? from : "none", strerror(-r));
+                end(a, RESULT_FAILED, 0);
                 return;
         }
         r = run_old_units(a);
@@ -196,19 +194,33 @@ static void revert(Activation *a)
                 on_reverted(r, strerror(-r), a);
 }
 
-/* From here on something may have changed. */
+/* Something has changed already. */
 static void gone_wrong(Activation *a, const char *reason)
 {
-        State *s = a->site.state;
+        State *s = state_of(a);
+        int r = state_set(&a->reason, reason);
 
-        set_reason(a, reason);
         if (s->pending.action == ACTION_ROLLBACK) {
-                say(a, LOG_ERR, "rolled back to release %s, but: %s", s->pending.release, reason);
-                end(a, RESULT_FAILED);
+                site_log(a->site, LOG_ERR, "App %s: rolled back to release %s, but %s",
+                         a->site->config->app, s->pending.release, reason);
+                end(a, RESULT_FAILED, 0);
                 return;
         }
-        say(a, LOG_ERR, "release %s is taken back: %s", s->pending.release, reason);
+        site_log(a->site, LOG_ERR, "App %s: release %s is taken back: %s", a->site->config->app,
+                 s->pending.release, reason);
+        if (r >= 0)
+                r = state_set(&s->pending.reason, reason);
+        if (r < 0)
+                site_log(a->site, LOG_ERR, "App %s: the reason is lost: %s", a->site->config->app,
+                         strerror(-r));
         revert(a);
+}
+
+/* Nothing has changed. */
+static void not_begun(Activation *a, int error, const char *what)
+{
+        (void) fail_errno(&a->reason, error, "%s", what);
+        end(a, RESULT_FAILED, error);
 }
 
 /* The way forward */
@@ -217,9 +229,7 @@ static int on_started(void *userdata)
 {
         Activation *a = userdata;
 
-        if (a->site.state->phase == PHASE_BAKING)
-                return 0;
-        return state_move(a->site.state, PHASE_BAKING, a->site.state_dir_fd);
+        return state_of(a)->phase == PHASE_BAKING ? 0 : move(a, PHASE_BAKING);
 }
 
 static void on_units_done(int result, const char *reason, void *userdata)
@@ -227,100 +237,127 @@ static void on_units_done(int result, const char *reason, void *userdata)
         Activation *a = userdata;
         _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
 
+        (void) ended;
         if (result < 0) {
                 gone_wrong(a, reason);
                 return;
         }
-        say(a, LOG_NOTICE, "release %s is live", a->site.state->pending.release);
-        end(a, RESULT_DONE);
+        site_log(a->site, LOG_NOTICE, "App %s: release %s is live", a->site->config->app,
+                 state_of(a)->pending.release);
+        end(a, RESULT_DONE, 0);
 }
 
 static void run_units(Activation *a, UnitRunMode mode)
 {
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
-        const State *s = a->site.state;
+        const State *s = state_of(a);
         Activate activate = state_find_release(s, s->pending.release)->activate;
         int r;
 
         /* Who rolls back by hand looks on; a bake would only keep them waiting. */
         if (s->pending.action == ACTION_ROLLBACK)
                 activate.bake_usec = 0;
-        r = unit_run_start(a->site.bus, a->site.event, &activate, mode, &callbacks, a, &a->run);
-        if (r == -EHOSTDOWN)
-                gone_wrong(a, "no connection to systemd");
-        else if (r < 0)
-                gone_wrong(a, strerror(-r));
+        r = unit_run_start(a->site->bus, a->site->event, &activate, mode, &callbacks, a, &a->run);
+        if (r < 0)
+                gone_wrong(a, r == -EHOSTDOWN ? "there is no connection to systemd" : strerror(-r));
+}
+
+static bool switched(Activation *a)
+{
+        _cleanup_free_ char *live = NULL;
+
+        return site_read_current(a->site, &live) == 0 &&
+               streq_ptr(live, state_of(a)->pending.release);
 }
 
 static void switch_release(Activation *a)
 {
-        State *s = a->site.state;
-        int r = state_move(s, PHASE_SWITCHING, a->site.state_dir_fd);
+        State *s = state_of(a);
+        const Installed *i = state_find_release(s, s->pending.release);
+        int r;
 
-        if (r >= 0)
-                r = link_current(a, s->pending.release);
-        if (r >= 0)
-                r = state_move(s, PHASE_RESTARTING, a->site.state_dir_fd);
-        if (r < 0) {
-                _cleanup_free_ char *reason = NULL;
-
-                (void) fail_errno(&reason, r, "can't switch 'current'");
-                gone_wrong(a, strempty(reason));
+        if (i->activate.n_units > 0 && !a->site->bus) {
+                not_begun(a, -EHOSTDOWN,
+                          "the units can't be restarted: no connection to systemd over D-Bus");
                 return;
         }
-        say(a, LOG_INFO, "switched to release %s", s->pending.release);
+        r = move(a, PHASE_SWITCHING);
+        if (r < 0) {
+                not_begun(a, r, "can't save the state");
+                return;
+        }
+        r = site_switch(a->site, s->pending.release);
+        if (r < 0 && !switched(a)) {
+                not_begun(a, r, "can't switch 'current'");
+                return;
+        }
+        /* A phase that can't be saved now is repeated after a crash, which does no harm. */
+        (void) move(a, PHASE_RESTARTING);
+        site_log(a->site, LOG_INFO, "App %s: switched to release %s", a->site->config->app,
+                 s->pending.release);
         run_units(a, UNIT_RUN_ALL);
 }
 
-static int go_on(Activation *a)
+static void bake_again(Activation *a)
 {
-        switch (a->site.state->phase) {
-        case PHASE_IDLE:
-        case PHASE_FETCHING:
-        case PHASE_SWITCHING:
-                switch_release(a);
-                return 0;
+        if (site_is_marked_running(a->site)) {
+                run_units(a, UNIT_RUN_WATCH);
+                return;
+        }
+        (void) move(a, PHASE_RESTARTING);
+        run_units(a, UNIT_RUN_ALL);
+}
+
+static void go_on(Activation *a)
+{
+        State *s = state_of(a);
+
+        if (s->phase != PHASE_REVERTING && s->pending.attempts >= ATTEMPTS_MAX &&
+            s->pending.action == ACTION_DEPLOY) {
+                gone_wrong(a, "the agent or the host went down each time it was tried");
+                return;
+        }
+        switch (s->phase) {
         case PHASE_RESTARTING:
                 run_units(a, UNIT_RUN_ALL);
-                return 0;
+                return;
         case PHASE_BAKING:
-                run_units(a, UNIT_RUN_WATCH);
-                return 0;
+                bake_again(a);
+                return;
         case PHASE_REVERTING:
-                set_reason(a, "the agent was stopped while it took the release back");
+                a->reason = strdup(s->pending.reason ? s->pending.reason
+                                                     : "the reason was lost in a crash");
                 revert(a);
-                return 0;
+                return;
         default:
-                return -EINVAL;
+                switch_release(a);
         }
 }
 
-int activation_start(const Site *site, activation_done_t done, activation_log_t log, void *userdata,
-                     Activation **ret)
+int activation_start(Site *site, activation_done_t done, activation_changed_t changed,
+                     void *userdata, Activation **ret)
 {
         _cleanup_(activation_freep) Activation *a = calloc(1, sizeof(Activation));
-        State *s = site->state;
         int r;
 
         if (!a)
                 return -ENOMEM;
-        if (!state_find_release(s, s->pending.release))
+        if (!state_find_release(site->state, site->state->pending.release))
                 return -ENOENT;
-        *a = (Activation){ .site = *site, .done = done, .log = log, .userdata = userdata };
+        *a = (Activation){ .site = site, .done = done, .changed = changed, .userdata = userdata };
         r = sd_event_add_defer(site->event, &a->done_source, on_done, a);
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(a->done_source, SD_EVENT_OFF);
         if (r < 0)
                 return r;
-        if (s->phase > PHASE_FETCHING && s->phase != PHASE_REVERTING &&
-            s->pending.attempts > ATTEMPTS_MAX && s->pending.action == ACTION_DEPLOY) {
-                gone_wrong(a, "the agent or the host went down each time it was tried");
-                r = 0;
-        } else
-                r = go_on(a);
-        if (r < 0)
-                return r;
+        go_on(a);
+        if (!site_is_marked_running(site)) {
+                r = site_mark_running(site);
+                if (r < 0)
+                        site_log(site, LOG_WARNING, "App %s: can't mark this boot: %s",
+                                 site->config->app, strerror(-r));
+        }
         *ret = TAKE_PTR(a);
         return 0;
 }

@@ -77,18 +77,29 @@ static int look_up_identities(Agent *a, char **reterr)
         return r < 0 ? r : identity_lookup("slipway-unpack", &a->unpack_identity, reterr);
 }
 
-/* Without a bus there are no units to be restarted, but everything else works. */
-static int open_bus(Agent *a)
+static int connect_bus(Agent *a)
 {
-        int r = a->options.user ? sd_bus_open_user(&a->bus) : sd_bus_open_system(&a->bus);
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        int r = a->options.user ? sd_bus_open_user(&bus) : sd_bus_open_system(&bus);
 
-        if (r < 0) {
+        if (r < 0)
+                return r;
+        r = sd_bus_attach_event(bus, a->event, SD_EVENT_PRIORITY_NORMAL);
+        if (r < 0)
+                return r;
+        a->bus = TAKE_PTR(bus);
+        return 0;
+}
+
+/* Without a bus there are no units to be restarted, but everything else works. */
+static void open_bus(Agent *a)
+{
+        int r = connect_bus(a);
+
+        if (r < 0)
                 log_warning(
                         "No D-Bus connection (%s): units can't be restarted, and slipway can't talk to this agent",
                         strerror(-r));
-                return 0;
-        }
-        return sd_bus_attach_event(a->bus, a->event, SD_EVENT_PRIORITY_NORMAL);
 }
 
 static int make_apps(Agent *a, char **reterr)
@@ -129,7 +140,7 @@ static int open_all(Agent *a, char **reterr)
                 return r;
         r = sd_event_new(&a->event);
         if (r >= 0)
-                r = open_bus(a);
+                open_bus(a);
         if (r >= 0 && !a->options.offline)
                 r = fetcher_new(a->event, a->config->store, a->paths.cache_dir, &a->fetch_identity,
                                 &a->fetcher);
@@ -185,23 +196,35 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
         return sd_event_exit(a->event, 0);
 }
 
-static int serve(Agent *a)
+static int offer(Agent *a)
 {
         _cleanup_free_ char *err = NULL;
+        int r = bus_service_offer(a, &err);
+
+        if (r < 0)
+                return log_error_errno(r, "%s", err_text(r, err));
+        /* systemd starts us again, and the state says where to go on. */
+        r = sd_bus_set_exit_on_disconnect(a->bus, true);
+        return r < 0 ? log_error_errno(r, "Can't watch the bus: %s", strerror(-r)) : 0;
+}
+
+sd_bus *agent_bus(Agent *a)
+{
+        if (a->bus || connect_bus(a) < 0)
+                return a->bus;
+        log_notice("D-Bus is there now");
+        if (!a->options.once && !a->options.offline && offer(a) < 0)
+                a->bus = sd_bus_flush_close_unref(a->bus);
+        return a->bus;
+}
+
+static int serve(Agent *a)
+{
         int r = sd_event_set_watchdog(a->event, true);
 
         if (r < 0)
                 return log_error_errno(r, "Can't set the watchdog: %s", strerror(-r));
-        if (a->bus) {
-                r = bus_service_offer(a, &err);
-                if (r < 0)
-                        return log_error_errno(r, "%s", err_text(r, err));
-                /* systemd starts us again, and the state says where to go on. */
-                r = sd_bus_set_exit_on_disconnect(a->bus, true);
-                if (r < 0)
-                        return log_error_errno(r, "Can't watch the bus: %s", strerror(-r));
-        }
-        return 0;
+        return a->bus ? offer(a) : 0;
 }
 
 int agent_run(Agent *a)

@@ -60,4 +60,7 @@ enum {
 /* Called by an application when its part of the round is over. */
 void agent_app_settled(Agent *a);
 
+/* The bus, connected to again if there was none; NULL while there is none. */
+sd_bus *agent_bus(Agent *a);
+
 App *agent_find_app(Agent *a, const char *name);

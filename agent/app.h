@@ -10,15 +10,12 @@
 #include "state.h"
 
 /*
- * One application on this host, from poll to commit: poll, judge, stage, activate, prune, report.
- * Applications know nothing of each other; each has its own state file, lock, timers and children.
- *
- * The state file may also be changed by `slipway rollback` without slipwayd: it is read anew when
- * it was replaced, and always under the lock before a transaction.
+ * One application on this host: polls its channel, judges what comes, has transactions made, prunes
+ * and reports. Applications know nothing of each other; each has its own site (state, lock), timers
+ * and children.
  */
 
-/* Loads the state (a damaged one is set aside and rebuilt from what is on disk, said loudly) and
- * makes it agree with the `current` link. A transaction that was cut off is not taken up yet. */
+/* Opens the site; a transaction that was cut off is not taken up yet. */
 _must_check_ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr);
 App *app_free(App *a);
 DEFINE_CLEANUP_FUNC(App *, app_free);

@@ -84,8 +84,8 @@ int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **
         return 0;
 }
 
-int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, uint64_t now_sec,
-                char **reterr)
+int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, const Trust *trust,
+                uint64_t now_sec, char **reterr)
 {
         const Floor *floor = state_floor(state);
         char expires[TIME_TEXT_SIZE];
@@ -99,6 +99,11 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, uin
                 return fail(reterr, -EKEYREJECTED,
                             "the manifest's serial %" PRIu64 " was seen before with other content",
                             m->serial);
+        if (trust_expires_sec(trust) <= now_sec)
+                return fail(
+                        reterr, -EKEYREJECTED,
+                        "the trust root expired at %s: install a newer one, or check this host's clock",
+                        time_format_utc(trust_expires_sec(trust), expires));
         if (m->expires_sec <= now_sec)
                 return fail(reterr, -EKEYREJECTED,
                             "the manifest expired at %s: publish again, or check this host's clock",
@@ -106,49 +111,51 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, uin
         return 0;
 }
 
-static char *words(const char *format, ...) _printf_(1, 2);
-
-static char *words(const char *format, ...)
+/* The release is live, its units came up, and it is this very one (or unknown which, after the
+ * state was lost). */
+static bool is_live(const Manifest *m, const State *s)
 {
-        char *text = NULL;
-        va_list ap;
+        const Installed *i = state_find_release(s, m->release);
 
-        va_start(ap, format);
-        if (vasprintf(&text, format, ap) < 0)
-                text = NULL;
-        va_end(ap);
-        return text;
+        return streq_ptr(s->current, m->release) && !s->down &&
+               (!i || i->serial == 0 || sha256_equal(&i->index_sha256, &m->index.sha256));
 }
+
+/* fail() is the shortest way to an allocated text. */
+#define say(ret_text, ...) ((void) fail(ret_text, 0, __VA_ARGS__))
 
 Verdict judge_wanted(const Manifest *m, const State *s, const Tag *tags, size_t n_tags,
                      char **ret_text)
 {
         if (!targets_match(&m->targets, tags, n_tags)) {
-                *ret_text = words("deployment %" PRIu64
-                                  " (release %s) is not for this instance: its tags match none "
-                                  "of the manifest's targets",
-                                  m->deployment, m->release);
+                say(ret_text,
+                    "deployment %" PRIu64
+                    " (release %s) is not for this instance: its tags match none "
+                    "of the manifest's targets",
+                    m->deployment, m->release);
                 return VERDICT_NOT_TARGET;
         }
         if (s->pinned && m->deployment <= s->pinned_deployment) {
-                *ret_text = words("deployment %" PRIu64
-                                  " (release %s) is held off: rolled back by hand to release %s",
-                                  m->deployment, m->release, s->pinned);
+                say(ret_text,
+                    "deployment %" PRIu64
+                    " (release %s) is held off: rolled back by hand to release %s",
+                    m->deployment, m->release, s->pinned);
                 return VERDICT_PINNED;
         }
         if (s->failed && m->deployment == s->failed_deployment) {
-                *ret_text = words("deployment %" PRIu64
-                                  " (release %s) went wrong here and is not tried again: %s",
-                                  m->deployment, m->release, strempty(s->failed_reason));
+                say(ret_text,
+                    "deployment %" PRIu64
+                    " (release %s) went wrong here and is not tried again: %s",
+                    m->deployment, m->release, strempty(s->failed_reason));
                 return VERDICT_FAILED;
         }
-        if (streq_ptr(s->current, m->release)) {
-                *ret_text = words("deployment %" PRIu64 " (release %s) is live", m->deployment,
-                                  m->release);
+        if (is_live(m, s)) {
+                say(ret_text, "deployment %" PRIu64 " (release %s) is live", m->deployment,
+                    m->release);
                 return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING
                                                                     : VERDICT_ADOPT;
         }
-        *ret_text = words("deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
-                          m->release);
+        say(ret_text, "deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
+            m->release);
         return VERDICT_DEPLOY;
 }

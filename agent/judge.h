@@ -30,9 +30,9 @@ typedef enum Verdict {
 } Verdict;
 
 /* 0 if the manifest may be accepted: -EKEYREJECTED for a serial below the floor, an equal one with
- * other bytes, or an expired manifest (now_sec: the clock). Nothing is changed. */
+ * other bytes, an expired manifest or an expired trust root (now_sec: the clock). Nothing is changed. */
 _must_check_ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state,
-                             uint64_t now_sec, char **reterr);
+                             const Trust *trust, uint64_t now_sec, char **reterr);
 
 /* What an accepted manifest means for this instance. *ret_text says it in words (allocated). */
 Verdict judge_wanted(const Manifest *m, const State *state, const Tag *tags, size_t n_tags,

@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "app.h"
 #include "err.h"
+#include "fd.h"
+#include "lock.h"
+#include "log.h"
 #include "offline.h"
+
+#define LOCK_TRIES     40
+#define LOCK_STEP_NSEC (50 * 1000 * 1000)
+#define END_MAX_MSEC   5000
 
 typedef struct Outcome {
         sd_event *event;
@@ -20,20 +33,84 @@ static void on_told(int result, const char *text, void *userdata)
         (void) sd_event_exit(o->event, 0);
 }
 
+/* SIGCHLD: sd_event_add_child() wants it blocked. */
+static int block_signals(void)
+{
+        sigset_t signals;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGCHLD);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGTERM);
+        return sigprocmask(SIG_BLOCK, &signals, NULL) < 0 ? -errno : 0;
+}
+
+/* Only ours is ended, whatever a process id in a file says. */
+static bool is_slipway(pid_t pid)
+{
+        char link[64], exe[PATH_MAX];
+        const char *name;
+        ssize_t n;
+
+        (void) snprintf(link, sizeof(link), "/proc/%d/exe", (int) pid);
+        n = readlink(link, exe, sizeof(exe) - 1);
+        if (n < 0)
+                return false;
+        exe[n] = '\0';
+        name = strrchr(exe, '/');
+        return name && (streq(name, "/slipwayd") || streq(name, "/slipway"));
+}
+
+static int end_holder(pid_t pid, char **reterr)
+{
+        _cleanup_close_ int fd = syscall(SYS_pidfd_open, pid, 0);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        if (fd < 0)
+                return errno == ESRCH
+                               ? 0
+                               : fail_errno(reterr, -errno, "can't look at process %d", (int) pid);
+        if (!is_slipway(pid))
+                return fail(reterr, -EBUSY, "process %d holds the lock, and is not Slipway's",
+                            (int) pid);
+        log_warning("slipwayd (process %d) is hung: it is ended", (int) pid);
+        if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+                return fail_errno(reterr, -errno, "can't end process %d", (int) pid);
+        if (poll(&p, 1, END_MAX_MSEC) <= 0)
+                return fail(reterr, -EBUSY, "process %d does not end", (int) pid);
+        return 0;
+}
+
+/* Makes sure that the lock can be had. */
+static int free_lock(const Agent *agent, const char *app, char **reterr)
+{
+        static const struct timespec step = { .tv_nsec = LOCK_STEP_NSEC };
+        pid_t holder = 0;
+        int fd = -EBADF, r;
+
+        for (int i = 0; i < LOCK_TRIES; i++) {
+                r = lock_take(agent->runtime_dir_fd, app, &fd, &holder);
+                if (r >= 0)
+                        fd = lock_release(fd);
+                if (r != -EAGAIN)
+                        return r < 0 ? fail_errno(reterr, r, "can't take the lock of app %s", app)
+                                     : 0;
+                (void) nanosleep(&step, NULL);
+        }
+        return holder > 0 ? end_holder(holder, reterr)
+                          : fail(reterr, -EBUSY, "app %s is being changed by somebody else", app);
+}
+
 static int open_app(const AgentOptions *options, const char *name, Agent **ret, App **ret_app,
                     char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
         AgentOptions offline = *options;
-        sigset_t chld;
         App *app;
-        int r;
+        int r = block_signals();
 
-        /* sd_event_add_child() wants it blocked. */
-        sigemptyset(&chld);
-        sigaddset(&chld, SIGCHLD);
-        if (sigprocmask(SIG_BLOCK, &chld, NULL) < 0)
-                return -errno;
+        if (r < 0)
+                return r;
         offline.offline = true;
         r = agent_new(&offline, &agent, reterr);
         if (r < 0)
@@ -41,6 +118,9 @@ static int open_app(const AgentOptions *options, const char *name, Agent **ret, 
         app = agent_find_app(agent, name);
         if (!app)
                 return fail(reterr, -ENOENT, "the configuration has no app %s", name);
+        r = free_lock(agent, name, reterr);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(agent);
         *ret_app = app;
         return 0;

@@ -5,9 +5,11 @@
 #include "macro.h"
 
 /*
- * What `slipway` does itself when slipwayd is dead or masked: the same engine, under the same lock,
- * with no network. Needs root (or options->user). Errors as app_rollback() and app_resume() have
- * them; -EAGAIN after two seconds of somebody else holding the lock.
+ * What `slipway` does itself when slipwayd is dead, hung or masked: the same engine, under the same
+ * lock, with no network. Needs root (or options->user). A slipwayd that holds the app's lock for
+ * more than two seconds more is hung: it is ended (SIGKILL by pidfd), and the state file says where
+ * it stood. SIGINT and SIGTERM wait for the end. Errors as app_rollback() and app_resume() have
+ * them.
  */
 
 /* *ret_live: the release that is live now (allocated). */

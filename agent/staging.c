@@ -93,10 +93,19 @@ static int publish_tree(Staging *s)
         return fsync(s->place.releases_fd) < 0 ? -errno : 0;
 }
 
+static void drop_spool(Staging *s)
+{
+        fetcher_drop(s->place.fetcher, &s->manifest->index.sha256);
+        fetcher_drop(s->place.fetcher, &s->manifest->artifact.sha256);
+}
+
 static void on_unpacked(Staging *s, const Message *m)
 {
         int r;
 
+        /* Bytes that did not hold are of no use to another try. */
+        if (m->result == 0 || m->result == -EKEYREJECTED || m->result == -EBADMSG)
+                drop_spool(s);
         if (m->result < 0) {
                 finish(s, m->result, m->text);
                 return;
@@ -106,8 +115,6 @@ static void on_unpacked(Staging *s, const Message *m)
                 finish_errno(s, r, "can't give the unpacked release its name");
                 return;
         }
-        fetcher_drop(s->place.fetcher, &s->manifest->index.sha256);
-        fetcher_drop(s->place.fetcher, &s->manifest->artifact.sha256);
         finish(s, 0, NULL);
 }
 

@@ -23,9 +23,10 @@ typedef struct StagingPlace {
 
 typedef struct Staging Staging;
 
-/* 0: releases/<id> is there, whole and synced. -EBADMSG, -EKEYREJECTED: the release itself is bad,
- * trying again is no use. Anything else (store down, disk full ...): another try may go well. The
- * staging may be freed here. */
+/* 0: releases/<id> is there, whole and synced. -EBADMSG: the release itself, as it was signed,
+ * breaks a rule: trying again is no use. Anything else (-EKEYREJECTED: the store's bytes are not
+ * what was signed; store down, disk full): another try may go well. The staging may be freed here.
+ */
 typedef void (*staging_done_t)(int result, const char *reason, void *userdata);
 
 /* Starts; `manifest` must outlive the staging. done() is never called from in here. */

@@ -26,7 +26,8 @@ static const unsigned phase_next[_PHASE_MAX] = {
         [PHASE_FETCHING] = 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
         [PHASE_SWITCHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_RESTARTING] = 1U << PHASE_BAKING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
-        [PHASE_BAKING] = 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        /* Restarting once more: after a reboot. */
+        [PHASE_BAKING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_REVERTING] = 1U << PHASE_IDLE,
 };
 
@@ -98,6 +99,7 @@ static void pending_done(Pending *p)
         free(p->release);
         free(p->from);
         free(p->by);
+        free(p->reason);
         *p = (Pending){};
 }
 
@@ -222,6 +224,7 @@ static int parse_pending(const cJSON *v, const char *path, void *target, char **
                 FIELD("action", parse_action, Pending, action, true),
                 FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
                 FIELD("attempts", json_parse_uint, Pending, attempts, true),
+                FIELD("reason", parse_text, Pending, reason, false),
                 {}
         };
         return json_dispatch(v, path, fields, target, reterr);
@@ -332,6 +335,7 @@ static const JsonField state_fields[] = {
         FIELD("phase", parse_phase, State, phase, true),
         FIELD("current", json_parse_name, State, current, false),
         FIELD("last_good", json_parse_name, State, last_good, false),
+        FIELD("down", json_parse_bool, State, down, false),
         FIELD("pending", parse_pending, State, pending, false),
         FIELD("deployment", json_parse_uint, State, deployment, true),
         { "pinned",            parse_pinned, 0, false },
@@ -433,7 +437,7 @@ static bool add_pending(cJSON *o, const Pending *p)
                 return true;
         v = add_object(o, "pending");
         return v && add_text(v, "release", p->release) && add_text(v, "from", p->from) &&
-               add_text(v, "by", p->by) &&
+               add_text(v, "by", p->by) && add_text(v, "reason", p->reason) &&
                cJSON_AddNumberToObject(v, "deployment", p->deployment) &&
                cJSON_AddNumberToObject(v, "serial", p->serial) &&
                add_text(v, "action", action_to_string(p->action)) &&
@@ -534,7 +538,7 @@ int state_format(const State *s, cJSON **ret)
             !add_text(o, "channel", s->channel) ||
             !add_text(o, "phase", phase_to_string(s->phase)) ||
             !add_text(o, "current", s->current) || !add_text(o, "last_good", s->last_good) ||
-            !add_pending(o, &s->pending) ||
+            !cJSON_AddBoolToObject(o, "down", s->down) || !add_pending(o, &s->pending) ||
             !cJSON_AddNumberToObject(o, "deployment", s->deployment) || !add_pinned(o, s) ||
             !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
                 return -ENOMEM;
@@ -560,11 +564,26 @@ int state_save(const State *s, int dir_fd)
 
 /* Changing */
 
-int state_move(State *s, Phase next, int dir_fd)
+void state_move(State *s, Phase next)
 {
         assert(s->phase == next || phase_next[s->phase] & 1U << next);
         s->phase = next;
-        return state_save(s, dir_fd);
+}
+
+void state_unpin(State *s)
+{
+        free(s->pinned);
+        free(s->pinned_by);
+        s->pinned = s->pinned_by = NULL;
+        s->pinned_deployment = s->pinned_sec = 0;
+}
+
+void state_forget_failure(State *s)
+{
+        free(s->failed);
+        free(s->failed_reason);
+        s->failed = s->failed_reason = NULL;
+        s->failed_deployment = s->failed_sec = 0;
 }
 
 static uint64_t now_msec(void)
@@ -610,6 +629,7 @@ int state_end(State *s, Result result, const char *reason)
         if (e && event_repeats(e, &s->pending, result, reason)) {
                 e->at_sec = now / 1000;
                 pending_done(&s->pending);
+                s->phase = PHASE_IDLE;
                 return 0;
         }
         if (state_set(&reason_copy, reason) < 0)
@@ -635,6 +655,7 @@ int state_end(State *s, Result result, const char *reason)
                 .result = result,
         };
         pending_done(&s->pending);
+        s->phase = PHASE_IDLE;
         return 0;
 }
 
@@ -707,8 +728,10 @@ int state_set_floor(State *s, uint64_t serial, const Sha256 *digest)
 
         if (f == &no_floor) {
                 char *channel;
-                if (s->n_floors >= STATE_CHANNELS_MAX)
-                        return -E2BIG;
+                if (s->n_floors == STATE_CHANNELS_MAX) {
+                        free(s->floors[0].channel);
+                        memmove(s->floors, s->floors + 1, --s->n_floors * sizeof(Floor));
+                }
                 channel = strdup(s->channel);
                 f = channel ? array_grow((void **) &s->floors, &s->n_floors, sizeof(Floor)) : NULL;
                 if (!f) {

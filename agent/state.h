@@ -34,7 +34,7 @@
  * failed (went wrong and could not be put back, or failed before the switch).
  */
 
-#define STATE_SIZE_MAX     (1024 * 1024)
+#define STATE_SIZE_MAX     (8 * 1024 * 1024)
 #define STATE_HISTORY_MAX  50
 #define STATE_CHANNELS_MAX 16
 #define STATE_RELEASES_MAX 128
@@ -86,6 +86,7 @@ Result result_from_string(const char *s);
 typedef struct Pending {
         char *release, *from; /* from: NULL when there was none */
         char *by;             /* "agent", or who asked */
+        char *reason;         /* why it is being taken back; NULL while it is not */
         uint64_t deployment, serial;
         Action action;
         uint64_t started_msec; /* since the epoch */
@@ -119,6 +120,7 @@ typedef struct State {
         char *app, *channel;
         Phase phase;
         char *current, *last_good;
+        bool down;       /* the units of `current` did not come up when it was last activated */
         Pending pending; /* .release is NULL: none */
         uint64_t deployment;
         char *pinned, *pinned_by;
@@ -150,15 +152,15 @@ _must_check_ int state_set_aside(int dir_fd, const char *app);
 /* The JSON above. */
 _must_check_ int state_format(const State *s, cJSON **ret);
 
-/* Changes the phase by a listed move (anything else is a bug: assert) and saves. */
-_must_check_ int state_move(State *s, Phase next, int dir_fd);
+/* Changes the phase by a listed move; anything else is a bug (assert). The caller saves. */
+void state_move(State *s, Phase next);
 
 /* Begins a transaction: fills `pending` (copies). `from` may be NULL. */
 _must_check_ int state_begin(State *s, Action action, const char *release, const char *from,
                              uint64_t deployment, uint64_t serial, const char *by);
 
-/* Ends it: adds the event (or only renews the time of the last one, if that says the same), clears
- * pending. The caller sets `current` and the rest before, and saves by state_move(PHASE_IDLE).
+/* Ends it: adds the event (or only renews the time of the last one, if that says the same) and
+ * clears pending; the phase is idle then. The caller has set `current` and the rest, and saves.
  * reason may be NULL. */
 _must_check_ int state_end(State *s, Result result, const char *reason);
 
@@ -172,7 +174,12 @@ void state_remove_release(State *s, const char *release);
 
 /* The floor of the state's channel; serial 0 when it has none yet. */
 const Floor *state_floor(const State *s);
+/* Of more than STATE_CHANNELS_MAX channels the one that was seen first is forgotten. */
 _must_check_ int state_set_floor(State *s, uint64_t serial, const Sha256 *sha256);
+
+/* Forgets a local rollback; forgets a failed deployment. */
+void state_unpin(State *s);
+void state_forget_failure(State *s);
 
 /* Replaces a string member by a copy of `value` (NULL clears it). */
 _must_check_ int state_set(char **member, const char *value);

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "fd.h"
+#include "journal.h"
+#include "lock.h"
+#include "log.h"
+#include "name.h"
+#include "site.h"
+
+void site_log(const Site *s, int level, const char *format, ...)
+{
+        const State *state = s->state;
+        JournalFields fields = { .app = s->config->app };
+        va_list ap;
+
+        if (state) {
+                fields.release = state->pending.release ? state->pending.release : state->current;
+                fields.phase = phase_to_string(state->phase);
+        }
+        va_start(ap, format);
+        journal_writev(level, &fields, format, ap);
+        va_end(ap);
+}
+
+Site *site_free(Site *s)
+{
+        if (!s)
+                return NULL;
+        site_unlock(s);
+        state_free(s->state);
+        fd_close(s->root_fd);
+        fd_close(s->releases_fd);
+        free(s);
+        return NULL;
+}
+
+/* The link */
+
+int site_read_current(const Site *s, char **ret)
+{
+        _cleanup_free_ char *target = NULL;
+        char *id = NULL;
+        int r = s->root_fd < 0 ? -ENOENT : readlink_at(s->root_fd, "current", &target);
+
+        if (r < 0 && r != -ENOENT)
+                return r;
+        if (r >= 0) {
+                if (strncmp(target, "releases/", STRLEN("releases/")) != 0 ||
+                    !name_is_valid(target + STRLEN("releases/")))
+                        return -EINVAL;
+                id = strdup(target + STRLEN("releases/"));
+                if (!id)
+                        return -ENOMEM;
+        }
+        *ret = id;
+        return 0;
+}
+
+int site_switch(Site *s, const char *release)
+{
+        char target[STRLEN("releases/") + NAME_MAX + 1];
+
+        if (!release) {
+                if (unlinkat(s->root_fd, "current", 0) < 0 && errno != ENOENT)
+                        return -errno;
+                return fsync(s->root_fd) < 0 ? -errno : 0;
+        }
+        (void) snprintf(target, sizeof(target), "releases/%s", release);
+        return symlink_replace_at(target, s->root_fd, "current");
+}
+
+int site_reconcile(Site *s)
+{
+        _cleanup_free_ char *live = NULL;
+        int r = site_read_current(s, &live);
+
+        if (r < 0)
+                return r;
+        return state_set(&s->state->current, live);
+}
+
+/* Directories */
+
+static int open_existing(Site *s)
+{
+        int r = dir_open_at(AT_FDCWD, s->config->root);
+
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        s->root_fd = r;
+        r = dir_open_at(s->root_fd, "releases");
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        s->releases_fd = r;
+        return 0;
+}
+
+int site_make_root(Site *s, char **reterr)
+{
+        const char *root = s->config->root;
+        int r = mkdir_parents(root, 0755);
+
+        if (r < 0)
+                return fail_errno(
+                        reterr, r,
+                        "can't make %s (a root outside /srv needs ReadWritePaths= in a drop-in of slipwayd.service)",
+                        root);
+        s->root_fd = fd_close(s->root_fd);
+        s->releases_fd = fd_close(s->releases_fd);
+        r = s->root_fd = dir_open_at(AT_FDCWD, root);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't open %s", root);
+        if (mkdirat(s->root_fd, "releases", 0755) < 0 && errno != EEXIST)
+                return fail_errno(reterr, -errno, "can't make %s/releases", root);
+        r = s->releases_fd = dir_open_at(s->root_fd, "releases");
+        if (r < 0)
+                return fail_errno(reterr, r, "can't open %s/releases", root);
+        if (s->unpack.change && fchown(s->releases_fd, s->unpack.uid, s->unpack.gid) < 0)
+                return fail_errno(reterr, -errno, "can't give %s/releases to slipway-unpack", root);
+        if (faccessat(s->root_fd, ".", W_OK, 0) < 0)
+                return fail_errno(reterr, -errno, "can't write to %s", root);
+        return fsync(s->root_fd) < 0 ? fail_errno(reterr, -errno, "can't sync %s", root) : 0;
+}
+
+bool site_has_release(const Site *s, const char *release)
+{
+        return s->releases_fd >= 0 &&
+               faccessat(s->releases_fd, release, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The state file */
+
+static void state_file_name(const Site *s, char ret[static NAME_MAX + 1])
+{
+        (void) snprintf(ret, NAME_MAX + 1, "%s.json", s->config->app);
+}
+
+static void stat_state_file(const Site *s, struct stat *ret)
+{
+        char name[NAME_MAX + 1];
+
+        state_file_name(s, name);
+        if (fstatat(s->state_dir_fd, name, ret, 0) < 0)
+                *ret = (struct stat){};
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+        return a->st_ino == b->st_ino && a->st_dev == b->st_dev &&
+               a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int site_save(Site *s)
+{
+        int r;
+
+        assert(s->lock_fd >= 0);
+        r = state_save(s->state, s->state_dir_fd);
+        stat_state_file(s, &s->state_stat);
+        if (r < 0)
+                site_log(s, LOG_ERR, "App %s: can't save its state: %s", s->config->app,
+                         strerror(-r));
+        return r;
+}
+
+int site_refresh(Site *s, char **reterr)
+{
+        _cleanup_(state_freep) State *fresh = NULL;
+        struct stat st;
+        int r;
+
+        stat_state_file(s, &st);
+        if (same_file(&st, &s->state_stat))
+                return 0;
+        r = state_load(s->state_dir_fd, s->config->app, &fresh, reterr);
+        if (r < 0)
+                return r;
+        r = state_set(&fresh->channel, s->config->channel);
+        if (r < 0)
+                return r;
+        state_free(s->state);
+        s->state = TAKE_PTR(fresh);
+        s->state_stat = st;
+        return 0;
+}
+
+/* What lies in releases/ can be rolled back to. How these releases go live is taken from the
+ * channel's manifest, when it comes: serial 0 marks them. */
+static int add_releases_on_disk(Site *s)
+{
+        static const Activate nothing = { .bake_usec = BAKE_DEFAULT_USEC,
+                                          .deadline_usec = DEADLINE_DEFAULT_USEC };
+        static const Sha256 unknown = {};
+        struct dirent *entry;
+        DIR *dir;
+        int fd, r = 0;
+
+        if (s->releases_fd < 0)
+                return 0;
+        fd = openat(s->releases_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                r = -errno;
+                fd_close(fd);
+                return r;
+        }
+        while (r >= 0 && (errno = 0, entry = readdir(dir)))
+                if (name_is_valid(entry->d_name))
+                        r = state_add_release(s->state, entry->d_name, 0, 0, &unknown, &nothing);
+        if (r >= 0)
+                r = -errno;
+        (void) closedir(dir);
+        return r;
+}
+
+static int rebuild(Site *s)
+{
+        int r = state_new(s->config->app, s->config->channel, &s->state);
+
+        return r < 0 ? r : add_releases_on_disk(s);
+}
+
+static int set_aside_and_rebuild(Site *s, const char *why)
+{
+        int r = state_set_aside(s->state_dir_fd, s->config->app);
+
+        log_error("%s; it was set aside, and the state of app %s is rebuilt from what is on disk: "
+                  "serials, history and local rollbacks are forgotten",
+                  why, s->config->app);
+        return r < 0 ? r : rebuild(s);
+}
+
+static int load(Site *s, char **reterr)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = state_load(s->state_dir_fd, s->config->app, &s->state, &err);
+
+        stat_state_file(s, &s->state_stat);
+        if (r == -ENOENT)
+                r = rebuild(s);
+        else if (r == -EBADMSG || r == -EFBIG)
+                r = set_aside_and_rebuild(s, err_text(r, err));
+        if (r >= 0)
+                r = state_set(&s->state->channel, s->config->channel);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't load the state of app %s", s->config->app);
+        return 0;
+}
+
+int site_new(const AppConfig *config, sd_event *event, const Identity *unpack, int state_dir_fd,
+             int runtime_dir_fd, Site **ret, char **reterr)
+{
+        _cleanup_(site_freep) Site *s = calloc(1, sizeof(Site));
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (Site){ .config = config,
+                     .event = event,
+                     .unpack = *unpack,
+                     .state_dir_fd = state_dir_fd,
+                     .runtime_dir_fd = runtime_dir_fd,
+                     .root_fd = -EBADF,
+                     .releases_fd = -EBADF,
+                     .lock_fd = -EBADF };
+        r = open_existing(s);
+        if (r < 0)
+                log_warning("Can't open %s: %s", config->root, strerror(-r));
+        r = load(s, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+/* The lock */
+
+int site_lock(Site *s, pid_t *ret_holder, char **reterr)
+{
+        _cleanup_close_ int fd = -EBADF;
+        pid_t holder = 0;
+        int r;
+
+        assert(s->lock_fd < 0);
+        r = lock_take(s->runtime_dir_fd, s->config->app, &fd, &holder);
+        if (r == -EAGAIN) {
+                if (ret_holder)
+                        *ret_holder = holder;
+                return fail(reterr, -EBUSY, "app %s is being changed by process %d", s->config->app,
+                            (int) holder);
+        }
+        if (r < 0)
+                return fail_errno(reterr, r, "can't take the lock of app %s", s->config->app);
+        s->lock_fd = TAKE_FD(fd);
+        r = site_refresh(s, reterr);
+        if (r < 0)
+                site_unlock(s);
+        return r;
+}
+
+void site_unlock(Site *s)
+{
+        s->lock_fd = lock_release(s->lock_fd);
+}
+
+bool site_is_locked(const Site *s)
+{
+        return s->lock_fd >= 0;
+}
+
+/* The mark of this boot */
+
+static void mark_name(const Site *s, char ret[static NAME_MAX + 1])
+{
+        (void) snprintf(ret, NAME_MAX + 1, "%s.running", s->config->app);
+}
+
+int site_mark_running(Site *s)
+{
+        char name[NAME_MAX + 1];
+        _cleanup_close_ int fd = -EBADF;
+
+        mark_name(s, name);
+        fd = openat(s->runtime_dir_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return fd < 0 ? -errno : 0;
+}
+
+bool site_is_marked_running(const Site *s)
+{
+        char name[NAME_MAX + 1];
+
+        mark_name(s, name);
+        return faccessat(s->runtime_dir_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void site_clear_running(Site *s)
+{
+        char name[NAME_MAX + 1];
+
+        mark_name(s, name);
+        if (unlinkat(s->runtime_dir_fd, name, 0) < 0 && errno != ENOENT)
+                log_debug("Can't remove %s: %s", name, strerror(errno));
+}

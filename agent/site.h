@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <sys/stat.h>
+
+#include <systemd/sd-bus.h>
+
+#include "child.h"
+#include "config.h"
+#include "macro.h"
+#include "state.h"
+
+/*
+ * Where one application lives on this host: its directories, its state file, its lock. The
+ * `current` link is the truth about what is live; the state file is the truth about everything
+ * else, and other programs (slipway without slipwayd, slipwayd --once) may change both. So the
+ * state is read anew when its file was replaced, and is written under the lock only.
+ */
+
+typedef struct Site {
+        const AppConfig *config;
+        sd_event *event;
+        sd_bus *bus;     /* NULL: none to be had; fine for releases without units */
+        Identity unpack; /* slipway-unpack's user, which owns releases/ */
+        int state_dir_fd, runtime_dir_fd; /* the agent's */
+        int root_fd, releases_fd;         /* -EBADF while they do not exist */
+        int lock_fd;
+        State *state;
+        struct stat state_stat; /* of the file that `state` is */
+} Site;
+
+/* Opens what exists and loads the state. A missing state is rebuilt from what is on disk; so is a
+ * damaged one, which is set aside, loudly. `config`, `event`, `bus` and the agent's descriptors
+ * must outlive it (bus may be set later). */
+_must_check_ int site_new(const AppConfig *config, sd_event *event, const Identity *unpack,
+                          int state_dir_fd, int runtime_dir_fd, Site **ret, char **reterr);
+Site *site_free(Site *s);
+DEFINE_CLEANUP_FUNC(Site *, site_free);
+
+/* Reads the state again if its file was replaced by somebody else. */
+_must_check_ int site_refresh(Site *s, char **reterr);
+
+/* Saves the state, and logs a failure. The lock must be held. */
+int site_save(Site *s);
+
+/* Takes the lock without waiting and refreshes the state. -EBUSY: somebody has it; *ret_holder (may
+ * be NULL) is their process id, or 0. */
+_must_check_ int site_lock(Site *s, pid_t *ret_holder, char **reterr);
+void site_unlock(Site *s);
+bool site_is_locked(const Site *s);
+
+static inline void site_unlockp(Site **s)
+{
+        if (*s)
+                site_unlock(*s);
+}
+
+/* What `current` names: a release id, or NULL when there is no such link. -EINVAL: it is something
+ * else. */
+_must_check_ int site_read_current(const Site *s, char **ret);
+
+/* Makes the state's `current` what the link says. -EINVAL: the link is something else. The caller
+ * saves. */
+_must_check_ int site_reconcile(Site *s);
+
+/* Makes the root and releases/ if they are missing, opens them, and checks that they can be written
+ * to. */
+_must_check_ int site_make_root(Site *s, char **reterr);
+
+/* A release's directory is there. */
+bool site_has_release(const Site *s, const char *release);
+
+/* Switches `current`, durably; NULL removes it. */
+_must_check_ int site_switch(Site *s, const char *release);
+
+/* A mark that lives as long as this boot: set while a transaction runs, so that one that finds it
+ * missing knows that the host was restarted in between. */
+_must_check_ int site_mark_running(Site *s);
+bool site_is_marked_running(const Site *s);
+void site_clear_running(Site *s);
+
+/* A journal entry about this application. */
+void site_log(const Site *s, int level, const char *format, ...) _printf_(3, 4);

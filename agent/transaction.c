@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <time.h>
+
+#include "err.h"
+#include "log.h"
+#include "staging.h"
+#include "sweep.h"
+#include "transaction.h"
+
+struct Transaction {
+        Site *site;
+        Fetcher *fetcher;
+        Manifest *manifest; /* of a deployment */
+        Sweep *clearing;    /* removes what is in the way of the release's directory */
+        Staging *staging;
+        Activation *activation;
+        sd_event_source *failed_source;
+        int error;
+        char *reason; /* of failed_source */
+        TransactionCallbacks callbacks;
+        void *userdata;
+};
+
+Transaction *transaction_free(Transaction *t)
+{
+        if (!t)
+                return NULL;
+        sd_event_source_disable_unref(t->failed_source);
+        sweep_free(t->clearing);
+        staging_free(t->staging);
+        activation_free(t->activation);
+        manifest_free(t->manifest);
+        site_unlock(t->site);
+        free(t->reason);
+        free(t);
+        return NULL;
+}
+
+const Manifest *transaction_manifest(const Transaction *t)
+{
+        return t->manifest;
+}
+
+uint64_t transaction_available(const Transaction *t)
+{
+        return t->staging ? staging_available(t->staging) : 0;
+}
+
+/* Ends before the switch */
+
+static bool is_bad_release(int error)
+{
+        return error == -EBADMSG;
+}
+
+static int record_failed(Transaction *t)
+{
+        State *s = t->site->state;
+        int r;
+
+        if (is_bad_release(t->error)) {
+                s->failed_deployment = s->pending.deployment;
+                s->failed_sec = time(NULL);
+                r = state_set(&s->failed, s->pending.release);
+                if (r >= 0)
+                        r = state_set(&s->failed_reason, strempty(t->reason));
+                if (r < 0)
+                        return r;
+        }
+        return state_end(s, RESULT_FAILED, t->reason);
+}
+
+/* A release that is bad in itself is not tried again; anything else may pass. */
+static int on_failed(sd_event_source *source, void *userdata)
+{
+        Transaction *t = userdata;
+        State *s = t->site->state;
+        ActivationResult result = { RESULT_FAILED, is_bad_release(t->error) ? 0 : t->error,
+                                    t->reason };
+        int r;
+
+        (void) source;
+        site_log(t->site, LOG_ERR,
+                 "App %s: deployment %" PRIu64
+                 " (release %s) failed before the switch, release %s stays: %s",
+                 t->site->config->app, s->pending.deployment, s->pending.release,
+                 s->current ? s->current : "none", strempty(t->reason));
+        r = record_failed(t);
+        if (r >= 0)
+                r = site_save(t->site);
+        if (r < 0)
+                s->phase = PHASE_IDLE;
+        t->callbacks.ended(&result, t->userdata);
+        return 0;
+}
+
+static void fail_later(Transaction *t, int error, const char *reason)
+{
+        t->error = error;
+        if (state_set(&t->reason, reason) < 0)
+                log_error("App %s: out of memory: %s", t->site->config->app, reason);
+        t->staging = staging_free(t->staging);
+        t->clearing = sweep_free(t->clearing);
+        (void) sd_event_source_set_enabled(t->failed_source, SD_EVENT_ONESHOT);
+}
+
+static void fail_later_errno(Transaction *t, int error, const char *what)
+{
+        _cleanup_free_ char *reason = NULL;
+
+        (void) fail_errno(&reason, error, "%s", what);
+        fail_later(t, error, strempty(reason));
+}
+
+/* Activation */
+
+static void on_activated(const ActivationResult *result, void *userdata)
+{
+        Transaction *t = userdata;
+
+        site_clear_running(t->site);
+        t->callbacks.ended(result, t->userdata);
+}
+
+static void on_changed(void *userdata)
+{
+        Transaction *t = userdata;
+
+        t->callbacks.changed(t->userdata);
+}
+
+static int activate(Transaction *t)
+{
+        return activation_start(t->site, on_activated, on_changed, t, &t->activation);
+}
+
+/* The tree is on disk: it joins the list, and goes live. */
+static void take_in(Transaction *t)
+{
+        const Manifest *m = t->manifest;
+        int r = state_add_release(t->site->state, m->release, m->deployment, m->serial,
+                                  &m->index.sha256, &m->activate);
+
+        if (r >= 0)
+                r = activate(t);
+        if (r < 0)
+                fail_later_errno(t, r, "can't activate the release");
+}
+
+/* Staging */
+
+static void on_staged(int result, const char *reason, void *userdata)
+{
+        Transaction *t = userdata;
+
+        if (result < 0) {
+                fail_later(t, result, reason ? reason : strerror(-result));
+                return;
+        }
+        t->staging = staging_free(t->staging);
+        take_in(t);
+}
+
+static void stage(Transaction *t)
+{
+        StagingPlace place = { .event = t->site->event,
+                               .fetcher = t->fetcher,
+                               .identity = t->site->unpack,
+                               .releases_fd = t->site->releases_fd };
+        int r = staging_start(&place, t->manifest, on_staged, t, &t->staging);
+
+        if (r < 0)
+                fail_later_errno(t, r, "can't begin to fetch");
+}
+
+static void on_cleared(int result, const char *reason, void *userdata)
+{
+        Transaction *t = userdata;
+
+        if (result < 0) {
+                fail_later(t, result, reason);
+                return;
+        }
+        t->clearing = sweep_free(t->clearing);
+        stage(t);
+}
+
+/* Something with the release's name is there that is not known to be the release. */
+static int clear_way(Transaction *t)
+{
+        char **names = calloc(1, sizeof(char *));
+
+        if (!names)
+                return -ENOMEM;
+        names[0] = strdup(t->manifest->release);
+        if (!names[0]) {
+                free(names);
+                return -ENOMEM;
+        }
+        return sweep_start(t->site->event, &t->site->unpack, t->site->releases_fd, names, 1,
+                           on_cleared, t, &t->clearing);
+}
+
+static bool is_needed(const State *s, const char *release)
+{
+        return streq_ptr(s->current, release) || streq_ptr(s->last_good, release) ||
+               streq_ptr(s->pinned, release);
+}
+
+static int deploy(Transaction *t, char **reterr)
+{
+        const Manifest *m = t->manifest;
+        State *s = t->site->state;
+        const Installed *i = state_find_release(s, m->release);
+        int r = site_make_root(t->site, reterr);
+
+        if (r < 0)
+                return r;
+        if (site_has_release(t->site, m->release)) {
+                if (i && sha256_equal(&i->index_sha256, &m->index.sha256)) {
+                        take_in(t);
+                        return 0;
+                }
+                if (is_needed(s, m->release))
+                        return fail(
+                                reterr, -EBADMSG,
+                                "release %s is in use on this host with other content: publish it under another id",
+                                m->release);
+        }
+        state_remove_release(s, m->release);
+        state_move(s, PHASE_FETCHING);
+        r = site_save(t->site);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't save the state");
+        if (!site_has_release(t->site, m->release)) {
+                stage(t);
+                return 0;
+        }
+        r = clear_way(t);
+        return r < 0 ? fail_errno(reterr, r, "can't remove an unknown %s", m->release) : 0;
+}
+
+/* Beginnings */
+
+static int transaction_new(Site *site, Manifest *manifest, const TransactionCallbacks *callbacks,
+                           void *userdata, Transaction **ret, char **reterr)
+{
+        Transaction *t;
+        int r = site_lock(site, NULL, reterr);
+
+        if (r < 0)
+                return r;
+        t = calloc(1, sizeof(Transaction));
+        if (!t) {
+                site_unlock(site);
+                return -ENOMEM;
+        }
+        *t = (Transaction){ .site = site,
+                            .manifest = manifest ? manifest_ref(manifest) : NULL,
+                            .callbacks = *callbacks,
+                            .userdata = userdata };
+        r = sd_event_add_defer(site->event, &t->failed_source, on_failed, t);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(t->failed_source, SD_EVENT_OFF);
+        if (r < 0) {
+                transaction_free(t);
+                return fail_errno(reterr, r, "can't begin a transaction");
+        }
+        *ret = t;
+        return 0;
+}
+
+int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *m,
+                       const TransactionCallbacks *callbacks, void *userdata, Transaction **ret,
+                       char **reterr)
+{
+        _cleanup_(transaction_freep) Transaction *t = NULL;
+        _cleanup_free_ char *err = NULL;
+        int r = transaction_new(site, m, callbacks, userdata, &t, reterr);
+
+        if (r < 0)
+                return r;
+        if (site->state->phase != PHASE_IDLE)
+                return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
+        t->fetcher = fetcher;
+        r = site_reconcile(site);
+        if (r < 0 && r != -EINVAL)
+                return fail_errno(reterr, r, "can't read %s/current", site->config->root);
+        r = state_begin(site->state, ACTION_DEPLOY, m->release, site->state->current, m->deployment,
+                        m->serial, "agent");
+        if (r < 0)
+                return r;
+        site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " begins: release %s (now %s)",
+                 site->config->app, m->deployment, m->release,
+                 site->state->current ? site->state->current : "none");
+        r = deploy(t, &err);
+        if (r < 0)
+                fail_later(t, r, err_text(r, err));
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+/* The release that was live before the present one, as far as it is still here. */
+static const char *release_before(const State *s)
+{
+        if (s->pending.release && s->pending.action == ACTION_DEPLOY && s->phase > PHASE_FETCHING)
+                return s->pending.from;
+        for (size_t i = s->n_events; i > 0; i--) {
+                const Event *e = &s->events[i - 1];
+                if (e->result != RESULT_DONE)
+                        continue;
+                if (!streq_ptr(e->release, s->current) && state_find_release(s, e->release))
+                        return e->release;
+                if (e->from && !streq_ptr(e->from, s->current) && state_find_release(s, e->from))
+                        return e->from;
+        }
+        return NULL;
+}
+
+int transaction_find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
+{
+        const State *s = site->state;
+        const char *release = wanted ? wanted : release_before(s);
+
+        if (!release)
+                return fail(reterr, -ENOENT, "there is no release before %s on this host",
+                            s->current ? s->current : "the first");
+        if (!state_find_release(s, release) || !site_has_release(site, release))
+                return fail(reterr, -ENOENT,
+                            "release %s is not on this host: see slipway releases %s", release,
+                            site->config->app);
+        if (streq_ptr(s->current, release) && s->phase <= PHASE_FETCHING && !s->down)
+                return fail(reterr, -EEXIST, "release %s is live already", release);
+        *ret = strdup(release);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int transaction_rollback(Site *site, const char *wanted, const char *by, uint64_t deployment,
+                         const TransactionCallbacks *callbacks, void *userdata, Transaction **ret,
+                         char **reterr)
+{
+        _cleanup_(transaction_freep) Transaction *t = NULL;
+        _cleanup_free_ char *release = NULL;
+        State *s;
+        int r = transaction_new(site, NULL, callbacks, userdata, &t, reterr);
+
+        if (r < 0)
+                return r;
+        s = site->state;
+        r = site_reconcile(site);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read %s/current", site->config->root);
+        r = transaction_find_rollback(site, wanted, &release, reterr);
+        if (r < 0)
+                return r;
+        deployment = MAX(deployment, s->deployment);
+        deployment = MAX(deployment, s->pending.deployment);
+        s->phase = PHASE_IDLE;
+        r = state_begin(s, ACTION_ROLLBACK, release, s->current, deployment,
+                        state_find_release(s, release)->serial, by);
+        if (r >= 0)
+                r = activate(t);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't roll app %s back", site->config->app);
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+/* Before the switch nothing has changed, and the channel is asked again. */
+static int end_fetching(Site *site)
+{
+        State *s = site->state;
+        int r;
+
+        site_log(site, LOG_NOTICE,
+                 "App %s: fetching release %s was cut off; the channel decides again",
+                 site->config->app, s->pending.release);
+        r = state_end(s, RESULT_FAILED, "cut off before the switch");
+        return r < 0 ? r : site_save(site);
+}
+
+int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void *userdata,
+                        Transaction **ret, char **reterr)
+{
+        _cleanup_(transaction_freep) Transaction *t = NULL;
+        State *s;
+        int r = transaction_new(site, NULL, callbacks, userdata, &t, reterr);
+
+        if (r < 0)
+                return r;
+        *ret = NULL;
+        s = site->state;
+        if (s->phase == PHASE_IDLE)
+                return 0;
+        if (s->phase == PHASE_FETCHING)
+                return end_fetching(site);
+        site_log(site, LOG_NOTICE,
+                 "App %s: goes on with the %s of release %s, which was cut off while %s",
+                 site->config->app, action_to_string(s->pending.action), s->pending.release,
+                 phase_to_string(s->phase));
+        s->pending.attempts++;
+        /* Not counted is better than not taken up; the log has why. */
+        (void) site_save(site);
+        r = activate(t);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't go on with release %s", s->pending.release);
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+bool transaction_give_up(Transaction *t)
+{
+        State *s = t->site->state;
+
+        if (s->phase != PHASE_FETCHING)
+                return false;
+        site_log(t->site, LOG_NOTICE,
+                 "App %s: deployment %" PRIu64 " is given up before the switch: a newer order came",
+                 t->site->config->app, s->pending.deployment);
+        if (state_end(s, RESULT_FAILED, "overtaken by a newer order") < 0)
+                s->phase = PHASE_IDLE;
+        (void) site_save(t->site);
+        return true;
+}

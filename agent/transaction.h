@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "activation.h"
+#include "fetcher.h"
+#include "macro.h"
+#include "manifest.h"
+#include "site.h"
+
+/*
+ * One change of an application on this host, from its first act to its end: a deployment (fetch,
+ * unpack, activate), a rollback (activate), or either of them taken up after a crash. It holds the
+ * site's lock for as long as it lives, and owns whatever works for it, so that "a transaction is
+ * under way" and "the lock is ours" are one fact.
+ */
+
+typedef struct Transaction Transaction;
+
+typedef struct TransactionCallbacks {
+        /* It is over; the state is idle and saved. `error` as in ActivationResult, also for
+         * failures of fetching and unpacking that may pass. The transaction must be freed here. */
+        void (*ended)(const ActivationResult *result, void *userdata);
+        void (*changed)(void *userdata); /* the state changed */
+} TransactionCallbacks;
+
+/* Begins a deployment of the manifest's release. Errors at once: -EBUSY (another program changes
+ * the app), or the state can't be read; everything later comes through ended(), never from in here.
+ */
+_must_check_ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *manifest,
+                                    const TransactionCallbacks *callbacks, void *userdata,
+                                    Transaction **ret, char **reterr);
+
+/* Begins a rollback to `release`, or with NULL to the one before the present one; overrides what a
+ * crash left. `deployment` is the highest one of the channel that is known: it will not be
+ * installed over the rollback. Errors at once also: -ENOENT (no such release here, or none before),
+ * -EEXIST (it is live already). */
+_must_check_ int transaction_rollback(Site *site, const char *release, const char *by,
+                                      uint64_t deployment, const TransactionCallbacks *callbacks,
+                                      void *userdata, Transaction **ret, char **reterr);
+
+/* What transaction_rollback() would roll back to, and whether it can: -ENOENT, -EEXIST as above.
+ * *ret is allocated. */
+_must_check_ int transaction_find_rollback(const Site *site, const char *release, char **ret,
+                                           char **reterr);
+
+/* Goes on with what a crash left in the state. Fetching begins anew with the channel's next
+ * manifest: then *ret is NULL, and the state idle. */
+_must_check_ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks,
+                                     void *userdata, Transaction **ret, char **reterr);
+
+/* Drops it where it stands and gives the lock back: the state keeps its phase, for take_up or a
+ * rollback. */
+Transaction *transaction_free(Transaction *t);
+DEFINE_CLEANUP_FUNC(Transaction *, transaction_free);
+
+/* Ends a deployment that has not switched yet, because a newer order came. False: it has. */
+bool transaction_give_up(Transaction *t);
+
+/* The deployment that is being made, or NULL. */
+const Manifest *transaction_manifest(const Transaction *t);
+
+/* Bytes of its artifact that are here; 0 when nothing is fetched. */
+uint64_t transaction_available(const Transaction *t);
