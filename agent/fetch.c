@@ -186,7 +186,9 @@ static void answer_manifest(Call *c, StoreReply *reply)
         if (m.result < 0)
                 (void) stpncpy(m.text, err_text(m.result, err), MESSAGE_TEXT_MAX);
         answer_fd(c->fetch, &m, fd);
-        remember(c->fetch, c->path, TAKE_PTR(reply->etag));
+        /* What went wrong here, for want of memory or descriptors, may go well at the next poll. */
+        if (m.result == 0 || m.result == -EBADMSG || m.result == -EFBIG)
+                remember(c->fetch, c->path, TAKE_PTR(reply->etag));
 }
 
 static void on_polled(int result, StoreReply *reply, const char *err, void *userdata)

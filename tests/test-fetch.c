@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 
 #include "dsse.h"
 #include "fault-server.h"
@@ -290,12 +291,12 @@ static bool serve(const FaultRequest *q)
         return true;
 }
 
-static void s3_open(Bench *b, char *dir, FaultServer *server)
+static void s3_open(Bench *b, char *dir, FaultServer *server, fault_serve_t serve_one)
 {
         char endpoint[64];
 
         s3_object = noise(S3_OBJECT_SIZE);
-        fault_server_start(server, serve);
+        fault_server_start(server, serve_one);
         (void) snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u", server->port);
         assert_return_code(setenv("AWS_ENDPOINT_URL_S3", endpoint, 1), 0);
         assert_return_code(setenv("AWS_REGION", "eu-central-1", 1), 0);
@@ -338,7 +339,7 @@ static void ranges_are_of_one_object(void **state)
         FaultServer server;
         Bench b;
 
-        s3_open(&b, *state, &server);
+        s3_open(&b, *state, &server, serve);
         Message m = s3_order(1);
         check_spool(get(&b, &m, 0));
         assert_int_equal(server.counts->scratch[N_RANGES], 6);
@@ -353,7 +354,7 @@ static void broken_connections_cost_little(void **state)
         FaultServer server;
         Bench b;
 
-        s3_open(&b, *state, &server);
+        s3_open(&b, *state, &server, serve);
         Message m = s3_order(1);
         server.counts->scratch[BREAKS] = 3;
         check_spool(get(&b, &m, 0));
@@ -366,7 +367,7 @@ static void a_changed_object_is_no_mix(void **state)
         FaultServer server;
         Bench b;
 
-        s3_open(&b, *state, &server);
+        s3_open(&b, *state, &server, serve);
         Message m = s3_order(1);
         server.counts->scratch[CHANGES_SOON] = 3;
         fd_close(get(&b, &m, -EHOSTDOWN));
@@ -385,7 +386,7 @@ static void a_restart_costs_a_chunk(void **state)
         Bench b;
         int fd;
 
-        s3_open(&b, *state, &server);
+        s3_open(&b, *state, &server, serve);
         Message m = s3_order(1);
         assert_return_code(message_send(b.sockets[0], &m, -1), 0);
         while (reply.type != MESSAGE_AVAILABLE || reply.size <= SPOOL_CHUNK_SIZE) {
@@ -403,6 +404,56 @@ static void a_restart_costs_a_chunk(void **state)
         s3_close(&b, &server);
 }
 
+static char *s3_manifest;
+
+static bool serve_manifest(const FaultRequest *q)
+{
+        _cleanup_free_ char *known = fault_header(q, "If-None-Match");
+
+        if (strstr(q->head, "/web/absent "))
+                fault_answer(q, 404, "", "", 0);
+        else if (known)
+                fault_answer(q, 304, "ETag: \"v1\"\r\n", "", 0);
+        else
+                fault_answer(q, 200, "ETag: \"v1\"\r\n", s3_manifest, strlen(s3_manifest));
+        return true;
+}
+
+/* No descriptor is left for the answer: that says nothing about the manifest. */
+static void a_failure_of_ours_is_not_remembered(void **state)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        Message m = order(MESSAGE_POLL, 1, "web/absent"), reply;
+        struct rlimit limit, none;
+        FaultServer server;
+        size_t size;
+        Bench b;
+        int fd;
+
+        assert_return_code(envelope_new("{}", 2, &e), 0);
+        assert_return_code(envelope_format(e, MANIFEST_PAYLOAD_TYPE, &s3_manifest, &size), 0);
+        s3_open(&b, *state, &server, serve_manifest);
+        ask(&b, &m, &reply, &fd); /* opens the connection that the next one uses again */
+        assert_int_equal(reply.result, POLL_ABSENT);
+        m = order(MESSAGE_POLL, 2, "web/manifest");
+        assert_return_code(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none = limit;
+        fd = fcntl(0, F_DUPFD_CLOEXEC, 3);
+        none.rlim_cur = fd;
+        fd_close(fd);
+        assert_return_code(setrlimit(RLIMIT_NOFILE, &none), 0);
+        ask(&b, &m, &reply, &fd);
+        assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(reply.result, -EMFILE);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, 0);
+        fd_close(fd);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, POLL_UNCHANGED);
+        s3_close(&b, &server);
+        free(s3_manifest);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -413,6 +464,7 @@ int main(void)
                 test_in_dir(ranges_are_of_one_object),
                 test_in_dir(broken_connections_cost_little),
                 test_in_dir(a_changed_object_is_no_mix),
+                test_in_dir(a_failure_of_ours_is_not_remembered),
                 test_in_dir(a_restart_costs_a_chunk),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
