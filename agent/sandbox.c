@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -99,6 +100,17 @@ static const struct sock_filter filter_head[] = {
         RETURN(SECCOMP_RET_ERRNO | EPERM),
 };
 
+static int filter_set(const struct sock_filter *filter, size_t n, char **reterr)
+{
+        const struct sock_fprog program = { .len = n, .filter = (struct sock_filter *) filter };
+
+        /* EINVAL: a kernel without seccomp filters. */
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0 && errno != EINVAL &&
+            !not_here(errno))
+                return fail_errno(reterr, -errno, "cannot set the system call filter");
+        return 0;
+}
+
 int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr)
 {
         size_t n = ELEMENTSOF(filter_head);
@@ -115,10 +127,40 @@ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr)
                 filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ALLOW);
         }
         filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ERRNO | ENOSYS);
-        const struct sock_fprog program = { .len = n, .filter = filter };
-        /* EINVAL: a kernel without seccomp filters. */
-        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0 && errno != EINVAL &&
-            !not_here(errno))
-                return fail_errno(reterr, -errno, "cannot set the system call filter");
-        return 0;
+        return filter_set(filter, n, reterr);
+}
+
+/* After filter_head. The x32 calls have the same architecture and other numbers. */
+static const struct sock_filter filter_lenient_head[] = {
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),
+        RETURN(SECCOMP_RET_ERRNO | EPERM),
+        SKIP_UNLESS_EQUAL(SYS_clone3, 1),
+        RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+        SKIP_UNLESS_EQUAL(SYS_setsockopt, 6),
+        LOAD(args[1]),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 2),
+        LOAD(args[2]),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_LINGER, 1, 0),
+        RETURN(SECCOMP_RET_ALLOW),
+        RETURN(SECCOMP_RET_ERRNO | EPERM),
+};
+
+int sandbox_system_calls_except(const int *denied, size_t n_denied, char **reterr)
+{
+        size_t n = ELEMENTSOF(filter_head) + ELEMENTSOF(filter_lenient_head);
+        _cleanup_free_ struct sock_filter *filter =
+                calloc(n + 2 * n_denied + 1, sizeof(struct sock_filter));
+
+        if (!filter)
+                return -ENOMEM;
+        memcpy(filter, filter_head, sizeof(filter_head));
+        memcpy(filter + ELEMENTSOF(filter_head), filter_lenient_head, sizeof(filter_lenient_head));
+        for (size_t i = 0; i < n_denied; i++) {
+                if (denied[i] < 0)
+                        continue;
+                filter[n++] = (struct sock_filter) SKIP_UNLESS_EQUAL((unsigned) denied[i], 1);
+                filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ERRNO | EPERM);
+        }
+        filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ALLOW);
+        return filter_set(filter, n, reterr);
 }

@@ -44,3 +44,9 @@ _must_check_ int sandbox_files(const SandboxRule *rules, size_t n_rules, char **
  * passed over), and clone() for threads. Others fail with ENOSYS, so that libc falls back to an
  * older call where it has one; those of another architecture kill. Needs no_new_privs. */
 _must_check_ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr);
+
+/* seccomp for a program whose libraries call what they like: all but these system calls (negative
+ * numbers are passed over), which fail with EPERM. clone() is for threads, clone3() fails with
+ * ENOSYS, so that no process can outlive this one; SO_LINGER can't be set, so that nobody who is
+ * handed a socket waits when he closes it. Needs no_new_privs. */
+_must_check_ int sandbox_system_calls_except(const int *denied, size_t n_denied, char **reterr);

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <getopt.h>
+#include <libgen.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "err.h"
+#include "fd.h"
 #include "fetch.h"
 #include "log.h"
 #include "message.h"
+#include "sandbox.h"
 
 static const char *arg_store = NULL;
 static const char *arg_cache = NULL;
@@ -38,16 +42,121 @@ static int parse_options(int argc, char *argv[])
         return arg_store && arg_cache && optind == argc ? 0 : -EINVAL;
 }
 
-/* What a process that talks to the network can do without. */
-static int confine(void)
+#define N_FDS_MAX 256
+
+/* Newer architectures have clone() alone. */
+#ifndef SYS_fork
+#define SYS_fork  (-1)
+#define SYS_vfork (-1)
+#endif
+
+/* What no library needs to fetch objects, and a process that was taken over would like: programs,
+ * other processes, the kernel's larger surfaces. */
+static const int denied_calls[] = {
+        /* programs and processes */
+        SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_ptrace, SYS_process_vm_readv,
+        SYS_process_vm_writev, SYS_kcmp, SYS_kill, SYS_tkill, SYS_rt_sigqueueinfo,
+        SYS_rt_tgsigqueueinfo, SYS_pidfd_open, SYS_pidfd_send_signal, SYS_pidfd_getfd,
+        SYS_setpriority, SYS_personality,
+        /* identity and name spaces */
+        SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
+        SYS_setgroups, SYS_capset, SYS_unshare, SYS_setns, SYS_chroot, SYS_pivot_root,
+        /* mounts and devices */
+        SYS_mount, SYS_umount2, SYS_move_mount, SYS_open_tree, SYS_fsopen, SYS_fsconfig,
+        SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_open_by_handle_at, SYS_mknodat, SYS_swapon,
+        SYS_swapoff, SYS_quotactl, SYS_acct,
+        /* the kernel */
+        SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_io_uring_setup, SYS_io_uring_enter,
+        SYS_io_uring_register, SYS_keyctl, SYS_add_key, SYS_request_key, SYS_init_module,
+        SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load, SYS_reboot,
+        SYS_vmsplice, SYS_settimeofday, SYS_clock_settime, SYS_adjtimex, SYS_clock_adjtime
+};
+
+#define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define SPOOL                                                                 \
+        (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE | \
+         LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE)
+#define STORE (SPOOL | LANDLOCK_ACCESS_FS_MAKE_DIR)
+
+#define FILE_SCHEME "file://"
+#define N_RULES_MAX 32
+
+typedef struct Rules {
+        SandboxRule rules[N_RULES_MAX];
+        size_t n;
+} Rules;
+
+static void rules_done(Rules *rules)
 {
-        const struct rlimit no_core = { 0, 0 }, files = { 256, 256 };
+        for (size_t i = 0; i < rules->n; i++)
+                fd_close(rules->rules[i].dir_fd);
+}
+
+/* What does not exist can't be allowed, and need not be. */
+static void allow(Rules *rules, const char *path, uint64_t allowed)
+{
+        int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && rules->n < N_RULES_MAX)
+                rules->rules[rules->n++] = (SandboxRule){ fd, allowed };
+        else
+                fd_close(fd);
+}
+
+/* The directory of each file that the environment names: certificates, tokens. A token file is
+ * replaced by renaming, so the file itself would not do. */
+static void allow_environment(Rules *rules)
+{
+        for (char **e = environ; *e; e++) {
+                const char *value = strchr(*e, '=');
+                _cleanup_free_ char *path = value && value[1] == '/' ? strdup(value + 1) : NULL;
+
+                if (path)
+                        allow(rules, dirname(path), READ);
+        }
+}
+
+/* A store in a directory may be mounted later, anywhere, or made by its publisher: it is read
+ * wherever it is, and written below the part of its path that exists now. */
+static void allow_file_store(Rules *rules, const char *directory)
+{
+        _cleanup_free_ char *path = strdup(directory);
+
+        allow(rules, "/", READ);
+        while (path && path[0] == '/' && access(path, F_OK) < 0 && path[1] != '\0')
+                (void) dirname(path);
+        if (path)
+                allow(rules, path, STORE);
+}
+
+static int confine_files(char **reterr)
+{
+        /* Certificates, name service and its libraries. */
+        static const char *const read_only[] = { "/etc", "/usr", "/lib", "/lib64", "/run", "/dev" };
+        _cleanup_(rules_done) Rules rules = {};
+
+        allow(&rules, arg_cache, SPOOL);
+        if (strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
+                allow_file_store(&rules, arg_store + STRLEN(FILE_SCHEME));
+        for (size_t i = 0; i < ELEMENTSOF(read_only); i++)
+                allow(&rules, read_only[i], READ);
+        allow_environment(&rules);
+        return sandbox_files(rules.rules, rules.n, reterr);
+}
+
+/* What a process that talks to the network can do without. */
+static int confine(char **reterr)
+{
+        int r = sandbox_basics(N_FDS_MAX, reterr);
 
         umask(0077);
-        if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-            setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_NOFILE, &files) < 0)
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return -errno;
-        return signal(SIGPIPE, SIG_IGN) == SIG_ERR ? -errno : 0;
+        if (r >= 0)
+                r = confine_files(reterr);
+        if (r >= 0)
+                r = sandbox_system_calls_except(denied_calls, ELEMENTSOF(denied_calls), reterr);
+        return r;
 }
 
 int main(int argc, char *argv[])
@@ -61,9 +170,9 @@ int main(int argc, char *argv[])
                 log_error("slipway-fetch is started by slipwayd, not by hand");
                 return 2;
         }
-        r = confine();
+        r = confine(&err);
         if (r < 0) {
-                log_error("Can't confine slipway-fetch: %s", strerror(-r));
+                log_error("%s", err_text(r, err));
                 return EXIT_FAILURE;
         }
         /* Idle most of its life: memory goes back to the system at once. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "dsse.h"
 #include "fault-server.h"
@@ -454,6 +456,109 @@ static void a_failure_of_ours_is_not_remembered(void **state)
         free(s3_manifest);
 }
 
+/* slipway-fetch itself in place of the engine, with the sockets of b. */
+static pid_t start_program(Bench *b)
+{
+        char program[PATH_MAX];
+        pid_t pid;
+
+        (void) snprintf(program, sizeof(program), "%s/agent/slipway-fetch",
+                        getenv("SLIPWAY_BUILD_ROOT"));
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                if (dup2(b->sockets[1], MESSAGE_FD) != MESSAGE_FD ||
+                    fcntl(MESSAGE_FD, F_SETFD, 0) < 0 ||
+                    /* The search for leaks is a process of its own, which the sandbox forbids. */
+                    setenv("ASAN_OPTIONS", "detect_leaks=0", 1) < 0)
+                        _exit(99);
+                (void) execl(program, program, "--store", b->url, "--cache", b->cache,
+                             (char *) NULL);
+                _exit(99);
+        }
+        b->sockets[1] = fd_close(b->sockets[1]);
+        return pid;
+}
+
+static void expect_from_program(Bench *b, const Message *m, int body, Message *ret, int *ret_fd)
+{
+        struct pollfd p = { .fd = b->sockets[0], .events = POLLIN };
+
+        assert_return_code(message_send(b->sockets[0], m, body), 0);
+        assert_int_equal(poll(&p, 1, 20000), 1);
+        assert_int_equal(message_receive(b->sockets[0], ret, ret_fd), 1);
+}
+
+static void assert_confined(pid_t pid)
+{
+        _cleanup_free_ char *text = NULL;
+        char path[64];
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
+        assert_return_code(file_read_at(AT_FDCWD, path, 65536, &text, NULL), 0);
+        assert_non_null(strstr(text, "\nSeccomp:\t2\n"));
+        assert_non_null(strstr(text, "\nNoNewPrivs:\t1\n"));
+}
+
+/* The spool and the store are reached from inside, also a store that is not there yet. */
+static void program_in_its_sandbox(void **state)
+{
+        _cleanup_close_ int body = memfd_sealed("t", "{}", 2);
+        _cleanup_free_ char *url = join(*state, "/store/new/store");
+        Message m = order(MESSAGE_PUT, 1, "web/status"), reply;
+        int fd, status;
+        Bench b;
+
+        if (!getenv("SLIPWAY_BUILD_ROOT"))
+                skip();
+        bench_open(&b, *state);
+        free(b.url);
+        b.url = join("file://", url);
+        pid_t pid = start_program(&b);
+        expect_from_program(&b, &m, body, &reply, &fd);
+        assert_string_equal(reply.text, "");
+        assert_int_equal(reply.type, MESSAGE_PUT_DONE);
+        assert_confined(pid);
+        assert_int_equal(reply.result, 0);
+        m = order(MESSAGE_GET, 2, "web/status");
+        m.size = 2;
+        expect_from_program(&b, &m, -EBADF, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_SPOOLED);
+        fd_close(fd);
+        while (reply.type != MESSAGE_GOT) {
+                struct pollfd p = { .fd = b.sockets[0], .events = POLLIN };
+                assert_int_equal(poll(&p, 1, 20000), 1);
+                assert_int_equal(message_receive(b.sockets[0], &reply, &fd), 1);
+        }
+        assert_int_equal(reply.result, 0);
+        b.sockets[0] = fd_close(b.sockets[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        bench_close(&b);
+}
+
+static void program_reaches_the_network(void **state)
+{
+        Message m = order(MESSAGE_POLL, 1, "web/absent"), reply;
+        FaultServer server;
+        int fd, status;
+        Bench b;
+
+        if (!getenv("SLIPWAY_BUILD_ROOT"))
+                skip();
+        s3_open(&b, *state, &server, serve_manifest);
+        free(b.url);
+        b.url = strdup("s3://bucket/pre");
+        pid_t pid = start_program(&b);
+        expect_from_program(&b, &m, -EBADF, &reply, &fd);
+        assert_string_equal(reply.text, "");
+        assert_int_equal(reply.result, POLL_ABSENT);
+        b.sockets[0] = fd_close(b.sockets[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        s3_close(&b, &server);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -465,6 +570,8 @@ int main(void)
                 test_in_dir(broken_connections_cost_little),
                 test_in_dir(a_changed_object_is_no_mix),
                 test_in_dir(a_failure_of_ours_is_not_remembered),
+                test_in_dir(program_in_its_sandbox),
+                test_in_dir(program_reaches_the_network),
                 test_in_dir(a_restart_costs_a_chunk),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -125,12 +126,44 @@ static void system_calls(void **state)
         run_child(check_system_calls, *state);
 }
 
+static void check_system_calls_except(const char *dir)
+{
+        static const int denied[] = { -1, SYS_execve, SYS_ptrace };
+        const struct linger linger = { .l_onoff = 1, .l_linger = 60 };
+        const int on = 1;
+        pthread_t thread;
+        int flag = 0, fd;
+
+        (void) dir;
+        CHECK(sandbox_basics(20, NULL) == 0);
+        CHECK(sandbox_system_calls_except(denied, ELEMENTSOF(denied), NULL) == 0);
+        CHECK(execl("/bin/true", "true", (char *) NULL) < 0 && errno == EPERM);
+        CHECK(syscall(SYS_clone, 17 /* SIGCHLD */, 0, 0, 0, 0) < 0 && errno == EPERM);
+        CHECK(syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS);
+        CHECK(pthread_create(&thread, NULL, set_flag, &flag) == 0);
+        CHECK(pthread_join(thread, NULL) == 0 && flag == 1);
+        CHECK((fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
+        CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0);
+        CHECK(errno == EPERM);
+        CHECK(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
+        CHECK(setsockopt(fd, IPPROTO_TCP, SO_LINGER, &on, sizeof(on)) == 0 || errno != EPERM);
+#if defined(__x86_64__)
+        CHECK(syscall(0x40000000 | SYS_getpid) < 0 && errno == EPERM);
+#endif
+}
+
+static void system_calls_except(void **state)
+{
+        run_child(check_system_calls_except, *state);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(basics),
                 test_in_dir(files),
                 test_in_dir(system_calls),
+                test_in_dir(system_calls_except),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
