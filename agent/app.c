@@ -268,11 +268,11 @@ static char *verdict_now(App *a, Verdict *ret)
 
         *ret = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
         if (*ret == VERDICT_DEPLOY && waits_for_retry(a))
-                (void) fail(&text, 0,
-                            "deployment %" PRIu64
-                            " (release %s) failed, and is tried again in %" PRIu64 " s: %s",
-                            a->wanted->deployment, a->wanted->release,
-                            (a->retry.at_usec - boottime_usec()) / 1000000 + 1, a->retry.reason);
+                err_set(&text,
+                        "deployment %" PRIu64 " (release %s) failed, and is tried again in %" PRIu64
+                        " s: %s",
+                        a->wanted->deployment, a->wanted->release,
+                        (a->retry.at_usec - boottime_usec()) / 1000000 + 1, a->retry.reason);
         return text;
 }
 
@@ -422,8 +422,8 @@ static bool is_under_way(App *a)
                 a->transaction = transaction_free(a->transaction);
                 return false;
         }
-        (void) fail(&text, 0, "deployment %" PRIu64 " (release %s) is under way: %s",
-                    s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase));
+        err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s",
+                s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase));
         set_verdict(a, true, text);
         return true;
 }
@@ -482,18 +482,16 @@ static bool poll_failed(App *a, int result, const char *text)
         if (result == -EBADMSG || result == -EFBIG)
                 a->wanted = manifest_free(a->wanted);
         if (result == POLL_ABSENT)
-                (void) fail(&verdict, 0,
-                            "nothing was published to channel %s yet: the store has no %s",
-                            a->config->channel, a->config->manifest_path);
+                err_set(&verdict, "nothing was published to channel %s yet: the store has no %s",
+                        a->config->channel, a->config->manifest_path);
         else if (result == POLL_UNKNOWN)
-                (void) fail(&verdict, 0,
-                            "the store refuses %s (or it is not there, and we may not list): %s",
-                            a->config->manifest_path, text);
+                err_set(&verdict,
+                        "the store refuses %s (or it is not there, and we may not list): %s",
+                        a->config->manifest_path, text);
         else if (result == -EBADMSG || result == -EFBIG)
                 verdict = strdup(text);
         else
-                (void) fail(&verdict, 0, "can't ask the store: %s",
-                            text[0] ? text : strerror(-result));
+                err_set(&verdict, "can't ask the store: %s", text[0] ? text : strerror(-result));
         set_verdict(a, false, verdict);
         settle(a, result == -EBADMSG || result == -EFBIG ? ROUND_REFUSED : ROUND_UNREACHABLE);
         return result > 0 || result == -EBADMSG || result == -EFBIG;
@@ -656,8 +654,8 @@ static int add_network_parts(App *a)
         _cleanup_free_ char *path = NULL;
         int r;
 
-        (void) fail(&path, 0, "%s/channels/%s/instances/%s.json", a->config->app,
-                    a->config->channel, c->instance);
+        err_set(&path, "%s/channels/%s/instances/%s.json", a->config->app, a->config->channel,
+                c->instance);
         if (!path)
                 return -ENOMEM;
         if (c->report) {

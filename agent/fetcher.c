@@ -105,7 +105,7 @@ static void lose_all(Fetcher *f, const char *why)
 {
         char *text = NULL;
 
-        (void) fail(&text, 0, "slipway-fetch ended (%s)", why);
+        err_set(&text, "slipway-fetch ended (%s)", why);
         free(f->why_lost);
         f->why_lost = text;
         for (FetchRequest *r = f->requests; r; r = r->next)

@@ -122,40 +122,40 @@ static bool is_live(const Manifest *m, const State *s)
 }
 
 /* fail() is the shortest way to an allocated text. */
-#define say(ret_text, ...) ((void) fail(ret_text, 0, __VA_ARGS__))
+#define err_set(ret_text, ...) (err_set(ret_text, __VA_ARGS__))
 
 Verdict judge_wanted(const Manifest *m, const State *s, const Tag *tags, size_t n_tags,
                      char **ret_text)
 {
         if (!targets_match(&m->targets, tags, n_tags)) {
-                say(ret_text,
-                    "deployment %" PRIu64
-                    " (release %s) is not for this instance: its tags match none "
-                    "of the manifest's targets",
-                    m->deployment, m->release);
+                err_set(ret_text,
+                        "deployment %" PRIu64
+                        " (release %s) is not for this instance: its tags match none "
+                        "of the manifest's targets",
+                        m->deployment, m->release);
                 return VERDICT_NOT_TARGET;
         }
         if (s->pinned && m->deployment <= s->pinned_deployment) {
-                say(ret_text,
-                    "deployment %" PRIu64
-                    " (release %s) is held off: rolled back by hand to release %s",
-                    m->deployment, m->release, s->pinned);
+                err_set(ret_text,
+                        "deployment %" PRIu64
+                        " (release %s) is held off: rolled back by hand to release %s",
+                        m->deployment, m->release, s->pinned);
                 return VERDICT_PINNED;
         }
         if (s->failed && m->deployment == s->failed_deployment) {
-                say(ret_text,
-                    "deployment %" PRIu64
-                    " (release %s) went wrong here and is not tried again: %s",
-                    m->deployment, m->release, strempty(s->failed_reason));
+                err_set(ret_text,
+                        "deployment %" PRIu64
+                        " (release %s) went wrong here and is not tried again: %s",
+                        m->deployment, m->release, strempty(s->failed_reason));
                 return VERDICT_FAILED;
         }
         if (is_live(m, s)) {
-                say(ret_text, "deployment %" PRIu64 " (release %s) is live", m->deployment,
-                    m->release);
+                err_set(ret_text, "deployment %" PRIu64 " (release %s) is live", m->deployment,
+                        m->release);
                 return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING
                                                                     : VERDICT_ADOPT;
         }
-        say(ret_text, "deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
-            m->release);
+        err_set(ret_text, "deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
+                m->release);
         return VERDICT_DEPLOY;
 }

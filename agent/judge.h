@@ -30,7 +30,8 @@ typedef enum Verdict {
 } Verdict;
 
 /* 0 if the manifest may be accepted: -EKEYREJECTED for a serial below the floor, an equal one with
- * other bytes, an expired manifest or an expired trust root (now_sec: the clock). Nothing is changed. */
+ * other bytes, an expired manifest or an expired trust root (now_sec: the clock). Nothing is
+ * changed. */
 _must_check_ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state,
                              const Trust *trust, uint64_t now_sec, char **reterr);
 

@@ -156,7 +156,7 @@ static void on_unpack_exited(Child *c, const char *how, void *userdata)
         _cleanup_free_ char *reason = NULL;
 
         s->unpack = child_free(c);
-        (void) fail(&reason, 0, "slipway-unpack ended (%s) before it was done", how);
+        err_set(&reason, "slipway-unpack ended (%s) before it was done", how);
         finish(s, -EIO, reason);
 }
 
@@ -237,8 +237,8 @@ static bool on_object_message(Staging *s, const Message *m, int *fd, int *object
                 return false;
         if (m->result >= 0)
                 return m->type == 0;
-        (void) fail(&reason, 0, "can't fetch the %s of release %s: %s", object,
-                    s->manifest->release, m->text[0] ? m->text : strerror(-m->result));
+        err_set(&reason, "can't fetch the %s of release %s: %s", object, s->manifest->release,
+                m->text[0] ? m->text : strerror(-m->result));
         /* Only what was checked against a signed digest may condemn a release. */
         finish(s, m->result == -EBADMSG || m->result == -EKEYREJECTED ? -EIO : m->result, reason);
         return true;

@@ -35,7 +35,7 @@ static void note(Sweep *s, int error, const char *text)
 {
         if (s->result < 0)
                 return;
-        (void) fail(&s->reason, 0, "can't remove %s: %s", s->names[s->at], text);
+        err_set(&s->reason, "can't remove %s: %s", s->names[s->at], text);
         s->result = error;
 }
 

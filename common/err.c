@@ -21,17 +21,16 @@ static _printf_(1, 0) char *format_text(const char *format, va_list ap)
         return vasprintf(&s, format, ap) < 0 ? NULL : s;
 }
 
-int fail(char **reterr, int error, const char *format, ...)
+void err_set(char **reterr, const char *format, ...)
 {
         va_list ap;
 
         va_start(ap, format);
         set_text(reterr, format_text(format, ap));
         va_end(ap);
-        return error;
 }
 
-int fail_errno(char **reterr, int error, const char *format, ...)
+void err_set_errno(char **reterr, int error, const char *format, ...)
 {
         _cleanup_free_ char *head = NULL;
         char *whole = NULL;
@@ -43,17 +42,16 @@ int fail_errno(char **reterr, int error, const char *format, ...)
         if (head && asprintf(&whole, "%s: %s", head, strerror(abs(error))) < 0)
                 whole = NULL;
         set_text(reterr, whole);
-        return error;
 }
 
-int fail_prefix(char **reterr, int error, const char *format, ...)
+void err_prefix(char **reterr, const char *format, ...)
 {
         _cleanup_free_ char *head = NULL;
         char *whole = NULL;
         va_list ap;
 
         if (!reterr || !*reterr)
-                return error;
+                return;
         va_start(ap, format);
         head = format_text(format, ap);
         va_end(ap);
@@ -61,7 +59,6 @@ int fail_prefix(char **reterr, int error, const char *format, ...)
                 whole = NULL;
         if (whole)
                 set_text(reterr, whole);
-        return error;
 }
 
 const char *err_text(int error, const char *err)

@@ -25,14 +25,35 @@
  *   -EPROTO       a peer broke its protocol
  */
 
-/* Sets *reterr (if reterr is not NULL; an earlier text is freed) from the format, returns error. */
-int fail(char **reterr, int error, const char *format, ...) _printf_(3, 4);
+/* Sets *reterr (if reterr is not NULL; an earlier text is freed) from the format, gives back error.
+ * They are macros so that the compiler sees what comes back, and knows that a failure is one. */
+#define fail(reterr, error, ...)              \
+        ({                                    \
+                int _error = (error);         \
+                err_set(reterr, __VA_ARGS__); \
+                _error;                       \
+        })
 
 /* As fail(), with ": " and the text of errno value `error` (negative or positive) appended. */
-int fail_errno(char **reterr, int error, const char *format, ...) _printf_(3, 4);
+#define fail_errno(reterr, error, ...)                      \
+        ({                                                  \
+                int _error = (error);                       \
+                err_set_errno(reterr, _error, __VA_ARGS__); \
+                _error;                                     \
+        })
 
-/* Puts "prefix: " before the text in *reterr, if there is one, and returns error. */
-int fail_prefix(char **reterr, int error, const char *format, ...) _printf_(3, 4);
+/* Puts "prefix: " before the text in *reterr, if there is one, and gives back error. */
+#define fail_prefix(reterr, error, ...)          \
+        ({                                       \
+                int _error = (error);            \
+                err_prefix(reterr, __VA_ARGS__); \
+                _error;                          \
+        })
+
+/* The functions behind them; err_set() serves to format any allocated text. */
+void err_set(char **reterr, const char *format, ...) _printf_(2, 3);
+void err_set_errno(char **reterr, int error, const char *format, ...) _printf_(3, 4);
+void err_prefix(char **reterr, const char *format, ...) _printf_(2, 3);
 
 /* The text for a user: *reterr if set, else the errno's own words. Never NULL, not allocated. */
 const char *err_text(int error, const char *err);

@@ -315,16 +315,16 @@ static void explain(const S3Call *c, S3Verdict verdict, const S3Error *e, unsign
         _cleanup_free_ char *hint = NULL;
 
         if (verdict == S3_ELSEWHERE)
-                (void) fail(&hint, 0, "; the bucket is in region %s, set AWS_REGION to that",
+                err_set(&hint, "; the bucket is in region %s, set AWS_REGION to that",
                             region       ? region
                             : *e->region ? e->region
                                          : "(not told)");
         else if (streq(e->code, "AccessDenied") || (status == 403 && !*e->code))
-                (void) fail(&hint, 0, "; this takes the permission %s", c->request.actions);
+                err_set(&hint, "; this takes the permission %s", c->request.actions);
         else if (verdict == S3_REFUSED || verdict == S3_SKEWED)
-                (void) fail(&hint, 0, "; the credentials in use are not taken%s",
+                err_set(&hint, "; the credentials in use are not taken%s",
                             verdict == S3_SKEWED ? " because of this host's clock" : "");
-        (void) fail(ret, 0, "can't " WHAT_FORMAT ": %s%s%s (status %u, request id %s)%s",
+        err_set(ret, "can't " WHAT_FORMAT ": %s%s%s (status %u, request id %s)%s",
                     WHAT_ARGS(c), *e->code ? e->code : "refused", *e->message ? ": " : "",
                     e->message, status, id ? id : strempty(e->request_id), strempty(hint));
 }
