@@ -16,11 +16,14 @@ struct FetchRequest {
         Fetcher *fetcher;
         FetchRequest *next, **link; /* *link points to us */
         uint64_t id;
+        MessageType type;
+        uint64_t size_bytes, available_bytes; /* of a GET */
+        unsigned n_awaited;                   /* answers that are still to come */
         fetch_reply_t reply;
         void *userdata;
-        sd_event_source *silence_source;
-        bool open; /* it was sent, and more than one answer may come */
-        bool lost; /* no answer will come; to be told from the loop */
+        sd_event_source *silence_source; /* on while answers are awaited */
+        bool sent;
+        int lost; /* negative: why no answer will come; to be told from the loop */
 };
 
 struct Fetcher {
@@ -31,7 +34,7 @@ struct Fetcher {
         uint64_t last_id, started_usec, delay_usec;
         FetchRequest *requests;
         sd_event_source *lost_source, *restart_source;
-        char *why_lost;
+        char *why_ended; /* the last child, until there is another */
 };
 
 static uint64_t now_usec(void)
@@ -49,7 +52,8 @@ FetchRequest *fetch_request_free(FetchRequest *r)
         if (!r)
                 return NULL;
         cancel.id = r->id;
-        if (r->open && r->fetcher->child && child_send(r->fetcher->child, &cancel, -1) < 0)
+        if (r->sent && r->type == MESSAGE_GET && r->fetcher->child &&
+            child_send(r->fetcher->child, &cancel, -1) < 0)
                 log_debug("Can't send CANCEL: the fetch goes on for nobody");
         *r->link = r->next;
         if (r->next)
@@ -71,7 +75,7 @@ Fetcher *fetcher_free(Fetcher *f)
         sd_event_unref(f->event);
         free(f->store);
         free(f->cache_dir);
-        free(f->why_lost);
+        free(f->why_ended);
         free(f);
         return NULL;
 }
@@ -79,7 +83,7 @@ Fetcher *fetcher_free(Fetcher *f)
 static FetchRequest *next_lost(Fetcher *f)
 {
         for (FetchRequest *r = f->requests; r; r = r->next)
-                if (r->lost)
+                if (r->lost < 0)
                         return r;
         return NULL;
 }
@@ -87,15 +91,20 @@ static FetchRequest *next_lost(Fetcher *f)
 static int on_lost(sd_event_source *source, void *userdata)
 {
         Fetcher *f = userdata;
-        Message m = { .result = -EHOSTDOWN };
+        _cleanup_free_ char *why_ended = f->why_ended ? strdup(f->why_ended) : NULL;
 
         (void) source;
-        (void) stpncpy(m.text, f->why_lost ? f->why_lost : "slipway-fetch is not running",
-                       MESSAGE_TEXT_MAX);
         /* A callback may free any request, so the list is searched anew each time. */
         for (FetchRequest *r = next_lost(f); r; r = next_lost(f)) {
+                Message m = { .result = -EHOSTDOWN };
                 int fd = -EBADF;
-                r->lost = false;
+                if (r->lost == -EAGAIN)
+                        (void) stpcpy(m.text, "slipway-fetch does not read what it is asked");
+                else
+                        (void) stpncpy(m.text,
+                                       why_ended ? why_ended : "slipway-fetch is not running",
+                                       MESSAGE_TEXT_MAX);
+                r->lost = 0;
                 r->reply(&m, &fd, r->userdata);
         }
         return 0;
@@ -103,14 +112,55 @@ static int on_lost(sd_event_source *source, void *userdata)
 
 static void lose_all(Fetcher *f, const char *why)
 {
-        char *text = NULL;
-
-        err_set(&text, "slipway-fetch ended (%s)", why);
-        free(f->why_lost);
-        f->why_lost = text;
+        err_set(&f->why_ended, "slipway-fetch ended (%s)", why);
         for (FetchRequest *r = f->requests; r; r = r->next)
-                r->lost = true;
+                r->lost = -EHOSTDOWN;
         (void) sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
+}
+
+static int await_answer(FetchRequest *r)
+{
+        int k = sd_event_source_set_time_relative(r->silence_source, SILENCE_MAX_USEC);
+
+        return k < 0 ? k : sd_event_source_set_enabled(r->silence_source, SD_EVENT_ONESHOT);
+}
+
+static void answer_came(FetchRequest *r)
+{
+        if (r->n_awaited > 0)
+                r->n_awaited--;
+        if (r->n_awaited == 0)
+                (void) sd_event_source_set_enabled(r->silence_source, SD_EVENT_OFF);
+}
+
+/* Whether the message is one that this request may get. Only answers, and bytes that really
+ * arrived, count against silence. */
+static bool is_answer(FetchRequest *r, const Message *m)
+{
+        switch (m->type) {
+        case MESSAGE_POLLED:
+        case MESSAGE_PUT_DONE:
+                if (r->type != (m->type == MESSAGE_POLLED ? MESSAGE_POLL : MESSAGE_PUT))
+                        return false;
+                answer_came(r);
+                return true;
+        case MESSAGE_SPOOLED:
+                return r->type == MESSAGE_GET;
+        case MESSAGE_AVAILABLE:
+                if (r->type != MESSAGE_GET || m->size <= r->available_bytes ||
+                    m->size > r->size_bytes)
+                        return false;
+                r->available_bytes = m->size;
+                return r->n_awaited == 0 || await_answer(r) >= 0;
+        case MESSAGE_GOT:
+        case MESSAGE_GOT_AGAIN:
+                if (r->type != MESSAGE_GET)
+                        return false;
+                answer_came(r);
+                return true;
+        default:
+                return false;
+        }
 }
 
 static void on_child_message(Child *c, const Message *m, int *fd, void *userdata)
@@ -121,8 +171,7 @@ static void on_child_message(Child *c, const Message *m, int *fd, void *userdata
         for (FetchRequest *r = f->requests; r; r = r->next) {
                 if (r->id != m->id)
                         continue;
-                (void) sd_event_source_set_time_relative(r->silence_source, SILENCE_MAX_USEC);
-                if (m->type >= MESSAGE_POLLED && m->type <= MESSAGE_PUT_DONE)
+                if (is_answer(r, m))
                         r->reply(m, fd, r->userdata);
                 return;
         }
@@ -166,6 +215,7 @@ static int start(Fetcher *f)
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         f->started_usec = now_usec();
+        free(TAKE_PTR(f->why_ended));
         return 0;
 }
 
@@ -234,11 +284,12 @@ static int request_send(FetchRequest *r, Message *m, int fd)
         m->id = r->id;
         k = f->child ? child_send(f->child, m, fd) : -EHOSTDOWN;
         if (k < 0) {
-                r->lost = true;
-                r->open = false;
-                k = sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
+                r->lost = k;
+                return sd_event_source_set_enabled(f->lost_source, SD_EVENT_ONESHOT);
         }
-        return k;
+        r->sent = true;
+        r->n_awaited++;
+        return await_answer(r);
 }
 
 int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply, void *userdata,
@@ -253,7 +304,8 @@ int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply, void *u
                              .next = f->requests,
                              .link = &f->requests,
                              .id = ++f->last_id,
-                             .open = m->type == MESSAGE_GET,
+                             .type = m->type,
+                             .size_bytes = m->size,
                              .reply = reply,
                              .userdata = userdata };
         if (r->next)

@@ -7,8 +7,9 @@
 
 /*
  * slipwayd's side of slipway-fetch: starts it, starts it again with back-off when it dies, gives
- * each request an id and each answer to the request it belongs to. Answers to nobody are dropped:
- * fetch may have been taken over.
+ * each request an id and each answer to the request it belongs to. Answers to nobody, or to another
+ * kind of request, are dropped: fetch may have been taken over. A fetch that owes an answer and
+ * says nothing for 15 minutes (no byte more of an object) is killed.
  */
 
 typedef struct Fetcher Fetcher;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -7,7 +8,10 @@
 #include "macro.h"
 #include "message.h"
 
-/* A child for test-child: plays the part that its argument names. */
+/*
+ * A child for tests: plays the part that its argument names, or, when it is started as
+ * slipway-fetch, the store. Started as slipway-unpack it has none, and sweeps.
+ */
 
 static int say(const char *text)
 {
@@ -32,9 +36,54 @@ static int say_environment(char *environment[])
         return EXIT_SUCCESS;
 }
 
+/* Gives every POLL answers to other requests before its own. */
+static int chatter(void)
+{
+        Message m;
+        int fd;
+
+        while (message_receive(MESSAGE_FD, &m, &fd) == 1)
+                if (message_reply(MESSAGE_FD, MESSAGE_AVAILABLE, m.id, 0, NULL) < 0 ||
+                    message_reply(MESSAGE_FD, MESSAGE_GOT, m.id, 0, NULL) < 0 ||
+                    message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id + 1, 0, NULL) < 0 ||
+                    message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, 0, "polled") < 0)
+                        return EXIT_FAILURE;
+        return EXIT_SUCCESS;
+}
+
+/* Ends when it is started for the first time in this directory, then never reads a message. */
+static int fail_then_be_deaf(const char *directory)
+{
+        if (chdir(directory) < 0 || symlink("x", "started") == 0)
+                return EXIT_FAILURE;
+        (void) pause();
+        return EXIT_SUCCESS;
+}
+
+/* Removes nothing: the names of the trees say what to do. */
+static int sweep(void)
+{
+        Message m;
+        int fd, r;
+
+        while ((r = message_receive(MESSAGE_FD, &m, &fd)) == 1) {
+                if (m.type != MESSAGE_REMOVE || fd < 0 || streq(m.text, "die"))
+                        return EXIT_FAILURE;
+                if (streq(m.text, "hang"))
+                        (void) pause();
+                if (message_reply(MESSAGE_FD, MESSAGE_REMOVED, 0,
+                                  streq(m.text, "fail") ? -EACCES : 0, "no permission") < 0)
+                        return EXIT_FAILURE;
+                (void) close(fd);
+        }
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char *argv[], char *environment[])
 {
-        const char *part = argc > 1 ? argv[1] : "";
+        if (argc < 2)
+                return sweep();
+        const char *part = argv[argc > 2 ? 2 : 1];
         int r = EXIT_SUCCESS;
 
         if (streq(part, "environment"))
@@ -44,6 +93,10 @@ int main(int argc, char *argv[], char *environment[])
                     send(MESSAGE_FD, "bad", 3, 0) < 0 || say("late") < 0;
         if (streq(part, "much"))
                 return say_much();
+        if (streq(part, "chatter"))
+                return chatter();
+        if (streq(part, "fail-then-deaf"))
+                return fail_then_be_deaf(argv[4]);
         if (streq(part, "break-and-stay")) {
                 r = send(MESSAGE_FD, "bad", 3, 0) < 0;
                 (void) pause();

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include <signal.h>
+
+#include "fetcher.h"
+
+/* The child is tests/child-actor.c, which plays the part that the store names. */
+
+typedef struct Heard {
+        unsigned n;
+        Message last;
+} Heard;
+
+static void hear(const Message *m, int *fd, void *userdata)
+{
+        Heard *h = userdata;
+
+        assert_int_equal(*fd, -EBADF);
+        h->n++;
+        h->last = *m;
+}
+
+static FetchRequest *request(Fetcher *f, MessageType type, Heard *h)
+{
+        Message m = { .type = type, .size = 10 };
+        FetchRequest *r = NULL;
+
+        assert_return_code(fetcher_request(f, &m, -EBADF, hear, h, &r), 0);
+        return r;
+}
+
+static void await(sd_event *event, Heard *h)
+{
+        while (h->n == 0)
+                assert_true(sd_event_run(event, 20 * 1000000) > 0);
+}
+
+static void only_its_answers_come(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard first = {}, second = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "chatter", *state, &same, &f), 0);
+        FetchRequest *a = request(f, MESSAGE_POLL, &first);
+        await(event, &first);
+        assert_int_equal(first.last.type, MESSAGE_POLLED);
+        assert_string_equal(first.last.text, "polled");
+        /* What was said of it before it began is not for it. */
+        FetchRequest *b = request(f, MESSAGE_POLL, &second);
+        await(event, &second);
+        assert_string_equal(second.last.text, "polled");
+        assert_int_equal(first.n, 1);
+        fetch_request_free(a);
+        fetch_request_free(b);
+}
+
+static void each_loss_has_its_reason(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard h = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "fail-then-deaf", *state, &same, &f), 0);
+        FetchRequest *r = request(f, MESSAGE_POLL, &h);
+        await(event, &h);
+        assert_int_equal(h.last.type, 0);
+        assert_int_equal(h.last.result, -EHOSTDOWN);
+        assert_string_equal(h.last.text, "slipway-fetch ended (exit status 1)");
+        fetch_request_free(r);
+        /* Until the back-off is over, there is the same reason. */
+        for (;;) {
+                h = (Heard){};
+                r = request(f, MESSAGE_POLL, &h);
+                if (fetcher_is_running(f))
+                        break;
+                await(event, &h);
+                assert_string_equal(h.last.text, "slipway-fetch ended (exit status 1)");
+                fetch_request_free(r);
+                assert_true(sd_event_run(event, 10 * 1000) >= 0);
+        }
+        FetchRequest *many[4096];
+        size_t n = 0;
+        while (h.n == 0 && n < ELEMENTSOF(many)) {
+                many[n++] = request(f, MESSAGE_POLL, &h);
+                assert_true(sd_event_run(event, 0) >= 0);
+        }
+        assert_int_equal(h.n, 1);
+        assert_int_equal(h.last.result, -EHOSTDOWN);
+        assert_string_equal(h.last.text, "slipway-fetch does not read what it is asked");
+        while (n > 0)
+                fetch_request_free(many[--n]);
+        fetch_request_free(r);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                test_in_dir(only_its_answers_come),
+                test_in_dir(each_loss_has_its_reason),
+        };
+        sigset_t child;
+
+        if (sigemptyset(&child) < 0 || sigaddset(&child, SIGCHLD) < 0 ||
+            sigprocmask(SIG_BLOCK, &child, NULL) < 0)
+                return EXIT_FAILURE;
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
