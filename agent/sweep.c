@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <time.h>
 
 #include "err.h"
 #include "fd.h"
 #include "log.h"
 #include "sweep.h"
 
+/* More than the slowest disk takes for the largest trees. */
+#define SWEEP_MAX_USEC (UINT64_C(3600) * 1000000)
+
 struct Sweep {
         Child *child;
+        sd_event_source *limit_source;
         int releases_fd;
         char **names;
         size_t n_names, at;
@@ -22,6 +27,7 @@ Sweep *sweep_free(Sweep *s)
         if (!s)
                 return NULL;
         child_free(s->child);
+        sd_event_source_disable_unref(s->limit_source);
         fd_close(s->releases_fd);
         for (size_t i = 0; i < s->n_names; i++)
                 free(s->names[i]);
@@ -80,6 +86,20 @@ static void on_exited(Child *c, const char *how, void *userdata)
         }
 }
 
+static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Sweep *s = userdata;
+
+        (void) source;
+        (void) usec;
+        s->child = child_free(s->child);
+        if (s->at < s->n_names) {
+                note(s, -ETIMEDOUT, "it took more than an hour");
+                s->done(s->result, s->reason, s->userdata);
+        }
+        return 0;
+}
+
 int sweep_start(sd_event *event, const Identity *identity, int releases_fd, char **names,
                 size_t n_names, sweep_done_t done, void *userdata, Sweep **ret)
 {
@@ -102,6 +122,10 @@ int sweep_start(sd_event *event, const Identity *identity, int releases_fd, char
                       .userdata = userdata };
         if (s->releases_fd < 0)
                 return -errno;
+        r = sd_event_add_time_relative(event, &s->limit_source, CLOCK_BOOTTIME, SWEEP_MAX_USEC, 0,
+                                       on_limit, s);
+        if (r < 0)
+                return r;
         r = child_spawn(event, "slipway-unpack", argv, NULL, identity, &callbacks, s, &s->child,
                         &err);
         if (r < 0)

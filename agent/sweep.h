@@ -6,7 +6,8 @@
 
 /*
  * Removes what nobody needs from a releases directory: one slipway-unpack is given the names one
- * after the other, because deleting large trees blocks and slipwayd does not.
+ * after the other, because deleting large trees blocks and slipwayd does not. After an hour it is
+ * killed: a failure of the tree that it was at.
  */
 
 typedef struct Sweep Sweep;
