@@ -54,6 +54,13 @@ void reporter_on_idle(Reporter *r, void (*idle)(bool well, void *userdata), void
         r->userdata = userdata;
 }
 
+static void tell_failure(Reporter *r, const char *why)
+{
+        if (!r->failing)
+                log_warning("Can't write the status object %s: %s; goes on trying", r->path, why);
+        r->failing = true;
+}
+
 static void on_reply(const Message *m, int *fd, void *userdata)
 {
         Reporter *r = userdata;
@@ -62,12 +69,11 @@ static void on_reply(const Message *m, int *fd, void *userdata)
         if (m->type != 0 && m->type != MESSAGE_PUT_DONE)
                 return;
         r->request = fetch_request_free(r->request);
-        if (m->result == 0 && m->type == MESSAGE_PUT_DONE)
+        if (m->result == 0 && m->type == MESSAGE_PUT_DONE) {
                 r->sent = r->under_way;
-        else if (!r->failing)
-                log_warning("Can't write the status object %s: %s; goes on trying", r->path,
-                            m->text[0] ? m->text : strerror(abs(m->result)));
-        r->failing = m->result != 0;
+                r->failing = false;
+        } else
+                tell_failure(r, m->text[0] ? m->text : strerror(abs(m->result)));
         if (r->idle)
                 r->idle(!r->failing, r->userdata);
 }
@@ -82,8 +88,10 @@ int reporter_send(Reporter *r, const cJSON *status)
 
         if (!text)
                 return -ENOMEM;
-        if (strlen(text) > STATUS_SIZE_MAX)
-                return -EFBIG;
+        if (strlen(text) > STATUS_SIZE_MAX) {
+                tell_failure(r, "it would have more than 64 KiB, which is the limit");
+                return 0;
+        }
         k = sha256(text, strlen(text), &digest);
         if (k < 0)
                 return k;

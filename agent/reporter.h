@@ -19,7 +19,7 @@ Reporter *reporter_free(Reporter *r);
 DEFINE_CLEANUP_FUNC(Reporter *, reporter_free);
 
 /* Sends `status` unless the store has it already or a write is under way (then the next call does).
- */
+ * One of more than 64 KiB is not sent; like a write that fails, that is logged when it begins. */
 _must_check_ int reporter_send(Reporter *r, const cJSON *status);
 
 /* A write is under way. */
