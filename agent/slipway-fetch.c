@@ -131,8 +131,10 @@ static void allow_file_store(Rules *rules, const char *directory)
 
 static int confine_files(char **reterr)
 {
-        /* Certificates, name service and its libraries. */
-        static const char *const read_only[] = { "/etc", "/usr", "/lib", "/lib64", "/run", "/dev" };
+        /* Certificates, name service and its libraries; the boot id. */
+        static const char *const read_only[] = {
+                "/etc", "/usr", "/lib", "/lib64", "/run", "/dev", "/proc/sys/kernel/random"
+        };
         _cleanup_(rules_done) Rules rules = {};
 
         allow(&rules, arg_cache, SPOOL);

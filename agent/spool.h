@@ -6,9 +6,11 @@
 
 /*
  * slipway-fetch's files: each object being fetched has <sha256>.part, of its final size from the
- * start, and <sha256>.map, one byte for each chunk of SPOOL_CHUNK_SIZE: 1 when the chunk is there.
- * So a fetch goes on where it was cut off. Nothing here is synced or trusted: who reads the bytes
- * checks each frame, and a chunk that a crash took away is fetched again like any other wrong one.
+ * start, and <sha256>.map: the boot id (sd_id128_get_boot(3), or $SLIPWAY_BOOT_ID; 16 bytes) and
+ * one byte for each chunk of SPOOL_CHUNK_SIZE, 1 when the chunk is there. So a fetch goes on where
+ * it was cut off, by the death of a process. After another boot it begins anew: nothing here is
+ * synced, and a map could be on the disk before its bytes. Nor is anything here trusted: who reads
+ * the bytes checks them.
  */
 
 #define SPOOL_CHUNK_SIZE  (UINT64_C(8) << 20)
@@ -27,8 +29,9 @@ void spool_drop(Spool *s, const Sha256 *sha256);
 
 typedef struct SpoolFile SpoolFile;
 
-/* Opens or makes the files of an object of this size; a file of another size is begun anew. Fails
- * with -ENOSPC when the file system has no room for it. */
+/* Opens or makes the files of an object of this size; a file of another size is begun anew. A file
+ * system that has no room is made room on: the spool's files that are not open go, the oldest
+ * first; -ENOSPC when that does not help. Must be freed before s. */
 _must_check_ int spool_file_open(Spool *s, const Sha256 *sha256, uint64_t size_bytes,
                                  SpoolFile **ret, char **reterr);
 SpoolFile *spool_file_free(SpoolFile *f);
