@@ -102,7 +102,7 @@ static void finish_error(UnitRun *r, int error, const char *what, const char *un
 {
         char *reason = NULL;
 
-        (void) fail(&reason, error, "%s %s: %s", what, unit, why);
+        err_set(&reason, "%s: %s: %s", unit, what, why);
         finish(r, error, reason);
 }
 
@@ -203,10 +203,10 @@ static void judge(Watched *w, const UnitStatus *s)
                 return;
         what = describe_failure(s);
         if (s->n_restarts > w->n_restarts)
-                finish_error(r, -EIO, "it died and was restarted by systemd:", w->unit->name,
+                finish_error(r, -EIO, "it died and was restarted by systemd", w->unit->name,
                              strempty(what));
         else
-                finish_error(r, -EIO, "it did not stay up:", w->unit->name, strempty(what));
+                finish_error(r, -EIO, "it did not stay up", w->unit->name, strempty(what));
 }
 
 static bool all_read(const UnitRun *r)
@@ -226,13 +226,13 @@ static int on_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         (void) error;
         if (sd_bus_message_is_method_error(m, NULL)) {
-                finish_error(r, -EIO, "can't read the state of", w->unit->name,
+                finish_error(r, -EIO, "can't read its state", w->unit->name,
                              sd_bus_message_get_error(m)->message);
                 return 1;
         }
         k = read_status(m, &s);
         if (k < 0) {
-                finish_error(r, k, "can't read the state of", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't read its state", w->unit->name, strerror(-k));
                 return 1;
         }
         judge(w, &s);
@@ -261,7 +261,7 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return 0;
         r = read_unit(w, on_read);
         if (r < 0)
-                finish_error(w->run, r, "can't read the state of", w->unit->name, strerror(-r));
+                finish_error(w->run, r, "can't read its state", w->unit->name, strerror(-r));
         return 0;
 }
 
@@ -278,7 +278,7 @@ static int on_bake_end(sd_event_source *source, uint64_t usec, void *userdata)
         for (size_t i = 0; i < r->n_units && !r->ending; i++) {
                 int k = read_unit(&r->units[i], on_read);
                 if (k < 0)
-                        finish_error(r, k, "can't read the state of", r->units[i].unit->name,
+                        finish_error(r, k, "can't read its state", r->units[i].unit->name,
                                      strerror(-k));
                 r->units[i].final = true;
         }
@@ -318,7 +318,7 @@ static int on_job_failed_read(sd_bus_message *m, void *userdata, sd_bus_error *e
         (void) error;
         if (!sd_bus_message_is_method_error(m, NULL) && read_status(m, &s) >= 0)
                 what = describe_failure(&s);
-        finish_error(w->run, -EIO, "its job failed:", w->unit->name,
+        finish_error(w->run, -EIO, "its job failed", w->unit->name,
                      what ? what : "no more is known");
         return 1;
 }
@@ -333,13 +333,13 @@ static void job_ended(UnitRun *r, const char *job_result)
         if (!streq(job_result, "done")) {
                 k = read_unit(w, on_job_failed_read);
                 if (k < 0)
-                        finish_error(r, -EIO, "its job failed:", w->unit->name, job_result);
+                        finish_error(r, -EIO, "its job failed", w->unit->name, job_result);
                 return;
         }
         r->at++;
         k = next_job(r);
         if (k < 0)
-                finish_error(r, k, "can't go on after", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't go on after it", w->unit->name, strerror(-k));
 }
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -368,12 +368,12 @@ static int on_job_queued(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return 1;
         }
         if (sd_bus_message_is_method_error(m, NULL)) {
-                finish_error(r, -EIO, "systemd refused the job for", r->units[r->at].unit->name,
+                finish_error(r, -EIO, "systemd refused the job", r->units[r->at].unit->name,
                              sd_bus_message_get_error(m)->message);
                 return 1;
         }
         if (sd_bus_message_read(m, "o", &path) < 0 || !(r->job_path = strdup(path)))
-                finish_error(r, -ENOMEM, "can't follow the job of", r->units[r->at].unit->name,
+                finish_error(r, -ENOMEM, "can't follow its job", r->units[r->at].unit->name,
                              "bad answer");
         return 1;
 }
@@ -418,7 +418,7 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
         /* An alias has signals under its canonical name only. */
         k = s.id && !streq(s.id, w->unit->name) ? match_unit(w, s.id) : 0;
         if (k < 0) {
-                finish_error(r, k, "can't follow", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't follow it", w->unit->name, strerror(-k));
                 return 1;
         }
         r->call_slot = sd_bus_slot_unref(r->call_slot);
@@ -432,7 +432,7 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
                                              job_method(r, w->unit->action), on_job_queued, r, "ss",
                                              w->unit->name, "replace");
         if (k < 0)
-                finish_error(r, k, "can't ask systemd about", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't ask systemd", w->unit->name, strerror(-k));
         return 1;
 }
 
