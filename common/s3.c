@@ -316,17 +316,17 @@ static void explain(const S3Call *c, S3Verdict verdict, const S3Error *e, unsign
 
         if (verdict == S3_ELSEWHERE)
                 err_set(&hint, "; the bucket is in region %s, set AWS_REGION to that",
-                            region       ? region
-                            : *e->region ? e->region
-                                         : "(not told)");
+                        region       ? region
+                        : *e->region ? e->region
+                                     : "(not told)");
         else if (streq(e->code, "AccessDenied") || (status == 403 && !*e->code))
                 err_set(&hint, "; this takes the permission %s", c->request.actions);
         else if (verdict == S3_REFUSED || verdict == S3_SKEWED)
                 err_set(&hint, "; the credentials in use are not taken%s",
-                            verdict == S3_SKEWED ? " because of this host's clock" : "");
-        err_set(ret, "can't " WHAT_FORMAT ": %s%s%s (status %u, request id %s)%s",
-                    WHAT_ARGS(c), *e->code ? e->code : "refused", *e->message ? ": " : "",
-                    e->message, status, id ? id : strempty(e->request_id), strempty(hint));
+                        verdict == S3_SKEWED ? " because of this host's clock" : "");
+        err_set(ret, "can't " WHAT_FORMAT ": %s%s%s (status %u, request id %s)%s", WHAT_ARGS(c),
+                *e->code ? e->code : "refused", *e->message ? ": " : "", e->message, status,
+                id ? id : strempty(e->request_id), strempty(hint));
 }
 
 /* True if the answer is one that a caller expects and not an error. */
