@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <locale.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -64,6 +65,9 @@ int main(int argc, char **argv)
                 fprintf(stderr, "slipway-unpack is started by slipwayd and takes no arguments.\n");
                 return EXIT_FAILURE;
         }
+        /* pax headers are UTF-8, and libarchive gives names in the locale's encoding: others than
+         * ASCII would not be there in "C". */
+        (void) setlocale(LC_CTYPE, "C.UTF-8");
         log_open("slipway-unpack");
         umask(0077);
         r = sandbox_basics(N_FDS_MAX, &err);
