@@ -40,16 +40,48 @@ static bool is_held(const State *s, const char *release)
                streq_ptr(s->pending.from, release);
 }
 
-/* The list is in the order of installing: the first that nothing holds is the oldest. */
-static const Installed *oldest_spare(const State *s)
+/* True if it was tried and never went well. */
+static bool was_bad(const State *s, const char *release)
 {
-        const Installed *oldest = NULL;
+        bool tried = false;
 
-        for (size_t i = 0; i < s->n_releases; i++)
-                if (!is_held(s, s->releases[i].release) &&
-                    (!oldest || s->releases[i].installed_sec < oldest->installed_sec))
-                        oldest = &s->releases[i];
-        return oldest;
+        for (size_t i = 0; i < s->n_events; i++) {
+                if (!streq(s->events[i].release, release))
+                        continue;
+                if (s->events[i].result == RESULT_DONE)
+                        return false;
+                tried = true;
+        }
+        return tried;
+}
+
+/* Bad ones first, so that they push out none that can be rolled back to; then the oldest. The list
+ * is in the order of installing: of the same second, the first is the oldest. */
+static bool goes_before(const State *s, const Installed *a, const Installed *b)
+{
+        bool a_bad = was_bad(s, a->release), b_bad = was_bad(s, b->release);
+
+        return a_bad != b_bad ? a_bad : a->installed_sec < b->installed_sec;
+}
+
+static const Installed *next_spare(const State *s)
+{
+        const Installed *next = NULL;
+
+        for (size_t i = 0; i < s->n_releases; i++) {
+                const Installed *spare = &s->releases[i];
+
+                if (!is_held(s, spare->release) && !streq_ptr(s->failed, spare->release) &&
+                    (!next || goes_before(s, spare, next)))
+                        next = spare;
+        }
+        return next;
+}
+
+/* The one that failed last is evidence and takes no place from those that can be rolled back to. */
+static size_t n_counted(const State *s)
+{
+        return s->n_releases - (s->failed && state_find_release(s, s->failed) ? 1 : 0);
 }
 
 static bool is_leftover(const State *s, const char *name)
@@ -67,7 +99,7 @@ int prune_select(int releases_fd, State *s, size_t keep, char ***ret, size_t *re
         int fd, r = 0;
         DIR *dir;
 
-        while (s->n_releases > keep && (spare = oldest_spare(s)))
+        while (n_counted(s) > keep && (spare = next_spare(s)))
                 state_remove_release(s, spare->release);
 
         fd = openat(releases_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
