@@ -60,6 +60,9 @@ int admin_files_describe(const char *state_dir, cJSON **ret, char **reterr)
 
         if (!apps)
                 return -ENOMEM;
+        if (dir_fd == -EACCES)
+                return fail(reterr, dir_fd, "%s is for root alone (try: sudo slipway ...)",
+                            state_dir);
         if (dir_fd < 0)
                 return fail_errno(reterr, dir_fd, "%s", state_dir);
         n = scandirat(dir_fd, ".", &files, NULL, alphasort);
