@@ -16,6 +16,7 @@ import re
 import select
 import socket
 import socketserver
+import ssl
 import threading
 import traceback
 
@@ -324,7 +325,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = self._forward(body)
                 answer = rule.fault.after(self, answer) if rule else answer
             self._send(request, answer)
-        except (HangUp, BrokenPipeError, ConnectionResetError):
+        except (HangUp, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             self.close_connection = True
         finally:
             if self._upstream is not None:
