@@ -67,6 +67,6 @@ def test_two_of_two_keys(channel):
     web.wait(lambda _: web.status()["poll"]["text"] and not web.status()["poll"]["ok"], "one signature to be refused")
     assert not web.host.exists("/srv/web/current")
     both = formats.make_release(toy.entries("r2", toy.GOOD), "r2", serial=2, deployment=2,
-                                activate={"units": [{"name": web.unit, "action": "restart"}]})
+                                activate={"units": [{"name": web.unit, "action": "restart"}], "health": {"bake": "100ms"}})
     formats.publish(web.store, both, [web.key, other])
     web.assert_whole("r2")

@@ -36,8 +36,9 @@ GOOD = [READY, RUN]
 CRASHING = [DIE]
 
 
-def entries(name, script):
-    return [formats.Entry("name", content=f"{name}\n".encode()),
+def entries(name, script, app="web"):
+    return [formats.Entry("app", content=app.encode()),
+            formats.Entry("name", content=f"{name}\n".encode()),
             formats.Entry("run", content="\n".join(["#!/bin/sh", *script, ""]).encode(), mode=0o755)]
 
 
@@ -59,7 +60,7 @@ class Toy:
         activate = {"health": {"bake": bake, "deadline": deadline}}
         if units:
             activate["units"] = [{"name": self.unit, "action": action}]
-        tree = sorted([*entries(f"r{n}", script), *more], key=lambda e: e.path.encode())
+        tree = sorted([*entries(f"r{n}", script, self.app), *more], key=lambda e: e.path.encode())
         release = formats.make_release(tree, f"r{n}", app=self.app, channel=self.channel, serial=n, deployment=n,
                                        activate=activate, **options)
         formats.publish(self.store, release, [self.key], app=self.app, channel=self.channel)
