@@ -196,24 +196,41 @@ static int parse_number(const char **p, uint64_t *ret)
         return 0;
 }
 
-/* RFC 9110, 14.4: "bytes 0-99/1000", or "*" for an unknown total. */
-static bool content_range_is(const char *value, uint64_t offset, uint64_t size)
+/* RFC 9110, 14.4: "bytes 0-99/1000", or "*" for an unknown total, which is UINT64_MAX here. */
+static int parse_content_range(const char *value, uint64_t *ret_first, uint64_t *ret_last,
+                               uint64_t *ret_total)
 {
-        uint64_t first, last;
-
         if (!value || strncasecmp(value, "bytes ", 6) != 0)
-                return false;
+                return -EBADMSG;
         value += 6;
-        if (parse_number(&value, &first) < 0 || *value++ != '-' || parse_number(&value, &last) < 0)
-                return false;
-        return *value == '/' && first == offset && last == offset + size - 1;
+        if (parse_number(&value, ret_first) < 0 || *value++ != '-' ||
+            parse_number(&value, ret_last) < 0 || *value++ != '/')
+                return -EBADMSG;
+        *ret_total = UINT64_MAX;
+        return streq(value, "*") ? 0 : parse_number(&value, ret_total);
+}
+
+static int judge_content_range(HttpTransfer *t)
+{
+        const char *range = http_response_header(&t->response, "Content-Range");
+        uint64_t end = t->range_offset + t->range_size, first, last, total;
+        int r = parse_content_range(range, &first, &last, &total);
+
+        if (r >= 0 && first == t->range_offset && last == end - 1)
+                return 0;
+        if (r >= 0 && total < end)
+                return fail(&t->err, -EPROTO,
+                            "the object at %s has %" PRIu64 " bytes, at least %" PRIu64
+                            " are expected",
+                            t->host, total, end);
+        return fail(&t->err, -EPROTO,
+                    "%s answered with another part of the object ('%s') than was asked for",
+                    t->host, range ? range : "no Content-Range");
 }
 
 /* Called when the headers of a 2xx answer are complete, before its body. */
 static int judge_headers(HttpTransfer *t)
 {
-        const char *range = http_response_header(&t->response, "Content-Range");
-
         if (t->range_size == 0)
                 return t->response.status != 206
                                ? 0
@@ -226,11 +243,7 @@ static int judge_headers(HttpTransfer *t)
                             "%s answered with status %u instead of the part of the object that was "
                             "asked for",
                             t->host, t->response.status);
-        if (!content_range_is(range, t->range_offset, t->range_size))
-                return fail(&t->err, -EPROTO,
-                            "%s answered with another part of the object ('%s') than was asked for",
-                            t->host, range ? range : "no Content-Range");
-        return 0;
+        return judge_content_range(t);
 }
 
 static bool is_success(const HttpTransfer *t)
