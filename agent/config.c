@@ -13,6 +13,7 @@
 #include "json-read.h"
 #include "name.h"
 #include "placeholder.h"
+#include "store.h"
 
 #define POLL_INTERVAL_DEFAULT_USEC (UINT64_C(15) * 1000000)
 #define POLL_INTERVAL_MIN_USEC     (UINT64_C(1) * 1000000)
@@ -110,6 +111,17 @@ static void loader_done(Loader *l)
 }
 
 /* --- the grammar --- */
+
+static int parse_store(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_parse_string(v, path, target, reterr);
+
+        if (r < 0)
+                return r;
+        return store_url_check(v->valuestring, reterr) < 0
+                       ? fail_prefix(reterr, -EBADMSG, "%s", path)
+                       : 0;
+}
 
 static int parse_tag(const cJSON *v, const char *path, void *target, char **reterr)
 {
@@ -276,7 +288,7 @@ static int parse_apps(const cJSON *v, const char *path, void *target, char **ret
 }
 
 static const JsonField config_fields[] = {
-        {"store",           json_parse_string, offsetof(Loader, config.store) },
+        {"store",           parse_store, offsetof(Loader, config.store) },
         { "instance",  json_parse_name, offsetof(Loader, config.instance) },
         { "region",                json_parse_name, offsetof(Loader, region) },
         { "zone", json_parse_name, offsetof(Loader, zone) },

@@ -15,6 +15,15 @@ static const StoreBackend *backend_find(const char *url)
         return NULL;
 }
 
+int store_url_check(const char *url, char **reterr)
+{
+        if (backend_find(url))
+                return 0;
+        return fail(reterr, -EINVAL,
+                    "'%s' is not the URL of a store: use s3://bucket/prefix or file:///directory",
+                    url);
+}
+
 int store_open(const char *url, Store **ret, char **reterr)
 {
         _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
@@ -24,12 +33,10 @@ int store_open(const char *url, Store **ret, char **reterr)
                 return -ENOMEM;
         TAILQ_INIT(&s->calls);
         s->limits = (StoreLimits){ .connect_sec = 10, .stall_sec = 15, .backoff_msec = 200 };
+        r = store_url_check(url, reterr);
+        if (r < 0)
+                return r;
         const StoreBackend *backend = backend_find(url);
-        if (!backend)
-                return fail(reterr, -EINVAL,
-                            "'%s' is not the URL of a store: use s3://bucket/prefix or "
-                            "file:///directory",
-                            url);
         s->url = strdup(url);
         if (!s->url)
                 return -ENOMEM;

@@ -22,6 +22,9 @@
 
 typedef struct Store Store;
 
+/* Whether the URL is of a scheme that there is a store for; opens nothing. */
+_must_check_ int store_url_check(const char *url, char **reterr);
+
 /* Opens by URL. Unknown schemes, missing region or credentials: -EINVAL with what to set. */
 _must_check_ int store_open(const char *url, Store **ret, char **reterr);
 Store *store_free(Store *s); /* cancels what is under way, without calling back */

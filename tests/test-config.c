@@ -211,9 +211,11 @@ static void broken(void **state)
         assert_refused(*state, "{\"store\":\"s3://b\",\"apps\":[]}", "agent.json: apps: missing");
         assert_refused(*state, "{\n\"store\": 1}",
                        "agent.json:2: store: must be a string, is a number");
+        assert_refused(*state, "{\n\"store\": \"ftp://b\"}",
+                       "agent.json:2: store: 'ftp://b' is not the URL of a store");
         assert_refused(*state, "{\n\"stroe\": \"x\"}",
                        "agent.json:2: stroe: this version knows no");
-        assert_refused(*state, "{\"store\":\"a\",\n\"store\":\"b\"}",
+        assert_refused(*state, "{\"store\":\"s3://a\",\n\"store\":\"s3://b\"}",
                        "agent.json:2: store: stands there twice");
         assert_refused(*state, "{\"instance\":\"a b\"}",
                        "agent.json:1: instance: \"a b\" is not a name");
