@@ -613,11 +613,12 @@ int state_begin(State *s, Action action, const char *release, const char *from, 
         return 0;
 }
 
-static bool event_repeats(const Event *e, const Pending *p, Result result, const char *reason)
+/* Another failed try of the same deployment: its reason may differ in a request's id only, and the
+ * history has to hold the releases that ran, which a rollback looks for. */
+static bool event_repeats(const Event *e, const Pending *p, Result result)
 {
         return e->action == p->action && e->deployment == p->deployment && e->result == result &&
-               result != RESULT_DONE && streq(e->release, p->release) &&
-               streq_ptr(e->reason, reason);
+               result == RESULT_FAILED && streq(e->release, p->release);
 }
 
 int state_end(State *s, Result result, const char *reason)
@@ -626,7 +627,9 @@ int state_end(State *s, Result result, const char *reason)
         Event *e = s->n_events > 0 ? &s->events[s->n_events - 1] : NULL;
         char *reason_copy = NULL;
 
-        if (e && event_repeats(e, &s->pending, result, reason)) {
+        if (e && event_repeats(e, &s->pending, result)) {
+                if (state_set(&e->reason, reason) < 0)
+                        return -ENOMEM;
                 e->at_sec = now / 1000;
                 pending_done(&s->pending);
                 s->phase = PHASE_IDLE;

@@ -159,9 +159,9 @@ void state_move(State *s, Phase next);
 _must_check_ int state_begin(State *s, Action action, const char *release, const char *from,
                              uint64_t deployment, uint64_t serial, const char *by);
 
-/* Ends it: adds the event (or only renews the time of the last one, if that says the same) and
- * clears pending; the phase is idle then. The caller has set `current` and the rest, and saves.
- * reason may be NULL. */
+/* Ends it: adds the event (or renews the last one, if that is an earlier failed try of the same
+ * deployment) and clears pending; the phase is idle then. The caller has set `current` and the
+ * rest, and saves. reason may be NULL. */
 _must_check_ int state_end(State *s, Result result, const char *reason);
 
 const Installed *state_find_release(const State *s, const char *release);

@@ -76,11 +76,13 @@ static void ends_are_remembered_once(void **dir)
         assert_null(s->pending.release);
         assert_int_equal(s->n_events, STATE_HISTORY_MAX);
         assert_int_equal(s->events[0].deployment, 10);
-        /* The same failure again and again is one entry. */
+        /* A deployment that fails again and again is one entry, with the last reason. */
         for (int i = 0; i < 3; i++) {
                 assert_return_code(state_begin(s, ACTION_DEPLOY, "r3", "r2", 99, 100, "agent"), 0);
-                assert_return_code(state_end(s, RESULT_FAILED, "no space"), 0);
+                assert_return_code(state_end(s, RESULT_FAILED, i < 2 ? "no space" : "no network"),
+                                   0);
         }
+        assert_string_equal(s->events[STATE_HISTORY_MAX - 1].reason, "no network");
         assert_int_equal(s->events[STATE_HISTORY_MAX - 1].deployment, 99);
         assert_int_equal(s->events[STATE_HISTORY_MAX - 2].deployment, STATE_HISTORY_MAX + 9);
         assert_return_code(state_save(s, fd), 0);
