@@ -44,6 +44,7 @@ struct App {
         uint64_t polled_sec;
         bool poll_ok;
         char *poll_text;
+        char *refused; /* why the channel's manifest is of no use; there is none in `wanted` then */
         Told waiting[N_TOLD_MAX]; /* for the next verdict */
         size_t n_waiting;
 
@@ -72,6 +73,7 @@ App *app_free(App *a)
         manifest_free(a->wanted);
         site_free(a->site);
         free(a->poll_text);
+        free(a->refused);
         free(a->retry.reason);
         free(a);
         return NULL;
@@ -474,27 +476,39 @@ static void consider(App *a)
         act(a, verdict);
 }
 
+/* Polls that find the manifest unchanged do not judge it again, and others may fail meanwhile. */
+static void remember_refused(App *a, const char *text)
+{
+        a->wanted = manifest_free(a->wanted);
+        free(a->refused);
+        a->refused = strdup(text);
+}
+
 static bool poll_failed(App *a, int result, const char *text)
 {
+        bool refused = result == -EBADMSG || result == -EFBIG;
         char *verdict = NULL;
 
-        /* An envelope that can't be opened is what the channel says now. */
-        if (result == -EBADMSG || result == -EFBIG)
-                a->wanted = manifest_free(a->wanted);
+        /* An envelope that can't be opened is what the channel says now, and "unchanged" means it
+         * from now on. One that is too large to be read is asked for anew each time. */
+        if (result == -EBADMSG)
+                remember_refused(a, text);
         if (result == POLL_ABSENT)
-                err_set(&verdict, "nothing was published to channel %s yet: the store has no %s",
-                        a->config->channel, a->config->manifest_path);
+                err_set(&verdict,
+                        "the store has no %s: nothing was published to channel %s yet, or it was "
+                        "removed",
+                        a->config->manifest_path, a->config->channel);
         else if (result == POLL_UNKNOWN)
                 err_set(&verdict,
                         "the store refuses %s (or it is not there, and we may not list): %s",
                         a->config->manifest_path, text);
-        else if (result == -EBADMSG || result == -EFBIG)
+        else if (refused)
                 verdict = strdup(text);
         else
                 err_set(&verdict, "can't ask the store: %s", text[0] ? text : strerror(-result));
         set_verdict(a, false, verdict);
-        settle(a, result == -EBADMSG || result == -EFBIG ? ROUND_REFUSED : ROUND_UNREACHABLE);
-        return result > 0 || result == -EBADMSG || result == -EFBIG;
+        settle(a, refused ? ROUND_REFUSED : ROUND_UNREACHABLE);
+        return result > 0 || refused;
 }
 
 static void take_manifest(App *a, int fd)
@@ -505,7 +519,8 @@ static void take_manifest(App *a, int fd)
         a->wanted = manifest_free(a->wanted);
         r = judge_envelope(fd, a->agent->trust, a->config, &a->wanted, &a->wanted_digest, &err);
         if (r < 0) {
-                refuse(a, r, err);
+                remember_refused(a, err_text(r, err));
+                refuse(a, 0, a->refused);
                 settle(a, ROUND_REFUSED);
         }
 }
@@ -523,7 +538,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
                 take_manifest(a, fd);
         else if (!a->wanted)
                 /* Unchanged, and what was there was refused: it still is. */
-                refuse(a, 0, strempty(a->poll_text));
+                refuse(a, 0, a->refused);
         if (result >= 0 && a->wanted)
                 consider(a);
         report(a);

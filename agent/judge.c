@@ -69,10 +69,10 @@ int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **
                             e->payload_size, MANIFEST_SIZE_MAX);
         r = trust_verify_manifest(trust, e, reterr);
         if (r < 0)
-                return r;
+                return fail_prefix(reterr, r, "the manifest can't be trusted");
         r = manifest_parse(e->payload, e->payload_size, &m, reterr);
         if (r < 0)
-                return r;
+                return fail_prefix(reterr, r, "the manifest is not valid");
         r = check_place(m, app, reterr);
         if (r < 0)
                 return r;
