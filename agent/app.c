@@ -35,6 +35,12 @@ typedef struct Retry {
         char *reason;
 } Retry;
 
+/* What a deployment that did not come to its end may have left in the spool. */
+typedef struct Spooled {
+        uint64_t deployment;
+        Sha256 index, artifact;
+} Spooled;
+
 struct App {
         Agent *agent;
         const AppConfig *config;
@@ -52,6 +58,7 @@ struct App {
                              poll */
         Sha256 wanted_digest;
         Retry retry;
+        Spooled spooled;
 
         Transaction *transaction;
         Told rollback; /* who waits for it, if it is a rollback */
@@ -238,6 +245,26 @@ static void plan_retry(App *a, uint64_t deployment, const char *reason)
                 retry->deployment = 0;
 }
 
+static void remember_spooled(App *a, const Manifest *m)
+{
+        a->spooled = (Spooled){ m->deployment, m->index.sha256, m->artifact.sha256 };
+}
+
+/* For another try of the same deployment it stays, to no other one it is of use. */
+static void drop_spooled(App *a)
+{
+        const Spooled *s = &a->spooled;
+        const Manifest *m = a->wanted;
+
+        if (s->deployment == 0 || s->deployment == m->deployment)
+                return;
+        if (!sha256_equal(&s->index, &m->index.sha256))
+                fetcher_drop(a->agent->fetcher, &s->index);
+        if (!sha256_equal(&s->artifact, &m->artifact.sha256))
+                fetcher_drop(a->agent->fetcher, &s->artifact);
+        a->spooled = (Spooled){};
+}
+
 static bool waits_for_retry(const App *a)
 {
         return a->retry.deployment == a->wanted->deployment && boottime_usec() < a->retry.at_usec;
@@ -287,8 +314,10 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         ActivationResult kept = { result->result, result->error, reason };
         Verdict verdict;
 
-        if (m && kept.error < 0)
+        if (m && kept.error < 0) {
+                remember_spooled(a, m);
                 plan_retry(a, m->deployment, kept.reason);
+        }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
         if (a->wanted)
@@ -421,6 +450,7 @@ static bool is_under_way(App *a)
                 return false;
         m = transaction_manifest(a->transaction);
         if (m && m->deployment != a->wanted->deployment && transaction_give_up(a->transaction)) {
+                remember_spooled(a, m);
                 a->transaction = transaction_free(a->transaction);
                 return false;
         }
@@ -472,6 +502,7 @@ static void consider(App *a)
         }
         if (r > 0)
                 return;
+        drop_spooled(a);
         set_verdict(a, true, verdict_now(a, &verdict));
         act(a, verdict);
 }
@@ -520,7 +551,7 @@ static void take_manifest(App *a, int fd)
         r = judge_envelope(fd, a->agent->trust, a->config, &a->wanted, &a->wanted_digest, &err);
         if (r < 0) {
                 remember_refused(a, err_text(r, err));
-                refuse(a, 0, a->refused);
+                refuse(a, -ENOMEM, a->refused);
                 settle(a, ROUND_REFUSED);
         }
 }
@@ -538,7 +569,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
                 take_manifest(a, fd);
         else if (!a->wanted)
                 /* Unchanged, and what was there was refused: it still is. */
-                refuse(a, 0, a->refused);
+                refuse(a, -ENOMEM, a->refused);
         if (result >= 0 && a->wanted)
                 consider(a);
         report(a);

@@ -509,8 +509,11 @@ static void do_drop(Fetch *f, const Message *m)
 {
         for (Get *g = f->gets, *next; g; g = next) {
                 next = g->next;
-                if (sha256_equal(&g->sha256, &m->sha256))
-                        get_free(g);
+                if (!sha256_equal(&g->sha256, &m->sha256))
+                        continue;
+                if (!g->ended)
+                        answer(f, MESSAGE_GOT, g->id, -ECANCELED, "the object was dropped");
+                get_free(g);
         }
         spool_drop(f->spool, &m->sha256);
 }
