@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "agent.h"
 #include "build-config.h"
 #include "err.h"
@@ -66,6 +68,15 @@ static int parse_options(int argc, char *argv[])
         return 1;
 }
 
+/* The journal has the reason, and so has `systemctl status`, which shows no lines of the journal
+ * while systemd waits to start the service again. */
+static int refuse_to_start(int error, const char *err)
+{
+        log_error("%s", err_text(error, err));
+        (void) sd_notifyf(0, "STATUS=Cannot start: %s\nERRNO=%d", err_text(error, err), -error);
+        return EXIT_FAILURE;
+}
+
 int main(int argc, char *argv[])
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
@@ -80,10 +91,8 @@ int main(int argc, char *argv[])
         if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return EXIT_FAILURE;
         r = agent_new(&arg_options, &agent, &err);
-        if (r < 0) {
-                log_error("%s", err_text(r, err));
-                return EXIT_FAILURE;
-        }
+        if (r < 0)
+                return refuse_to_start(r, err);
         r = agent_run(agent);
         return r < 0 ? EXIT_FAILURE : r;
 }
