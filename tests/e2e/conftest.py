@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests. `scripts/test --e2e` starts them inside the sandbox and sets the SLIPWAY_E2E_… variables."""
 
+import contextlib
 import os
 import pathlib
 import uuid
@@ -8,6 +9,7 @@ import pytest
 
 import application
 import fault_proxy
+import follower as follower_module
 import formats
 import host as host_module
 import s3_server
@@ -40,9 +42,7 @@ def fleet(work):
     fleet.remove(fleet.hosts)
 
 
-@pytest.fixture
-def make_hosts(fleet, request):
-    """make_hosts(n) boots n fresh hosts for this test and returns them."""
+def host_maker(fleet, node):
     made = []
 
     def make(n_hosts=1):
@@ -50,9 +50,21 @@ def make_hosts(fleet, request):
         made.extend(new)
         return new
 
-    request.node.stash[HOSTS] = made
+    node.stash[HOSTS] = made
     yield make
     fleet.remove(made)
+
+
+@pytest.fixture
+def make_hosts(fleet, request):
+    """make_hosts(n) boots n fresh hosts for this test and returns them."""
+    yield from host_maker(fleet, request.node)
+
+
+@pytest.fixture(scope="module")
+def make_module_hosts(fleet, request):
+    """make_module_hosts(n) boots n hosts that the tests of a module share."""
+    yield from host_maker(fleet, request.node)
 
 
 @pytest.fixture
@@ -72,7 +84,7 @@ def pytest_runtest_makereport(item, call):
     """A failed test shows the journals of its hosts."""
     report = yield
     if report.when == "call" and report.failed:
-        for host in item.stash.get(HOSTS, []):
+        for host in (h for node in item.listchain() for h in node.stash.get(HOSTS, [])):
             if host.running:
                 report.sections.append((f"journal of {host}", host.journal_since_boot()))
     return report
@@ -89,15 +101,33 @@ def s3(work):
         server.stop()
 
 
-@pytest.fixture
-def bucket(s3):
-    """The name of a fresh bucket of the first user; it and what is in it are removed after the test."""
+@contextlib.contextmanager
+def fresh_bucket(s3):
     name = f"test-{uuid.uuid4().hex[:16]}"
     client = s3.client()
     client.create_bucket(Bucket=name)
     yield name
     s3_server.empty_bucket(client, name)
     client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture
+def bucket(s3):
+    """The name of a fresh bucket of the first user; it and what is in it are removed after the test."""
+    with fresh_bucket(s3) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def make_follower(make_module_hosts, s3, tmp_path_factory):
+    """make_follower(endpoint=None) is a host whose agent is to follow a channel on S3, directly or through another endpoint;
+    shared by the tests of a module, not yet started. See follower.Follower."""
+    with contextlib.ExitStack() as stack:
+        def make(endpoint=None):
+            store = formats.S3Store(s3.client(), stack.enter_context(fresh_bucket(s3)))
+            return follower_module.Follower(make_module_hosts(1)[0], store, tmp_path_factory.mktemp("follower") / "tree",
+                                            environment=slipway.store_environment(s3, endpoint=endpoint))
+        yield make
 
 
 @pytest.fixture
