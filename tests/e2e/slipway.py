@@ -6,6 +6,7 @@ import subprocess
 
 import formats
 import host as host_module
+import sandbox
 
 RUN_TIMEOUT_SEC = 120
 UNITS = {"activate": {"units": [{"name": "web.service", "action": "restart"}],
@@ -37,6 +38,12 @@ class Publisher:
         if check and result.rc != 0:
             raise host_module.CommandFailed("the publisher", result)
         return result
+
+    def popen(self, *args, environment=None):
+        """Starts slipway-publish beside the test; with `with`, it is waited for."""
+        return subprocess.Popen([str(self._program), *map(str, args)], cwd=self.directory, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL, preexec_fn=sandbox.die_with_parent,
+                                env={**self._environment, **(environment or {})})
 
     def channel_args(self):
         return ["--store", self.url, "--app", self.app, "--channel", self.channel]

@@ -4,12 +4,14 @@ import concurrent.futures
 import json
 import os
 import re
+import signal
 
 import pytest
 
 import fault_proxy as faults
 import formats
 import slipway
+from waiting import wait_for
 
 LOST = 3
 UNVERIFIED = 4
@@ -203,3 +205,46 @@ def test_missing_settings(publisher, tmp_path):
         result = publisher.release(tree, "one", check=False, environment={name: value})
         assert result.rc == 1
         assert name in result.stderr or "SignatureDoesNotMatch" in result.stderr
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 65 << 20])
+def test_two_make_the_same_id_at_once(publisher, through_proxy, s3_proxy, store, boto, bucket, tmp_path, size_bytes):
+    """The slower of two publishers with one id and different trees must not replace what the faster one published, be it
+    written in one piece or in parts."""
+    trees = []
+    for name in ("slow", "fast"):
+        trees.append(small_tree(tmp_path / name, name))
+        (trees[-1] / "more").write_bytes(os.urandom(size_bytes))
+    gate = faults.Gate()
+    # the request that makes the object: the PUT, or the end of the upload in parts
+    s3_proxy.fault(ARTIFACT + (r"(\?|$)" if size_bytes < 1 << 20 else r"\?uploadId="), gate,
+                   method="PUT" if size_bytes < 1 << 20 else "POST")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(publisher.release, trees[0], "one", check=False, environment=through_proxy)
+        gate.wait_held(HELD_TIMEOUT_SEC)
+        publisher.release(trees[1], "one")
+        gate.open()
+        result = slow.result()
+    assert result.rc == 1 and "choose another id with --id" in result.stderr
+    payload, found = formats.read_release(store, [publisher.key.public])
+    assert payload["serial"] == 1 and found["file"].content == b"fast"
+    assert publisher.verify()["verified"]
+    assert not uploads(boto, bucket)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_it_uploads(publisher, through_proxy, s3_proxy, tree, boto, bucket, number):
+    """A cancelled CI job: nothing is published, nothing is left here, and the next job is not in its way. (What was begun in
+    the bucket is for a lifecycle rule to remove.)"""
+    gate = faults.Gate()
+    s3_proxy.fault(ARTIFACT + r"\?.*partNumber=3", gate)
+    with publisher.popen("release", *publisher.channel_args(), "--key", publisher.key_path, "--id", "one", tree,
+                         environment=through_proxy) as child:
+        gate.wait_held(HELD_TIMEOUT_SEC)
+        child.send_signal(number)
+        child.wait(HELD_TIMEOUT_SEC)
+    gate.open()
+    assert child.returncode != 0
+    assert not [o["Key"] for o in boto.list_objects_v2(Bucket=bucket).get("Contents", []) if "releases" in o["Key"]]
+    wait_for(lambda: not list(publisher.directory.glob("slipway-publish.*")), HELD_TIMEOUT_SEC, "temporary files to go")
+    assert publisher.release(tree, "one")["serial"] == 1
