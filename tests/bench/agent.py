@@ -1,0 +1,321 @@
+"""The benchmark of the agent: what it costs while nothing happens, and how long a release takes from the S3 server to `current`.
+
+    agent.py [--polls N] [--pairs N] [--only idle|deploy]
+
+Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
+the real application of the tests. It measures and prints; whether a target is reached is said, not enforced: the machine decides
+as much as the program.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import statistics
+import sys
+import time
+
+import application
+import fault_proxy
+import host as host_module
+import s3_server
+import sandbox
+import slipway
+from waiting import wait_for
+
+POLLS_PER_SAMPLE = 20
+N_POLLS_WARM_UP = 30
+N_POLLS_RECONNECT = 20
+IDLE_PSS_MAX_MB = 12
+IDLE_CPU_MAX_USEC = 250
+DEPLOY_RATIO_MAX = 1.0
+DEPLOY_LIMIT_SEC = 120
+LOOK_EVERY_SEC = 0.002
+BUCKET = "bench"
+PRESIGNED_SEC = 3600
+# what is measured ends at `current`: nothing to restart or to watch
+SPEC = {"activate": {}}
+UNIT = "slipwayd.service"
+MANIFEST = r"/channels/prod/manifest\.json"
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table."""
+
+    what: str
+    measured: str
+    compared: str = ""
+    verdict: str = ""
+
+
+def print_table(rows):
+    widths = [max(len(getattr(row, field.name)) for row in rows) for field in dataclasses.fields(Row)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(dataclasses.astuple(row), widths)).rstrip())
+
+
+def verdict(value, limit, unit=""):
+    return f"{'reached' if value <= limit else 'MISSED'}: at most {limit}{unit}"
+
+
+@dataclasses.dataclass
+class Bench:
+    """What all measurements share."""
+
+    s3: s3_server.S3Server
+    publisher: slipway.Publisher
+    lower: list
+    work: pathlib.Path
+
+    @contextlib.contextmanager
+    def host(self, directory):
+        """A fresh host whose files are below this directory."""
+        directory.mkdir(exist_ok=True)
+        fleet = host_module.Fleet(directory, self.lower)
+        try:
+            yield fleet.boot(1)[0]
+        finally:
+            fleet.remove(fleet.hosts)
+
+    def go_to(self, release):
+        """Makes one of the two releases the channel's newest deployment."""
+        self.publisher.run("rollback", *self.publisher.channel_args(), "--key", self.publisher.key_path, release)
+
+    def configure(self, host, *, endpoint=None, interval):
+        slipway.configure(host, self.publisher.url, self.publisher.root_path.read_bytes(),
+                          environment=slipway.store_environment(self.s3, endpoint=endpoint),
+                          poll={"interval": interval, "jitter": "0%"})
+
+
+def wait_current(host, release):
+    """Looks at the link from outside, so that the host has nothing to do for it; returns when it was seen."""
+    link, deadline = host.work / "srv/web/current", time.monotonic() + DEPLOY_LIMIT_SEC
+    while True:
+        now = time.monotonic()
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(link) == f"releases/{release}":
+                return now
+        if now > deadline:
+            raise AssertionError(f"{release} did not go live on {host}:\n{host.journal(UNIT)}")
+        time.sleep(LOOK_EVERY_SEC)
+
+
+def wait_idle(host, release):
+    def is_idle():
+        state = slipway.status(host)["apps"][0]["state"]
+        return state["phase"] == "idle" and state.get("current") == release
+    wait_for(is_idle, DEPLOY_LIMIT_SEC, f"release {release} on {host}, idle")
+
+
+# -- from the store to `current`
+
+def measure_deploy(bench, host):
+    """Seconds from `slipway poll` with a new manifest in the store until `current` points to the release, on a host that has
+    nothing of it."""
+    host.stop_unit(UNIT)
+    host.run(["sh", "-c", "rm -rf /srv/web /var/lib/slipway/* /var/cache/slipway/*"])
+    bench.go_to("small")
+    host.start_unit(UNIT)
+    wait_idle(host, "small")
+    bench.go_to("large")
+    host.run(["sync"])
+    started = time.monotonic()
+    host.run(["slipway", "poll", "web"])
+    took_sec = wait_current(host, "large") - started
+    wait_idle(host, "large")
+    return took_sec
+
+
+def measure_tar(host, url, command):
+    host.run(["sh", "-c", "rm -rf /srv/plain && mkdir /srv/plain && sync"])
+    started = time.monotonic()
+    host.run(["bash", "-e", "-o", "pipefail", "-c", f'curl -sSf "$1" | {command}', "bash", url])
+    return time.monotonic() - started
+
+
+def deploy_rows(bench, directory, name, n_pairs):
+    url = bench.s3.client(tls=True).generate_presigned_url(
+        "get_object", Params={"Bucket": BUCKET, "Key": "deploy/web/releases/large/artifact.tar.zst"}, ExpiresIn=PRESIGNED_SEC)
+    plain, synced = "tar --zstd -x -C /srv/plain", "tar --zstd -x -C /srv/plain && sync -f /srv/plain"
+    ours, tar, tar_synced = [], [], []
+    with bench.host(directory) as host:
+        bench.configure(host, interval="1h")
+        # the first round is not counted: it fills the caches of the server and of the programs
+        for n in range(n_pairs + 1):
+            for into, measure in ((ours, lambda: measure_deploy(bench, host)),
+                                  (tar, lambda: measure_tar(host, url, plain)),
+                                  (tar_synced, lambda: measure_tar(host, url, synced))):
+                took_sec = measure()
+                into += [took_sec] if n > 0 else []
+        n_files = int(host.run(["sh", "-c", "find /srv/web/current/ -type f | wc -l"]).stdout)
+
+    def ratio(to):
+        return statistics.median(a / b for a, b in zip(ours, to))
+
+    def seconds(values):
+        return f"{statistics.median(values):.2f} s"
+
+    return [
+        Row(f"deploy, {name}: to current, synced", seconds(ours), "1", f"{n_files} files, median of {n_pairs}"),
+        Row(f"deploy, {name}: curl | tar --zstd -x", seconds(tar), f"{ratio(tar):.2f}",
+            verdict(round(ratio(tar), 2), DEPLOY_RATIO_MAX)),
+        Row(f"deploy, {name}: the same, then sync -f", seconds(tar_synced), f"{ratio(tar_synced):.2f}"),
+    ]
+
+
+# -- while nothing happens
+
+class CloseAfterAnswer(fault_proxy.Fault):
+    """Answers, then closes the connection: the next request needs a new one."""
+
+    def after(self, handler, answer):
+        handler.close_connection = True
+        return answer
+
+
+class Processes:
+    """The agent's processes, through its unit's cgroup."""
+
+    def __init__(self, host):
+        (self._cgroup,) = pathlib.Path("/sys/fs/cgroup").glob(f"{host.name}/**/{UNIT}")
+
+    def pids(self):
+        return [int(pid) for pid in (self._cgroup / "cgroup.procs").read_text(encoding="ascii").split()]
+
+    def cpu_usec(self):
+        """All of them together, since the unit started, threads and children that ended included."""
+        fields = dict(line.split() for line in (self._cgroup / "cpu.stat").read_text(encoding="ascii").splitlines())
+        return int(fields["usage_usec"])
+
+    def by_name(self, read):
+        return {pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip(): read(pid) for pid in self.pids()}
+
+    @staticmethod
+    def pss_kib(pid):
+        found = re.search(r"^Pss: +(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.M)
+        return int(found.group(1))
+
+    @staticmethod
+    def thread_nsec(pid):
+        return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+
+
+def count_polls(proxy):
+    return len(proxy.seen(MANIFEST, "GET"))
+
+
+def wait_polls(proxy, n_polls):
+    """Waits for that many more polls, and for a moment in which the last one is over."""
+    until = count_polls(proxy) + n_polls
+    wait_for(lambda: count_polls(proxy) >= until, n_polls * 2 + 10, f"{n_polls} polls")
+    time.sleep(0.3)
+
+
+def sample_polls(proxy, processes, n_polls, n_per_sample):
+    """CPU of a poll in microseconds, one value for each so many polls."""
+    samples = []
+    for _ in range(max(1, n_polls // n_per_sample)):
+        before, seen = processes.cpu_usec(), count_polls(proxy)
+        wait_polls(proxy, n_per_sample)
+        samples.append((processes.cpu_usec() - before) / (count_polls(proxy) - seen))
+    return samples
+
+
+def idle_rows(bench, n_polls):
+    with bench.host(bench.work / "idle") as host, fault_proxy.FaultProxy(
+            sandbox.SERVER_ADDRESS, bench.s3.address, tls=bench.s3.tls_context()) as proxy:
+        bench.go_to("large")
+        bench.configure(host, endpoint=proxy.endpoint, interval="1s")
+        host.start_unit(UNIT)
+        wait_current(host, "large")
+        wait_idle(host, "large")
+        wait_polls(proxy, N_POLLS_WARM_UP)
+
+        processes = Processes(host)
+        names = processes.by_name(Processes.thread_nsec)
+        pss_kib = processes.by_name(Processes.pss_kib)
+        first = count_polls(proxy)
+        kept = sample_polls(proxy, processes, n_polls, POLLS_PER_SAMPLE)
+        n_done = count_polls(proxy) - first
+        each_usec = {name: (now - names[name]) / 1000 / n_done
+                     for name, now in processes.by_name(Processes.thread_nsec).items()}
+        unchanged = [r.status for r in proxy.seen(MANIFEST, "GET")[first:]]
+        assert set(unchanged) == {304}, f"polls were answered otherwise than with 304: {unchanged}"
+        proxy.fault(MANIFEST, CloseAfterAnswer(), method="GET")
+        wait_polls(proxy, 1)
+        anew = sample_polls(proxy, processes, N_POLLS_RECONNECT, N_POLLS_RECONNECT // 4)
+
+    pss_mb, cpu_usec = sum(pss_kib.values()) / 1024, statistics.median(kept)
+    def parts(values, unit):
+        return " + ".join(f"{name} {value:.{1 if unit == 'MB' else 0}f}" for name, value in sorted(values.items()))
+    return [
+        Row("idle: memory of all processes (PSS)", f"{pss_mb:.1f} MB", parts({k: v / 1024 for k, v in pss_kib.items()}, "MB"),
+            verdict(round(pss_mb, 1), IDLE_PSS_MAX_MB, " MB")),
+        Row("idle: CPU of an unchanged poll", f"{cpu_usec:.0f} µs", parts(each_usec, "µs"),
+            verdict(round(cpu_usec), IDLE_CPU_MAX_USEC, f" µs (median of {len(kept)} × {POLLS_PER_SAMPLE})")),
+        Row("idle: CPU of one with a new TLS connection", f"{statistics.median(anew):.0f} µs",
+            f"{statistics.median(anew) / cpu_usec:.1f} times"),
+    ]
+
+
+# -- the whole
+
+def about(bench):
+    """What it ran on."""
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    memory = re.search(r"MemTotal: +(\d+)", pathlib.Path("/proc/meminfo").read_text(encoding="ascii"))
+    with bench.host(bench.work / "about") as host:
+        libraries = host.run(["curl", "--version"]).stdout.splitlines()[0].split(") ")[1]
+        systemd = host.run(["systemctl", "--version"]).stdout.splitlines()[0]
+        ours = host.run(["slipway", "--version"]).stdout.strip()
+        tar = host.run(["tar", "--version"]).stdout.splitlines()[0]
+    wanted = [word for word in libraries.split() if word.startswith(("libcurl/", "OpenSSL/", "libzstd/"))]
+    print(f"{ours}; {cpu.group(1) if cpu else 'unknown CPU'} × {os.cpu_count()}, {int(memory.group(1)) >> 20} GiB, "
+          f"Linux {os.uname().release}; {' '.join(wanted)}, {systemd}, {tar}\n")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--polls", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", choices=["idle", "deploy"])
+    return parser.parse_args()
+
+
+def measure(bench, arguments):
+    rows = [Row("what", "median", "ratio, or parts", "target")]
+    if arguments.only != "idle":
+        rows += deploy_rows(bench, bench.work / "disk", "disk", arguments.pairs)
+        memory = bench.work / "memory"
+        memory.mkdir()
+        sandbox.run("mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", str(memory))
+        rows += deploy_rows(bench, memory, "memory", arguments.pairs)
+    if arguments.only != "deploy":
+        rows += idle_rows(bench, arguments.polls)
+    about(bench)
+    print_table(rows)
+
+
+def main():
+    arguments = parse_arguments()
+    work = pathlib.Path(os.environ["SLIPWAY_E2E_WORK"])
+    install = pathlib.Path(os.environ["SLIPWAY_E2E_INSTALL"])
+    s3 = s3_server.S3Server(pathlib.Path(os.environ["SLIPWAY_E2E_S3_ROOT"]), work / "s3")
+    try:
+        s3.start()
+        s3.client().create_bucket(Bucket=BUCKET)
+        publisher = slipway.Publisher(install, work / "publisher", f"s3://{BUCKET}/deploy", slipway.store_environment(s3))
+        releases = application.Releases(pathlib.Path(os.environ["SLIPWAY_E2E_APP_TREE"]), work)
+        publisher.release(releases.first(), "large", spec=SPEC)
+        publisher.release(application.small_tree(work / "small", "0"), "small", spec=SPEC)
+        lower = host_module.make_layer(work, pathlib.Path(os.environ["SLIPWAY_E2E_HOST_ROOT"]), install)
+        measure(Bench(s3, publisher, lower, work), arguments)
+    finally:
+        s3.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
