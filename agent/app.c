@@ -570,7 +570,8 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         else if (!a->wanted)
                 /* Unchanged, and what was there was refused: it still is. */
                 refuse(a, -ENOMEM, a->refused);
-        if (result >= 0 && a->wanted)
+        /* A refusal or an absence is positive as well, and no answer about the manifest. */
+        if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
                 consider(a);
         report(a);
         return well;
