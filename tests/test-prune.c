@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+
+#include <sys/stat.h>
+
+#include "prune.h"
+
+static const Activate nothing = { .bake_usec = BAKE_DEFAULT_USEC,
+                                  .deadline_usec = DEADLINE_DEFAULT_USEC };
+
+static int releases_fd;
+static State *s;
+
+/* A deployment of a release, as it stands in state and directory after it. */
+static void tried(const char *release, uint64_t deployment, Result result)
+{
+        static const Sha256 index = {};
+
+        assert_int_equal(mkdirat(releases_fd, release, 0755), 0);
+        assert_int_equal(
+                state_begin(s, ACTION_DEPLOY, release, s->current, deployment, deployment, "agent"),
+                0);
+        assert_int_equal(state_add_release(s, release, deployment, deployment, &index, &nothing),
+                         0);
+        assert_int_equal(state_end(s, result, result == RESULT_DONE ? NULL : "it crashed"), 0);
+        assert_int_equal(state_set(&s->failed, result == RESULT_DONE ? NULL : release), 0);
+        if (result != RESULT_DONE)
+                return;
+        assert_int_equal(state_set(&s->current, release), 0);
+        assert_int_equal(state_set(&s->last_good, release), 0);
+}
+
+/* Prunes, and checks that just these go, from the list and the directory. */
+static void expect_pruned(size_t keep, const char *const *expected, size_t n_expected)
+{
+        char **names = NULL;
+        size_t n = 0;
+
+        assert_int_equal(prune_select(releases_fd, s, keep, &names, &n), 0);
+        assert_int_equal(n, n_expected);
+        for (size_t i = 0; i < n_expected; i++) {
+                bool found = false;
+
+                for (size_t k = 0; k < n; k++)
+                        found = found || streq(names[k], expected[i]);
+                assert_true(found);
+                assert_null(state_find_release(s, expected[i]));
+        }
+        for (size_t i = 0; i < n; i++) {
+                assert_int_equal(unlinkat(releases_fd, names[i], AT_REMOVEDIR), 0);
+                free(names[i]);
+        }
+        free(names);
+}
+#define PRUNED(keep, ...)                                         \
+        expect_pruned(keep, (const char *const[]){ __VA_ARGS__ }, \
+                      ELEMENTSOF(((const char *const[]){ __VA_ARGS__ })))
+
+static int setup(void **state)
+{
+        if (test_dir_setup(state) < 0)
+                return -1;
+        releases_fd = open(*state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return releases_fd < 0 ? -1 : state_new("web", "prod", &s);
+}
+
+static int teardown(void **state)
+{
+        s = state_free(s);
+        fd_close(releases_fd);
+        return test_dir_teardown(state);
+}
+
+static void the_oldest_go(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        tried("r2", 2, RESULT_DONE);
+        expect_pruned(2, NULL, 0);
+        tried("r3", 3, RESULT_DONE);
+        tried("r4", 4, RESULT_DONE);
+        PRUNED(2, "r1", "r2");
+        expect_pruned(2, NULL, 0);
+}
+
+static void a_bad_one_takes_no_good_ones_place(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        tried("r2", 2, RESULT_DONE);
+        tried("r3", 3, RESULT_REVERTED);
+        /* It is evidence, besides. */
+        expect_pruned(2, NULL, 0);
+        tried("r4", 4, RESULT_REVERTED);
+        PRUNED(2, "r3");
+        tried("r5", 5, RESULT_DONE);
+        PRUNED(2, "r4", "r1");
+        assert_non_null(state_find_release(s, "r2"));
+}
+
+static void what_is_held_stays(void **state)
+{
+        (void) state;
+        for (uint64_t n = 1; n <= 4; n++)
+                tried((const char *[]){ "r1", "r2", "r3", "r4" }[n - 1], n, RESULT_DONE);
+        assert_int_equal(state_set(&s->pinned, "r1"), 0);
+        PRUNED(2, "r2", "r3");
+        assert_int_equal(state_set(&s->current, "r1"), 0);
+        assert_int_equal(state_set(&s->pinned, NULL), 0);
+        expect_pruned(2, NULL, 0);
+}
+
+static void leftovers_go_and_strange_names_stay(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        assert_int_equal(mkdirat(releases_fd, ".staging-r2.0123", 0755), 0);
+        assert_int_equal(mkdirat(releases_fd, "unknown", 0755), 0);
+        assert_int_equal(mkdirat(releases_fd, "not ours", 0755), 0);
+        assert_int_equal(mkdirat(releases_fd, ".hidden", 0755), 0);
+        PRUNED(2, ".staging-r2.0123", "unknown");
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(the_oldest_go, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_bad_one_takes_no_good_ones_place, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(what_is_held_stays, setup, teardown),
+                cmocka_unit_test_setup_teardown(leftovers_go_and_strange_names_stay, setup,
+                                                teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
