@@ -64,7 +64,9 @@ struct App {
         Told rollback; /* who waits for it, if it is a rollback */
         Sweep *sweep;
         Reporter *reporter;
-        int round_result; /* -EBUSY: the round goes on */
+        bool verdict_unreported;
+        unsigned reported_version; /* of the state */
+        int round_result;          /* -EBUSY: the round goes on */
 };
 
 static void report(App *a);
@@ -103,7 +105,9 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
 
         if (!a)
                 return -ENOMEM;
-        *a = (App){ .agent = agent, .config = config, .round_result = -EBUSY };
+        *a = (App){
+                .agent = agent, .config = config, .verdict_unreported = true, .round_result = -EBUSY
+        };
         r = site_new(config, agent->event, &agent->unpack_identity, agent->state_dir_fd,
                      agent->runtime_dir_fd, &a->site, reterr);
         if (r < 0)
@@ -137,6 +141,8 @@ static void on_reporter_idle(bool well, void *userdata)
         /* What changed while it was writing. */
         if (well)
                 report(a);
+        else
+                a->verdict_unreported = true;
         agent_app_settled(a->agent);
 }
 
@@ -146,9 +152,11 @@ static void set_verdict(App *a, bool ok, char *text)
         Told waiting[N_TOLD_MAX];
         size_t n = a->n_waiting;
 
-        if (!streq_ptr(a->poll_text, text) || a->poll_ok != ok)
+        if (!streq_ptr(a->poll_text, text) || a->poll_ok != ok) {
+                a->verdict_unreported = true;
                 site_log(a->site, ok ? LOG_INFO : LOG_WARNING, "App %s: %s", a->config->app,
                          strempty(text));
+        }
         free(a->poll_text);
         a->poll_text = text;
         a->poll_ok = ok;
@@ -624,19 +632,30 @@ static int status_object(App *a, cJSON **ret)
         return 0;
 }
 
+/* Most polls change nothing: seen before a status object is made, which costs more than the poll.
+ */
+static bool has_news(const App *a)
+{
+        return a->verdict_unreported || a->reported_version != a->site->state_version;
+}
+
 static void report(App *a)
 {
         _cleanup_json_ cJSON *status = NULL;
         int r;
 
-        if (!a->reporter)
+        if (!a->reporter || reporter_is_busy(a->reporter) || !has_news(a))
                 return;
+        a->verdict_unreported = false;
+        a->reported_version = a->site->state_version;
         r = status_object(a, &status);
         if (r >= 0)
                 r = reporter_send(a->reporter, status);
-        if (r < 0)
+        if (r < 0) {
+                a->verdict_unreported = true;
                 site_log(a->site, LOG_WARNING, "App %s: can't report its status: %s",
                          a->config->app, strerror(-r));
+        }
 }
 
 static bool add_poll(App *a, cJSON *o)

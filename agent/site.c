@@ -164,6 +164,7 @@ int site_save(Site *s)
 
         assert(s->lock_fd >= 0);
         r = state_save(s->state, s->state_dir_fd);
+        s->state_version++;
         stat_state_file(s, &s->state_stat);
         if (r < 0)
                 site_log(s, LOG_ERR, "App %s: can't save its state: %s", s->config->app,
@@ -189,6 +190,7 @@ int site_refresh(Site *s, char **reterr)
         state_free(s->state);
         s->state = TAKE_PTR(fresh);
         s->state_stat = st;
+        s->state_version++;
         return 0;
 }
 

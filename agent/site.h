@@ -27,6 +27,7 @@ typedef struct Site {
         int lock_fd;
         State *state;
         struct stat state_stat; /* of the file that `state` is */
+        unsigned state_version; /* raised whenever the state was saved, or read again */
 } Site;
 
 /* Opens what exists and loads the state. A missing state is rebuilt from what is on disk; so is a
