@@ -12,6 +12,7 @@
 #include "err.h"
 #include "fd.h"
 #include "log.h"
+#include "memory.h"
 
 Agent *agent_free(Agent *a)
 {
@@ -258,5 +259,7 @@ int agent_run(Agent *a)
                 log_warning("The configuration names no apps: nothing to do");
         agent_app_settled(a);
         (void) sd_notify(0, "READY=1");
+        if (!a->options.once)
+                memory_give_back();
         return sd_event_loop(a->event);
 }

@@ -8,6 +8,7 @@
 #include "json-read.h"
 #include "judge.h"
 #include "log.h"
+#include "memory.h"
 #include "poller.h"
 #include "prune.h"
 #include "reporter.h"
@@ -335,6 +336,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         bus_service_app_changed(a->agent, a);
         tell_rollback(rollback, &kept, a->site->state);
         settle(a, round_result_of(&kept));
+        memory_give_back();
 }
 
 static void on_transaction_changed(void *userdata)

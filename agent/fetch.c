@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 
@@ -9,6 +8,7 @@
 #include "fd.h"
 #include "fetch.h"
 #include "log.h"
+#include "memory.h"
 #include "message.h"
 #include "spool.h"
 #include "store.h"
@@ -265,15 +265,26 @@ static void get_free(Get *g)
         free(g);
 }
 
+static bool is_fetching(const Fetch *f)
+{
+        for (const Get *g = f->gets; g; g = g->next)
+                if (!g->ended)
+                        return true;
+        return false;
+}
+
 /* It stays for GET_AGAIN if it went well. */
 static void get_end(Get *g, int result, const char *text)
 {
-        answer(g->fetch, MESSAGE_GOT, g->id, result, text);
+        Fetch *f = g->fetch;
+
+        answer(f, MESSAGE_GOT, g->id, result, text);
         if (result < 0)
                 get_free(g);
         else
                 g->ended = true;
-        (void) malloc_trim(0);
+        if (!is_fetching(f))
+                memory_give_back();
 }
 
 /* The bytes from the start that are there: whole chunks, and the part of the one after them. */

@@ -13,6 +13,7 @@
 #include "fd.h"
 #include "fetch.h"
 #include "log.h"
+#include "memory.h"
 #include "message.h"
 #include "sandbox.h"
 
@@ -180,6 +181,7 @@ int main(int argc, char *argv[])
         /* Idle most of its life: memory goes back to the system at once. */
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
         (void) mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+        memory_give_back();
         r = fetch_new(arg_store, arg_cache, MESSAGE_FD, &fetch, &err);
         while (r == 0)
                 r = fetch_step(fetch);
