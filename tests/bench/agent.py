@@ -28,6 +28,7 @@ from waiting import wait_for
 POLLS_PER_SAMPLE = 20
 N_POLLS_WARM_UP = 30
 N_POLLS_RECONNECT = 20
+N_POLLS_CURL = 20
 IDLE_PSS_MAX_MB = 12
 IDLE_CPU_MAX_USEC = 250
 DEPLOY_RATIO_MAX = 1.0
@@ -177,10 +178,10 @@ class CloseAfterAnswer(fault_proxy.Fault):
 
 
 class Processes:
-    """The agent's processes, through its unit's cgroup."""
+    """The processes of a unit, through its cgroup."""
 
-    def __init__(self, host):
-        (self._cgroup,) = pathlib.Path("/sys/fs/cgroup").glob(f"{host.name}/**/{UNIT}")
+    def __init__(self, host, unit=UNIT):
+        (self._cgroup,) = pathlib.Path("/sys/fs/cgroup").glob(f"{host.name}/**/{unit}")
 
     def pids(self):
         return [int(pid) for pid in (self._cgroup / "cgroup.procs").read_text(encoding="ascii").split()]
@@ -224,6 +225,18 @@ def sample_polls(proxy, processes, n_polls, n_per_sample):
     return samples
 
 
+def sample_curl(host, proxy, url, n_polls):
+    """The same for curl, which asks for the same object on one connection, once a second: what libcurl, TLS and the kernel
+    take on this machine. Each request is another only in its fragment, which does not travel."""
+    host.run(["systemd-run", "--quiet", "--unit=curl.service", "curl", "-s", "-o", "/dev/null", "--rate", "60/m",
+              "-H", "If-None-Match: *", f"{url}#[1-{n_polls + 10}]"])
+    try:
+        wait_polls(proxy, 5)
+        return sample_polls(proxy, Processes(host, "curl.service"), n_polls, n_polls)
+    finally:
+        host.stop_unit("curl.service")
+
+
 def idle_rows(bench, n_polls):
     with bench.host(bench.work / "idle") as host, fault_proxy.FaultProxy(
             sandbox.SERVER_ADDRESS, bench.s3.address, tls=bench.s3.tls_context()) as proxy:
@@ -247,8 +260,14 @@ def idle_rows(bench, n_polls):
         proxy.fault(MANIFEST, CloseAfterAnswer(), method="GET")
         wait_polls(proxy, 1)
         anew = sample_polls(proxy, processes, N_POLLS_RECONNECT, N_POLLS_RECONNECT // 4)
+        host.stop_unit(UNIT)
+        proxy.clear()
+        url = bench.s3.client(endpoint=proxy.endpoint).generate_presigned_url(
+            "get_object", Params={"Bucket": BUCKET, "Key": "deploy/web/channels/prod/manifest.json"}, ExpiresIn=PRESIGNED_SEC)
+        curl = statistics.median(sample_curl(host, proxy, url, N_POLLS_CURL))
 
     pss_mb, cpu_usec = sum(pss_kib.values()) / 1024, statistics.median(kept)
+
     def parts(values, unit):
         return " + ".join(f"{name} {value:.{1 if unit == 'MB' else 0}f}" for name, value in sorted(values.items()))
     return [
@@ -258,6 +277,7 @@ def idle_rows(bench, n_polls):
             verdict(round(cpu_usec), IDLE_CPU_MAX_USEC, f" µs (median of {len(kept)} × {POLLS_PER_SAMPLE})")),
         Row("idle: CPU of one with a new TLS connection", f"{statistics.median(anew):.0f} µs",
             f"{statistics.median(anew) / cpu_usec:.1f} times"),
+        Row("idle: CPU of curl for the same request", f"{curl:.0f} µs", f"{cpu_usec / curl:.2f} is ours to it"),
     ]
 
 
