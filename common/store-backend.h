@@ -10,8 +10,11 @@
  * copies requests and owns the list of calls, in the order of their start.
  */
 
+#define STORE_FILE_SCHEME "file://"
+#define STORE_S3_SCHEME   "s3://"
+
 typedef struct StoreBackend {
-        const char *scheme; /* "file://" */
+        const char *scheme; /* one of these two */
 
         /* Makes what s->data points to, from s->url. */
         int (*open)(Store *s, char **reterr);

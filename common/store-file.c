@@ -29,7 +29,7 @@
 #include "name.h"
 #include "store-backend.h"
 
-#define SCHEME           "file://"
+#define SCHEME           STORE_FILE_SCHEME
 #define LOCK_NAME        ".#lock"
 #define LOCK_TRIES       1000
 #define LOCK_WAIT_NSEC   (10 * 1000 * 1000)

@@ -354,7 +354,7 @@ static int s3_backend_upload(Store *s, const StoreRequest *put, void *userdata, 
 }
 
 const StoreBackend store_s3_backend = {
-        .scheme = "s3://",
+        .scheme = STORE_S3_SCHEME,
         .open = s3_backend_open,
         .free = s3_backend_free,
         .start = s3_backend_start,

@@ -15,15 +15,6 @@ static const StoreBackend *backend_find(const char *url)
         return NULL;
 }
 
-int store_url_check(const char *url, char **reterr)
-{
-        if (backend_find(url))
-                return 0;
-        return fail(reterr, -EINVAL,
-                    "'%s' is not the URL of a store: use s3://bucket/prefix or file:///directory",
-                    url);
-}
-
 int store_open(const char *url, Store **ret, char **reterr)
 {
         _cleanup_(store_freep) Store *s = calloc(1, sizeof(Store));
