@@ -18,7 +18,7 @@
 #include "log.h"
 
 /* Messages handled in one turn of the loop, so that a child that sends without end cannot starve
- * the others. */
+ * what else there is; the ends of children come before all messages. */
 #define MESSAGES_PER_TURN 32
 
 /* What is read after a child's end: more than a socket holds at its usual size. */
@@ -257,8 +257,8 @@ static int watch(Child *c, sd_event *event, pid_t pid)
                 return r;
         }
         c->pid = pid;
-        /* What a child said before it died comes first. */
-        return sd_event_source_set_priority(c->exit_source, SD_EVENT_PRIORITY_NORMAL + 10);
+        /* Before messages, which a child may send without end. */
+        return sd_event_source_set_priority(c->exit_source, SD_EVENT_PRIORITY_NORMAL - 10);
 }
 
 int child_spawn(sd_event *event, const char *program, char *const argv[], const char *const *passed,

@@ -28,6 +28,13 @@ static int say_much(void)
         return 0;
 }
 
+static int say_without_end(void)
+{
+        while (say("more") >= 0)
+                ;
+        return EXIT_FAILURE;
+}
+
 static int say_environment(char *environment[])
 {
         for (; *environment; environment++)
@@ -93,6 +100,8 @@ int main(int argc, char *argv[], char *environment[])
                     send(MESSAGE_FD, "bad", 3, 0) < 0 || say("late") < 0;
         if (streq(part, "much"))
                 return say_much();
+        if (streq(part, "without-end"))
+                return say_without_end();
         if (streq(part, "chatter"))
                 return chatter();
         if (streq(part, "fail-then-deaf"))

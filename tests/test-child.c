@@ -45,7 +45,8 @@ static void bench_start(Bench *b, const char *part, const char *const *passed)
         char *argv[] = { (char *) "child-actor", (char *) part, NULL };
         const Identity same = {};
 
-        assert_return_code(sd_event_new(&b->event), 0);
+        if (!b->event)
+                assert_return_code(sd_event_new(&b->event), 0);
         assert_return_code(child_spawn(b->event, "child-actor", argv, passed, &same, &callbacks, b,
                                        &b->child, NULL),
                            0);
@@ -106,6 +107,27 @@ static void last_words_are_heard(void **state)
         bench_run(&b);
         assert_in_range(b.n_said, 100, 1000);
         bench_close(&b);
+}
+
+/* Its socket is always full: the end of another is seen in the next turn all the same. */
+static void a_chatterer_hides_no_end(void **state)
+{
+        Bench chatterer = {}, other = {};
+        siginfo_t si;
+
+        (void) state;
+        bench_start(&chatterer, "without-end", NULL);
+        while (chatterer.n_said == 0)
+                assert_true(sd_event_run(chatterer.event, 20 * 1000000) > 0);
+        other.event = sd_event_ref(chatterer.event);
+        bench_start(&other, "quiet", NULL);
+        assert_return_code(waitid(P_ALL, 0, &si, WEXITED | WNOWAIT), 0);
+        assert_true(sd_event_run(other.event, 20 * 1000000) > 0);
+        assert_non_null(other.how);
+        assert_string_equal(other.how, "exit status 0");
+        bench_close(&other);
+        bench_close(&chatterer);
+        assert_return_code(waitid(P_ALL, 0, &si, WEXITED), 0);
 }
 
 /* Freeing it does not wait for its end; the loop reaps it. */
@@ -188,6 +210,7 @@ int main(void)
                 cmocka_unit_test(a_broken_protocol_is_the_end),
                 cmocka_unit_test(a_broken_protocol_kills),
                 cmocka_unit_test(last_words_are_heard),
+                cmocka_unit_test(a_chatterer_hides_no_end),
                 cmocka_unit_test(freed_children_are_reaped),
                 cmocka_unit_test(a_loop_may_end_first),
                 cmocka_unit_test(only_named_variables_go_along),
