@@ -31,6 +31,7 @@ struct HttpResponse {
         size_t headers_size;
         char *error_body;
         size_t error_body_size;
+        bool resent;
 };
 
 struct HttpTransfer {
@@ -153,6 +154,11 @@ const char *http_response_error_body(const HttpResponse *r, size_t *ret_size)
         if (ret_size)
                 *ret_size = r->error_body_size;
         return strempty(r->error_body);
+}
+
+bool http_response_resent(const HttpResponse *r)
+{
+        return r->resent;
 }
 
 time_t http_response_date(const HttpResponse *r)
@@ -340,6 +346,8 @@ static int on_seek(void *userdata, curl_off_t offset, int origin)
 
         if (origin != SEEK_SET || offset < 0 || (uint64_t) offset > t->upload.size)
                 return CURL_SEEKFUNC_FAIL;
+        if ((uint64_t) offset < t->n_sent)
+                t->response.resent = true;
         t->n_sent = offset;
         return CURL_SEEKFUNC_OK;
 }

@@ -44,6 +44,11 @@ const char *http_response_error_body(const HttpResponse *r, size_t *ret_size);
 /* The header Date, in seconds since the epoch; -1: none. */
 time_t http_response_date(const HttpResponse *r);
 
+/* Whether libcurl began to send the body more than once: it may do so unasked when a connection
+ * that was used before closes without an answer (RFC 9112, 9.3.1), though the host may have obeyed.
+ */
+bool http_response_resent(const HttpResponse *r);
+
 typedef struct HttpTransfer HttpTransfer;
 
 /* Takes bytes of a 2xx body as they come. A negative errno ends the transfer with it. Must not

@@ -421,6 +421,8 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
         S3Error e = {};
 
         c->transfer = NULL;
+        if (http_response_resent(response))
+                c->retried = true;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
                 retry(c, result, S3_TRANSIENT, err, true);
                 return;

@@ -34,7 +34,7 @@ typedef struct S3Answer {
         const char *err;  /* with STORE_UNKNOWN and negative results */
         const char *etag; /* NULL: none */
         Sink *sink;       /* the body of a 2xx answer; contents may be taken */
-        bool retried;     /* so an earlier try may have worked unnoticed */
+        bool retried;     /* by us or by libcurl, so an earlier try may have worked unnoticed */
 } S3Answer;
 
 typedef void (*s3_done_t)(const S3Answer *a, void *userdata);
