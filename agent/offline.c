@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 
 #define LOCK_TRIES     40
 #define LOCK_STEP_NSEC (50 * 1000 * 1000)
+#define ARGUMENTS_MAX  65536
 #define END_MAX_MSEC   5000
 
 typedef struct Outcome {
@@ -45,8 +47,24 @@ static int block_signals(void)
         return sigprocmask(SIG_BLOCK, &signals, NULL) < 0 ? -errno : 0;
 }
 
-/* Only ours is ended, whatever a process id in a file says. */
-static bool is_slipway(pid_t pid)
+static bool is_round(pid_t pid)
+{
+        _cleanup_free_ char *arguments = NULL;
+        char path[64];
+        size_t size;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) pid);
+        if (file_read_at(AT_FDCWD, path, ARGUMENTS_MAX, &arguments, &size) < 0)
+                return false;
+        for (const char *a = arguments; a < arguments + size; a += strlen(a) + 1)
+                if (streq(a, "--once"))
+                        return true;
+        return false;
+}
+
+/* A single round is bounded by itself, and so is another `slipway`: only the service can be hung.
+ * After an upgrade the link ends in " (deleted)" (proc(5)). */
+static bool is_service(pid_t pid)
 {
         char link[64], exe[PATH_MAX];
         const char *name;
@@ -58,7 +76,8 @@ static bool is_slipway(pid_t pid)
                 return false;
         exe[n] = '\0';
         name = strrchr(exe, '/');
-        return name && (streq(name, "/slipwayd") || streq(name, "/slipway"));
+        return name && (streq(name, "/slipwayd") || streq(name, "/slipwayd (deleted)")) &&
+               !is_round(pid);
 }
 
 static int end_holder(pid_t pid, char **reterr)
@@ -70,8 +89,8 @@ static int end_holder(pid_t pid, char **reterr)
                 return errno == ESRCH
                                ? 0
                                : fail_errno(reterr, -errno, "can't look at process %d", (int) pid);
-        if (!is_slipway(pid))
-                return fail(reterr, -EBUSY, "process %d holds the lock, and is not Slipway's",
+        if (!is_service(pid))
+                return fail(reterr, -EBUSY, "app is being changed by process %d: wait for its end",
                             (int) pid);
         log_warning("slipwayd (process %d) is hung: it is ended", (int) pid);
         if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
@@ -118,9 +137,6 @@ static int open_app(const AgentOptions *options, const char *name, Agent **ret, 
         app = agent_find_app(agent, name);
         if (!app)
                 return fail(reterr, -ENOENT, "the configuration has no app %s", name);
-        r = free_lock(agent, name, reterr);
-        if (r < 0)
-                return r;
         *ret = TAKE_PTR(agent);
         *ret_app = app;
         return 0;
@@ -137,6 +153,9 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
         if (r < 0)
                 return r;
         o.event = agent->event;
+        r = free_lock(agent, name, reterr);
+        if (r < 0)
+                return r;
         r = app_rollback(app, release, by, on_told, &o, reterr);
         if (r < 0)
                 return r;
