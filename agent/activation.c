@@ -118,6 +118,18 @@ static int record(Activation *a)
         return r < 0 ? r : state_end(s, a->result, a->reason);
 }
 
+static void announce(Activation *a, Result result, int error)
+{
+        int r;
+
+        a->result = result;
+        a->error = error;
+        r = sd_event_source_set_enabled(a->done_source, SD_EVENT_ONESHOT);
+        if (r < 0)
+                site_log(a->site, LOG_CRIT, "App %s: the event loop is broken: %s",
+                         a->site->config->app, strerror(-r));
+}
+
 static void end(Activation *a, Result result, int error)
 {
         int r;
@@ -131,10 +143,7 @@ static void end(Activation *a, Result result, int error)
                 site_log(a->site, LOG_ERR,
                          "App %s: the end of this could not be saved; a restart would repeat it",
                          a->site->config->app);
-        r = sd_event_source_set_enabled(a->done_source, SD_EVENT_ONESHOT);
-        if (r < 0)
-                site_log(a->site, LOG_CRIT, "App %s: the event loop is broken: %s",
-                         a->site->config->app, strerror(-r));
+        announce(a, result, error);
 }
 
 /* The way back */
@@ -161,13 +170,24 @@ static void on_reverted(int result, const char *reason, void *userdata)
         end(a, RESULT_REVERTED, 0);
 }
 
+/* How a release goes live. After the state file was lost that is not known of those on disk (serial
+ * 0): then as the other release of the transaction does. */
+static Activate activate_of(const State *s, const char *release, const char *other)
+{
+        const Installed *i = release ? state_find_release(s, release) : NULL;
+        const Installed *o = other ? state_find_release(s, other) : NULL;
+
+        if ((!i || i->serial == 0) && o)
+                i = o;
+        return i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
+}
+
 static int run_old_units(Activation *a)
 {
         static const UnitRunCallbacks callbacks = { .done = on_reverted };
         const State *s = state_of(a);
         const char *from = s->pending.from;
-        const Installed *i = state_find_release(s, from ? from : s->pending.release);
-        Activate activate = i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
+        Activate activate = activate_of(s, from, s->pending.release);
 
         activate.bake_usec = MIN(activate.bake_usec, REVERT_BAKE_MAX_USEC);
         return unit_run_start(a->site->bus, a->site->event, &activate,
@@ -220,7 +240,11 @@ static void gone_wrong(Activation *a, const char *reason)
 static void not_begun(Activation *a, int error, const char *what)
 {
         (void) fail_errno(&a->reason, error, "%s", what);
-        end(a, RESULT_FAILED, error);
+        /* What a rollback was to replace may be half-done: the state on disk still has it. */
+        if (state_of(a)->pending.action == ACTION_ROLLBACK)
+                announce(a, RESULT_FAILED, error);
+        else
+                end(a, RESULT_FAILED, error);
 }
 
 /* The way forward */
@@ -229,7 +253,10 @@ static int on_started(void *userdata)
 {
         Activation *a = userdata;
 
-        return state_of(a)->phase == PHASE_BAKING ? 0 : move(a, PHASE_BAKING);
+        /* Where it can't be saved (the log says so), a restart begins with restarting once more. */
+        if (state_of(a)->phase != PHASE_BAKING)
+                (void) move(a, PHASE_BAKING);
+        return 0;
 }
 
 static void on_units_done(int result, const char *reason, void *userdata)
@@ -251,7 +278,7 @@ static void run_units(Activation *a, UnitRunMode mode)
 {
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
         const State *s = state_of(a);
-        Activate activate = state_find_release(s, s->pending.release)->activate;
+        Activate activate = activate_of(s, s->pending.release, s->pending.from);
         int r;
 
         /* Who rolls back by hand looks on; a bake would only keep them waiting. */
@@ -270,18 +297,18 @@ static bool switched(Activation *a)
                streq_ptr(live, state_of(a)->pending.release);
 }
 
+static void restart_units(Activation *a)
+{
+        /* A phase that can't be saved now is repeated after a crash, which does no harm. */
+        (void) move(a, PHASE_RESTARTING);
+        run_units(a, UNIT_RUN_ALL);
+}
+
 static void switch_release(Activation *a)
 {
         State *s = state_of(a);
-        const Installed *i = state_find_release(s, s->pending.release);
-        int r;
+        int r = move(a, PHASE_SWITCHING);
 
-        if (i->activate.n_units > 0 && !a->site->bus) {
-                not_begun(a, -EHOSTDOWN,
-                          "the units can't be restarted: no connection to systemd over D-Bus");
-                return;
-        }
-        r = move(a, PHASE_SWITCHING);
         if (r < 0) {
                 not_begun(a, r, "can't save the state");
                 return;
@@ -291,21 +318,26 @@ static void switch_release(Activation *a)
                 not_begun(a, r, "can't switch 'current'");
                 return;
         }
-        /* A phase that can't be saved now is repeated after a crash, which does no harm. */
-        (void) move(a, PHASE_RESTARTING);
         site_log(a->site, LOG_INFO, "App %s: switched to release %s", a->site->config->app,
                  s->pending.release);
-        run_units(a, UNIT_RUN_ALL);
+        restart_units(a);
+}
+
+/* After a crash: the link may have changed already, and then this is not the beginning. */
+static void switch_again(Activation *a)
+{
+        if (switched(a))
+                restart_units(a);
+        else
+                switch_release(a);
 }
 
 static void bake_again(Activation *a)
 {
-        if (site_is_marked_running(a->site)) {
+        if (site_is_marked_running(a->site))
                 run_units(a, UNIT_RUN_WATCH);
-                return;
-        }
-        (void) move(a, PHASE_RESTARTING);
-        run_units(a, UNIT_RUN_ALL);
+        else
+                restart_units(a);
 }
 
 static void go_on(Activation *a)
@@ -318,6 +350,9 @@ static void go_on(Activation *a)
                 return;
         }
         switch (s->phase) {
+        case PHASE_SWITCHING:
+                switch_again(a);
+                return;
         case PHASE_RESTARTING:
                 run_units(a, UNIT_RUN_ALL);
                 return;
@@ -334,6 +369,20 @@ static void go_on(Activation *a)
         }
 }
 
+int activation_check(const Site *site, char **reterr)
+{
+        const State *s = site->state;
+        const Pending *p = &s->pending;
+
+        if (!state_find_release(s, p->release))
+                return fail(reterr, -ENOENT, "release %s is not on this host", p->release);
+        if (!site->bus && (activate_of(s, p->release, p->from).n_units > 0 ||
+                           activate_of(s, p->from, p->release).n_units > 0))
+                return fail(reterr, -EHOSTDOWN,
+                            "units can't be restarted: no connection to systemd over D-Bus");
+        return 0;
+}
+
 int activation_start(Site *site, activation_done_t done, activation_changed_t changed,
                      void *userdata, Activation **ret)
 {
@@ -342,8 +391,6 @@ int activation_start(Site *site, activation_done_t done, activation_changed_t ch
 
         if (!a)
                 return -ENOMEM;
-        if (!state_find_release(site->state, site->state->pending.release))
-                return -ENOENT;
         *a = (Activation){ .site = site, .done = done, .changed = changed, .userdata = userdata };
         r = sd_event_add_defer(site->event, &a->done_source, on_done, a);
         if (r < 0)

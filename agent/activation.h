@@ -30,10 +30,15 @@ typedef void (*activation_done_t)(const ActivationResult *result, void *userdata
 /* Something about the state changed. */
 typedef void (*activation_changed_t)(void *userdata);
 
+/* Whether the transaction in site->state->pending can be activated now: its release is in the
+ * state's list (else -ENOENT), and there is a bus, if units have to be restarted on the way forward
+ * or back (else -EHOSTDOWN). */
+_must_check_ int activation_check(const Site *site, char **reterr);
+
 /* Starts, or after a crash goes on with, the transaction in site->state->pending, according to the
- * phase. Without site_is_marked_running() the host was restarted since: what was baking is
- * restarted. done() is never called from in here. The release must be in the state's list (else
- * -ENOENT). */
+ * phase, after activation_check(). Without site_is_marked_running() the host was restarted since:
+ * what was baking is restarted. done() is never called from in here. A rollback that can't begin
+ * (error < 0) leaves the state file as it was, but not the state in memory. */
 _must_check_ int activation_start(Site *site, activation_done_t done, activation_changed_t changed,
                                   void *userdata, Activation **ret);
 

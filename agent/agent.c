@@ -194,7 +194,10 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
         log_info("Stopping (signal %u); what is under way is taken up at the next start",
                  si->ssi_signo);
         (void) sd_notify(0, "STOPPING=1");
-        return sd_event_exit(a->event, 0);
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_leave(a->apps[i]);
+        /* A round that was cut short has no result. */
+        return sd_event_exit(a->event, a->options.once ? EXIT_FAILURE : 0);
 }
 
 static int offer(Agent *a)

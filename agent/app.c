@@ -71,6 +71,7 @@ struct App {
 };
 
 static void report(App *a);
+static void consider(App *a);
 
 App *app_free(App *a)
 {
@@ -131,8 +132,9 @@ static void settle(App *a, int round_result)
 
 int app_round_result(const App *a)
 {
-        return a->sweep || (a->reporter && reporter_is_busy(a->reporter)) ? -EBUSY
-                                                                          : a->round_result;
+        bool busy = a->transaction || a->sweep || (a->reporter && reporter_is_busy(a->reporter));
+
+        return busy ? -EBUSY : a->round_result;
 }
 
 static void on_reporter_idle(bool well, void *userdata)
@@ -200,6 +202,8 @@ static int select_and_sweep(App *a)
                 return r;
         }
         r = site_save(a->site);
+        if (r >= 0)
+                r = prune_retire(a->site->releases_fd, names, n);
         if (r < 0) {
                 for (size_t i = 0; i < n; i++)
                         free(names[i]);
@@ -217,12 +221,13 @@ static void prune(App *a)
         _cleanup_free_ char *err = NULL;
         int r;
 
-        if (a->sweep || a->transaction || a->site->releases_fd < 0 || a->agent->options.offline)
+        if (a->sweep || a->transaction || a->agent->options.offline)
                 return;
+        /* Where another program is at work, it is tried again after the next deployment. */
         r = site_lock(a->site, NULL, &err);
         if (r < 0)
                 return;
-        if (a->site->state->phase == PHASE_IDLE)
+        if (a->site->state->phase == PHASE_IDLE && a->site->releases_fd >= 0)
                 r = select_and_sweep(a);
         site_unlock(a->site);
         if (r < 0)
@@ -329,13 +334,18 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
-        if (a->wanted)
-                set_verdict(a, a->poll_ok, verdict_now(a, &verdict));
+        /* What was taken up after a crash is not what the round is about. */
+        if (!m && !rollback.told && a->wanted)
+                consider(a);
+        else if (a->wanted && a->poll_ok && a->n_waiting == 0)
+                set_verdict(a, true, verdict_now(a, &verdict));
         prune(a);
         report(a);
         bus_service_app_changed(a->agent, a);
         tell_rollback(rollback, &kept, a->site->state);
-        settle(a, round_result_of(&kept));
+        if (m)
+                settle(a, round_result_of(&kept));
+        agent_app_settled(a->agent);
         memory_give_back();
 }
 
@@ -407,7 +417,8 @@ static int with_lock(App *a, int (*change)(App *a), char **reterr)
 
 static int record_floor(App *a)
 {
-        int r = state_set_floor(a->site->state, a->wanted->serial, &a->wanted_digest);
+        int r = state_set_floor(a->site->state, a->wanted->serial, a->wanted->deployment,
+                                &a->wanted_digest);
 
         return r < 0 ? r : site_save(a->site);
 }
@@ -427,18 +438,20 @@ static void adopt(App *a)
         if (r < 0)
                 refuse(a, r, err);
         bus_service_app_changed(a->agent, a);
+        settle(a, r < 0 ? ROUND_FAILED : ROUND_OK);
 }
 
 static void act(App *a, Verdict verdict)
 {
         switch (verdict) {
         case VERDICT_DEPLOY:
-                if (!waits_for_retry(a))
+                if (waits_for_retry(a))
+                        settle(a, ROUND_FAILED);
+                else
                         deploy(a);
                 return;
         case VERDICT_ADOPT:
                 adopt(a);
-                settle(a, ROUND_OK);
                 return;
         case VERDICT_FAILED:
                 settle(a, ROUND_FAILED);
@@ -507,7 +520,7 @@ static void consider(App *a)
 
         if (r < 0) {
                 refuse(a, r, err);
-                settle(a, ROUND_REFUSED);
+                settle(a, r == -EKEYREJECTED ? ROUND_REFUSED : ROUND_FAILED);
                 return;
         }
         if (r > 0)
@@ -577,9 +590,11 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
                 well = poll_failed(a, result, text);
         else if (result == 0)
                 take_manifest(a, fd);
-        else if (!a->wanted)
+        else if (!a->wanted) {
                 /* Unchanged, and what was there was refused: it still is. */
                 refuse(a, -ENOMEM, a->refused);
+                settle(a, ROUND_REFUSED);
+        }
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
         if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
                 consider(a);
@@ -758,6 +773,12 @@ int app_start(App *a)
         return poller_poll(a->poller);
 }
 
+void app_leave(App *a)
+{
+        if (a->transaction)
+                transaction_leave(a->transaction);
+}
+
 /* What admins ask for */
 
 int app_poll_now(App *a, app_told_t told, void *userdata)
@@ -777,16 +798,15 @@ int app_poll_now(App *a, app_told_t told, void *userdata)
 int app_rollback(App *a, const char *release, const char *by, app_told_t told, void *userdata,
                  char **reterr)
 {
-        uint64_t deployment = a->wanted ? a->wanted->deployment : 0;
         _cleanup_free_ char *found = NULL;
-        int r;
+        int r = 0;
 
         if (a->transaction && (a->rollback.told || a->site->state->phase == PHASE_REVERTING))
                 return fail(reterr, -EBUSY,
                             "app %s is on its way back already: see slipway status %s",
                             a->config->app, a->config->app);
-        r = a->transaction ? 0 : site_refresh(a->site, reterr);
-        if (r >= 0)
+        /* A wrong name must not cost what is under way. */
+        if (a->transaction)
                 r = transaction_find_rollback(a->site, release, &found, reterr);
         if (r < 0)
                 return r;
@@ -794,7 +814,7 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
         a->transaction = transaction_free(a->transaction);
         a->sweep = sweep_free(a->sweep);
         a->site->bus = agent_bus(a->agent);
-        r = transaction_rollback(a->site, found, by, deployment, &transaction_callbacks, a,
+        r = transaction_rollback(a->site, found ? found : release, by, &transaction_callbacks, a,
                                  &a->transaction, reterr);
         if (r < 0)
                 return r;

@@ -27,6 +27,9 @@ _must_check_ int app_start(App *a);
 const AppConfig *app_config(const App *a);
 const State *app_state(const App *a);
 
+/* slipwayd ends on purpose, at a signal: what is under way is taken up at the next start. */
+void app_leave(App *a);
+
 /* The result of the round, or -EBUSY while it goes on. */
 int app_round_result(const App *a);
 

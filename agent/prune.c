@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdio.h>
 
 #include "fd.h"
 #include "name.h"
@@ -122,5 +123,37 @@ int prune_select(int releases_fd, State *s, size_t keep, char ***ret, size_t *re
         *ret = TAKE_PTR(names.names);
         *ret_n = names.n_names;
         names.n_names = 0;
+        return 0;
+}
+
+/* The name of a leftover, for a release that is to go. */
+static int retire(int releases_fd, char **name)
+{
+        char hex[17], *retired;
+        int r = random_hex(hex);
+
+        if (r < 0)
+                return r;
+        if (asprintf(&retired, STAGING_PREFIX "gone.%s", hex) < 0)
+                return -ENOMEM;
+        if (renameat(releases_fd, *name, releases_fd, retired) < 0) {
+                r = -errno;
+                free(retired);
+                return r;
+        }
+        free(*name);
+        *name = retired;
+        return 0;
+}
+
+int prune_retire(int releases_fd, char **names, size_t n_names)
+{
+        for (size_t i = 0; i < n_names; i++) {
+                int r = strncmp(names[i], STAGING_PREFIX, STRLEN(STAGING_PREFIX)) == 0
+                                ? 0
+                                : retire(releases_fd, &names[i]);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }

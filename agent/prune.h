@@ -17,3 +17,7 @@
  * to delete: an array to be freed with its strings; *ret_n may be 0. */
 _must_check_ int prune_select(int releases_fd, State *state, size_t keep, char ***ret,
                               size_t *ret_n);
+
+/* Gives those of the names that are releases the name of a leftover, so that one of them that is
+ * deployed anew while the rest is being deleted is not met by that. After the state was saved. */
+_must_check_ int prune_retire(int releases_fd, char **names, size_t n_names);

@@ -89,9 +89,14 @@ int site_reconcile(Site *s)
 
 /* Directories */
 
+/* What is mounted or made in the meantime counts: the directories are opened anew at each lock. */
 static int open_existing(Site *s)
 {
-        int r = dir_open_at(AT_FDCWD, s->config->root);
+        int r;
+
+        s->root_fd = fd_close(s->root_fd);
+        s->releases_fd = fd_close(s->releases_fd);
+        r = dir_open_at(AT_FDCWD, s->config->root);
 
         if (r < 0)
                 return r == -ENOENT ? 0 : r;
@@ -172,6 +177,25 @@ int site_save(Site *s)
         return r;
 }
 
+/* The file is missing, or can't be understood. */
+static bool is_lost(int error)
+{
+        return error == -ENOENT || error == -EBADMSG || error == -EFBIG;
+}
+
+/* What is in memory is better than what can be rebuilt: the next save writes it. */
+static int keep_state(Site *s, int error, char **reterr)
+{
+        int r = error == -ENOENT ? 0 : state_set_aside(s->state_dir_fd, s->config->app);
+
+        if (r < 0)
+                return r;
+        site_log(s, LOG_ERR, "App %s: %s; what this program remembers stays", s->config->app,
+                 err_text(error, reterr ? *reterr : NULL));
+        stat_state_file(s, &s->state_stat);
+        return 0;
+}
+
 int site_refresh(Site *s, char **reterr)
 {
         _cleanup_(state_freep) State *fresh = NULL;
@@ -182,6 +206,8 @@ int site_refresh(Site *s, char **reterr)
         if (same_file(&st, &s->state_stat))
                 return 0;
         r = state_load(s->state_dir_fd, s->config->app, &fresh, reterr);
+        if (is_lost(r))
+                return keep_state(s, r, reterr);
         if (r < 0)
                 return r;
         r = state_set(&fresh->channel, s->config->channel);
@@ -192,6 +218,17 @@ int site_refresh(Site *s, char **reterr)
         s->state_stat = st;
         s->state_version++;
         return 0;
+}
+
+void site_reload(Site *s)
+{
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        s->state_stat = (struct stat){};
+        r = site_refresh(s, &err);
+        if (r < 0)
+                site_log(s, LOG_ERR, "App %s: %s", s->config->app, err_text(r, err));
 }
 
 /* What lies in releases/ can be rolled back to. How these releases go live is taken from the
@@ -243,13 +280,16 @@ static int set_aside_and_rebuild(Site *s, const char *why)
 static int load(Site *s, char **reterr)
 {
         _cleanup_free_ char *err = NULL;
-        int r = state_load(s->state_dir_fd, s->config->app, &s->state, &err);
+        int r;
 
         stat_state_file(s, &s->state_stat);
+        r = state_load(s->state_dir_fd, s->config->app, &s->state, &err);
         if (r == -ENOENT)
                 r = rebuild(s);
-        else if (r == -EBADMSG || r == -EFBIG)
+        else if (is_lost(r)) {
                 r = set_aside_and_rebuild(s, err_text(r, err));
+                stat_state_file(s, &s->state_stat);
+        }
         if (r >= 0)
                 r = state_set(&s->state->channel, s->config->channel);
         if (r < 0)
@@ -302,7 +342,11 @@ int site_lock(Site *s, pid_t *ret_holder, char **reterr)
         if (r < 0)
                 return fail_errno(reterr, r, "can't take the lock of app %s", s->config->app);
         s->lock_fd = TAKE_FD(fd);
-        r = site_refresh(s, reterr);
+        r = open_existing(s);
+        if (r < 0)
+                r = fail_errno(reterr, r, "can't open %s", s->config->root);
+        else
+                r = site_refresh(s, reterr);
         if (r < 0)
                 site_unlock(s);
         return r;

@@ -38,14 +38,18 @@ _must_check_ int site_new(const AppConfig *config, sd_event *event, const Identi
 Site *site_free(Site *s);
 DEFINE_CLEANUP_FUNC(Site *, site_free);
 
-/* Reads the state again if its file was replaced by somebody else. */
+/* Reads the state again if its file was replaced by somebody else. A file that is gone or damaged
+ * is set aside, and what is in memory stays. */
 _must_check_ int site_refresh(Site *s, char **reterr);
+
+/* Reads the state again, whatever is in memory. A failure is logged, and memory stays. */
+void site_reload(Site *s);
 
 /* Saves the state, and logs a failure. The lock must be held. */
 int site_save(Site *s);
 
-/* Takes the lock without waiting and refreshes the state. -EBUSY: somebody has it; *ret_holder (may
- * be NULL) is their process id, or 0. */
+/* Takes the lock without waiting, opens the directories anew and refreshes the state. -EBUSY:
+ * somebody has it; *ret_holder (may be NULL) is their process id, or 0. */
 _must_check_ int site_lock(Site *s, pid_t *ret_holder, char **reterr);
 void site_unlock(Site *s);
 bool site_is_locked(const Site *s);

@@ -174,7 +174,7 @@ static int send_available(Staging *s)
         Message m = { .type = MESSAGE_AVAILABLE, .size = s->available };
         int r;
 
-        if (!s->artifact_sent || s->available == s->available_sent)
+        if (!s->unpack || !s->artifact_sent || s->available == s->available_sent)
                 return 0;
         if (s->available < total &&
             s->available - s->available_sent < MAX(AVAILABLE_MIN, total / N_AVAILABLE_MAX))

@@ -268,6 +268,8 @@ static int parse_floor(const cJSON *v, const char *path, void *target, char **re
 {
         static const JsonField fields[] = { FIELD("channel", json_parse_name, Floor, channel, true),
                                             FIELD("serial", json_parse_uint, Floor, serial, true),
+                                            FIELD("deployment", json_parse_uint, Floor, deployment,
+                                                  true),
                                             FIELD("sha256", json_parse_sha256, Floor, sha256, true),
                                             {} };
         State *s = target;
@@ -478,6 +480,7 @@ static bool add_floors(cJSON *o, const State *s)
                 cJSON *v = add_object(list, NULL);
                 if (!v || !add_text(v, "channel", s->floors[i].channel) ||
                     !cJSON_AddNumberToObject(v, "serial", s->floors[i].serial) ||
+                    !cJSON_AddNumberToObject(v, "deployment", s->floors[i].deployment) ||
                     !add_sha256(v, "sha256", &s->floors[i].sha256))
                         return false;
         }
@@ -725,7 +728,7 @@ const Floor *state_floor(const State *s)
         return &no_floor;
 }
 
-int state_set_floor(State *s, uint64_t serial, const Sha256 *digest)
+int state_set_floor(State *s, uint64_t serial, uint64_t deployment, const Sha256 *digest)
 {
         Floor *f = (Floor *) state_floor(s);
 
@@ -744,6 +747,7 @@ int state_set_floor(State *s, uint64_t serial, const Sha256 *digest)
                 f->channel = channel;
         }
         f->serial = serial;
+        f->deployment = deployment;
         f->sha256 = *digest;
         return 0;
 }

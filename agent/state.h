@@ -101,11 +101,11 @@ typedef struct Installed {
         Activate activate;
 } Installed;
 
-/* The freshness floor of a channel: the highest serial seen, and the digest of that manifest's
- * payload. */
+/* The freshness floor of a channel: the highest serial seen, its deployment, and the digest of that
+ * manifest's payload. */
 typedef struct Floor {
         char *channel;
-        uint64_t serial;
+        uint64_t serial, deployment;
         Sha256 sha256;
 } Floor;
 
@@ -175,7 +175,8 @@ void state_remove_release(State *s, const char *release);
 /* The floor of the state's channel; serial 0 when it has none yet. */
 const Floor *state_floor(const State *s);
 /* Of more than STATE_CHANNELS_MAX channels the one that was seen first is forgotten. */
-_must_check_ int state_set_floor(State *s, uint64_t serial, const Sha256 *sha256);
+_must_check_ int state_set_floor(State *s, uint64_t serial, uint64_t deployment,
+                                 const Sha256 *sha256);
 
 /* Forgets a local rollback; forgets a failed deployment. */
 void state_unpin(State *s);

@@ -120,6 +120,9 @@ static void on_activated(const ActivationResult *result, void *userdata)
         Transaction *t = userdata;
 
         site_clear_running(t->site);
+        /* A rollback that could not begin: what it was to replace is still in the file. */
+        if (result->error < 0 && !t->manifest)
+                site_reload(t->site);
         t->callbacks.ended(result, t->userdata);
 }
 
@@ -130,22 +133,30 @@ static void on_changed(void *userdata)
         t->callbacks.changed(t->userdata);
 }
 
-static int activate(Transaction *t)
+static int activate(Transaction *t, char **reterr)
 {
-        return activation_start(t->site, on_activated, on_changed, t, &t->activation);
+        int r = activation_check(t->site, reterr);
+
+        if (r < 0)
+                return r;
+        r = activation_start(t->site, on_activated, on_changed, t, &t->activation);
+        return r < 0 ? fail_errno(reterr, r, "can't activate release %s",
+                                  t->site->state->pending.release)
+                     : 0;
 }
 
 /* The tree is on disk: it joins the list, and goes live. */
 static void take_in(Transaction *t)
 {
         const Manifest *m = t->manifest;
+        _cleanup_free_ char *err = NULL;
         int r = state_add_release(t->site->state, m->release, m->deployment, m->serial,
                                   &m->index.sha256, &m->activate);
 
         if (r >= 0)
-                r = activate(t);
+                r = activate(t, &err);
         if (r < 0)
-                fail_later_errno(t, r, "can't activate the release");
+                fail_later(t, r, err_text(r, err));
 }
 
 /* Staging */
@@ -277,16 +288,14 @@ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *m,
 {
         _cleanup_(transaction_freep) Transaction *t = NULL;
         _cleanup_free_ char *err = NULL;
-        int r = transaction_new(site, m, callbacks, userdata, &t, reterr);
+        int foreign, r = transaction_new(site, m, callbacks, userdata, &t, reterr);
 
         if (r < 0)
                 return r;
         if (site->state->phase != PHASE_IDLE)
                 return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
         t->fetcher = fetcher;
-        r = site_reconcile(site);
-        if (r < 0 && r != -EINVAL)
-                return fail_errno(reterr, r, "can't read %s/current", site->config->root);
+        foreign = site_reconcile(site);
         r = state_begin(site->state, ACTION_DEPLOY, m->release, site->state->current, m->deployment,
                         m->serial, "agent");
         if (r < 0)
@@ -294,11 +303,33 @@ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *m,
         site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " begins: release %s (now %s)",
                  site->config->app, m->deployment, m->release,
                  site->state->current ? site->state->current : "none");
-        r = deploy(t, &err);
+        if (foreign < 0)
+                r = fail_errno(
+                        &err, foreign,
+                        "%s/current is not a link to a release of Slipway: move it away first",
+                        site->config->root);
+        else
+                r = deploy(t, &err);
         if (r < 0)
                 fail_later(t, r, err_text(r, err));
         *ret = TAKE_PTR(t);
         return 0;
+}
+
+/* Where the history does not tell: the newest that is here and not known to be bad. */
+static const char *newest_other(const State *s)
+{
+        const Installed *newest = NULL;
+
+        for (size_t i = 0; i < s->n_releases; i++) {
+                const Installed *other = &s->releases[i];
+
+                if (!streq_ptr(other->release, s->current) &&
+                    !streq_ptr(other->release, s->failed) &&
+                    (!newest || other->installed_sec > newest->installed_sec))
+                        newest = other;
+        }
+        return newest ? newest->release : NULL;
 }
 
 /* The release that was live before the present one, as far as it is still here. */
@@ -315,7 +346,7 @@ static const char *release_before(const State *s)
                 if (e->from && !streq_ptr(e->from, s->current) && state_find_release(s, e->from))
                         return e->from;
         }
-        return NULL;
+        return newest_other(s);
 }
 
 int transaction_find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
@@ -336,12 +367,13 @@ int transaction_find_rollback(const Site *site, const char *wanted, char **ret, 
         return *ret ? 0 : -ENOMEM;
 }
 
-int transaction_rollback(Site *site, const char *wanted, const char *by, uint64_t deployment,
+int transaction_rollback(Site *site, const char *wanted, const char *by,
                          const TransactionCallbacks *callbacks, void *userdata, Transaction **ret,
                          char **reterr)
 {
         _cleanup_(transaction_freep) Transaction *t = NULL;
         _cleanup_free_ char *release = NULL;
+        uint64_t deployment;
         State *s;
         int r = transaction_new(site, NULL, callbacks, userdata, &t, reterr);
 
@@ -354,15 +386,17 @@ int transaction_rollback(Site *site, const char *wanted, const char *by, uint64_
         r = transaction_find_rollback(site, wanted, &release, reterr);
         if (r < 0)
                 return r;
-        deployment = MAX(deployment, s->deployment);
-        deployment = MAX(deployment, s->pending.deployment);
+        deployment = MAX(s->deployment, s->pending.deployment);
+        deployment = MAX(deployment, state_floor(s)->deployment);
         s->phase = PHASE_IDLE;
         r = state_begin(s, ACTION_ROLLBACK, release, s->current, deployment,
                         state_find_release(s, release)->serial, by);
         if (r >= 0)
-                r = activate(t);
-        if (r < 0)
-                return fail_errno(reterr, r, "can't roll app %s back", site->config->app);
+                r = activate(t, reterr);
+        if (r < 0) {
+                site_reload(site);
+                return fail_prefix(reterr, r, "can't roll app %s back", site->config->app);
+        }
         *ret = TAKE_PTR(t);
         return 0;
 }
@@ -395,6 +429,9 @@ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void 
                 return 0;
         if (s->phase == PHASE_FETCHING)
                 return end_fetching(site);
+        r = activation_check(site, reterr);
+        if (r < 0)
+                return r;
         site_log(site, LOG_NOTICE,
                  "App %s: goes on with the %s of release %s, which was cut off while %s",
                  site->config->app, action_to_string(s->pending.action), s->pending.release,
@@ -402,11 +439,21 @@ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void 
         s->pending.attempts++;
         /* Not counted is better than not taken up; the log has why. */
         (void) site_save(site);
-        r = activate(t);
+        r = activate(t, reterr);
         if (r < 0)
-                return fail_errno(reterr, r, "can't go on with release %s", s->pending.release);
+                return r;
         *ret = TAKE_PTR(t);
         return 0;
+}
+
+void transaction_leave(Transaction *t)
+{
+        State *s = t->site->state;
+
+        if (s->phase <= PHASE_FETCHING || s->pending.attempts == 0)
+                return;
+        s->pending.attempts--;
+        site_save(t->site);
 }
 
 bool transaction_give_up(Transaction *t)

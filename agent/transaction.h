@@ -31,12 +31,12 @@ _must_check_ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *mani
                                     Transaction **ret, char **reterr);
 
 /* Begins a rollback to `release`, or with NULL to the one before the present one; overrides what a
- * crash left. `deployment` is the highest one of the channel that is known: it will not be
- * installed over the rollback. Errors at once also: -ENOENT (no such release here, or none before),
- * -EEXIST (it is live already). */
+ * crash left. The channel's deployments that are known so far will not be installed over it. Errors
+ * at once also: -ENOENT (no such release here, or none before), -EEXIST (it is live already),
+ * -EHOSTDOWN (units, but no bus). One that can't begin leaves everything as it was. */
 _must_check_ int transaction_rollback(Site *site, const char *release, const char *by,
-                                      uint64_t deployment, const TransactionCallbacks *callbacks,
-                                      void *userdata, Transaction **ret, char **reterr);
+                                      const TransactionCallbacks *callbacks, void *userdata,
+                                      Transaction **ret, char **reterr);
 
 /* What transaction_rollback() would roll back to, and whether it can: -ENOENT, -EEXIST as above.
  * *ret is allocated. */
@@ -52,6 +52,9 @@ _must_check_ int transaction_take_up(Site *site, const TransactionCallbacks *cal
  * rollback. */
 Transaction *transaction_free(Transaction *t);
 DEFINE_CLEANUP_FUNC(Transaction *, transaction_free);
+
+/* slipwayd ends on purpose: this start does not count to the attempts. */
+void transaction_leave(Transaction *t);
 
 /* Ends a deployment that has not switched yet, because a newer order came. False: it has. */
 bool transaction_give_up(Transaction *t);

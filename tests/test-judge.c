@@ -179,11 +179,11 @@ static void old_manifests_do_not_come_back(void **state)
         (void) state;
         assert_return_code(state_new("web", "prod", &s), 0);
         assert_return_code(judge_fresh(m, &digest, s, trust, NOW, NULL), 0);
-        assert_return_code(state_set_floor(s, 57, &digest), 0);
+        assert_return_code(state_set_floor(s, 57, 2, &digest), 0);
         assert_return_code(judge_fresh(m, &digest, s, trust, NOW, NULL), 0);
         assert_int_equal(judge_fresh(m, &other, s, trust, NOW, &err), -EKEYREJECTED);
         assert_non_null(strstr(err, "other content"));
-        assert_return_code(state_set_floor(s, 58, &digest), 0);
+        assert_return_code(state_set_floor(s, 58, 2, &digest), 0);
         assert_int_equal(judge_fresh(m, &digest, s, trust, NOW, &err), -EKEYREJECTED);
         assert_non_null(strstr(err, "old manifest"));
         /* Another channel has its own floor, and the first one keeps its. */
@@ -191,7 +191,7 @@ static void old_manifests_do_not_come_back(void **state)
         assert_return_code(judge_fresh(m, &digest, s, trust, NOW, NULL), 0);
         assert_return_code(state_set(&s->channel, "prod"), 0);
         assert_int_equal(judge_fresh(m, &digest, s, trust, NOW, &err), -EKEYREJECTED);
-        assert_return_code(state_set_floor(s, 57, &digest), 0);
+        assert_return_code(state_set_floor(s, 57, 2, &digest), 0);
         assert_int_equal(judge_fresh(m, &digest, s, trust, m->expires_sec, &err), -EKEYREJECTED);
         assert_non_null(strstr(err, "expired"));
 }

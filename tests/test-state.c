@@ -27,7 +27,7 @@ static State *example(void)
         assert_return_code(state_new("web", "prod", &s), 0);
         assert_return_code(state_add_release(s, "r1", 1, 1, &digest, &activate), 0);
         assert_return_code(state_add_release(s, "r2", 2, 3, &digest, &activate), 0);
-        assert_return_code(state_set_floor(s, 3, &digest), 0);
+        assert_return_code(state_set_floor(s, 3, 2, &digest), 0);
         assert_return_code(state_set(&s->current, "r1"), 0);
         return s;
 }
