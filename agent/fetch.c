@@ -42,17 +42,26 @@ typedef struct Range {
         uint64_t done_bytes;
 } Range;
 
-/* An object being fetched; stays after its end, for GET_AGAIN. */
+/* A request for an object, until it fails or is cancelled. */
+typedef struct Want {
+        struct Want *next;
+        uint64_t id, available_sent;
+        char *path;
+} Want;
+
+/* An object being fetched, once for all who want it, by the path that one of them gave; stays
+ * after its end, for GET_AGAIN. */
 struct Get {
         Fetch *fetch;
         Get *next;
-        uint64_t id, size, available_sent;
+        Want *wants;
+        uint64_t size;
         Sha256 sha256;
         char *path, *etag;
         SpoolFile *file;
         Range ranges[N_RANGES_MAX];
         size_t next_chunk, n_first; /* n_first: chunks from the start that are there */
-        bool ended;
+        bool ended, dropped;
 };
 
 struct Fetch {
@@ -100,6 +109,15 @@ static void call_free(Call *c)
         store_cancel(c->call);
         free(c->path);
         free(c);
+}
+
+static void cancel_calls(Fetch *f, uint64_t id)
+{
+        for (Call *c = f->calls, *next; c; c = next) {
+                next = c->next;
+                if (c->id == id)
+                        call_free(c);
+        }
 }
 
 static int call_start(Fetch *f, const Message *m, const StoreRequest *request, store_done_t done)
@@ -250,6 +268,25 @@ static int do_put(Fetch *f, const Message *m, int fd)
 
 /* Objects */
 
+/* Its calls go as well: they write to the file of its Get. */
+static void want_free(Get *g, Want *w)
+{
+        cancel_calls(g->fetch, w->id);
+        for (Want **link = &g->wants; *link; link = &(*link)->next)
+                if (*link == w) {
+                        *link = w->next;
+                        break;
+                }
+        free(w->path);
+        free(w);
+}
+
+static void cancel_ranges(Get *g)
+{
+        for (size_t i = 0; i < N_RANGES_MAX; i++)
+                g->ranges[i].call = store_cancel(g->ranges[i].call);
+}
+
 static void get_free(Get *g)
 {
         for (Get **link = &g->fetch->gets; *link; link = &(*link)->next)
@@ -257,8 +294,12 @@ static void get_free(Get *g)
                         *link = g->next;
                         break;
                 }
-        for (size_t i = 0; i < N_RANGES_MAX; i++)
-                store_cancel(g->ranges[i].call);
+        while (g->wants)
+                want_free(g, g->wants);
+        cancel_ranges(g);
+        /* After its end it went when it was dropped, and what is there now is another's. */
+        if (g->dropped && !g->ended)
+                spool_drop(g->fetch->spool, &g->sha256);
         spool_file_free(g->file);
         free(g->path);
         free(g->etag);
@@ -273,16 +314,51 @@ static bool is_fetching(const Fetch *f)
         return false;
 }
 
-/* It stays for GET_AGAIN if it went well. */
-static void get_end(Get *g, int result, const char *text)
+static void get_done(Get *g)
+{
+        for (Want *w = g->wants; w; w = w->next)
+                answer(g->fetch, MESSAGE_GOT, w->id, 0, NULL);
+        g->ended = true;
+        if (g->dropped)
+                spool_drop(g->fetch->spool, &g->sha256);
+        if (!is_fetching(g->fetch))
+                memory_give_back();
+}
+
+static int get_begin(Get *g, const char *path)
+{
+        char *copy = strdup(path);
+
+        if (!copy)
+                return -ENOMEM;
+        free(g->path);
+        g->path = copy;
+        free(g->etag);
+        g->etag = NULL;
+        g->next_chunk = g->n_first = 0;
+        return 0;
+}
+
+/* Ends it for those who gave the path that failed; it goes on by the path of another. */
+static void get_fail(Get *g, int result, const char *text)
 {
         Fetch *f = g->fetch;
 
-        answer(f, MESSAGE_GOT, g->id, result, text);
-        if (result < 0)
-                get_free(g);
-        else
-                g->ended = true;
+        cancel_ranges(g);
+        for (Want *w = g->wants, *next; w; w = next) {
+                next = w->next;
+                if (!streq(w->path, g->path))
+                        continue;
+                answer(f, MESSAGE_GOT, w->id, result, text);
+                want_free(g, w);
+        }
+        if (g->wants && get_begin(g, g->wants->path) >= 0) {
+                get_go_on(g);
+                return;
+        }
+        for (Want *w = g->wants; w; w = w->next)
+                answer(f, MESSAGE_GOT, w->id, -ENOMEM, NULL);
+        get_free(g);
         if (!is_fetching(f))
                 memory_give_back();
 }
@@ -303,14 +379,16 @@ static uint64_t get_prefix(Get *g)
 
 static void tell_available(Get *g)
 {
-        uint64_t prefix = get_prefix(g);
-        Message m = { .type = MESSAGE_AVAILABLE, .id = g->id, .size = prefix };
+        Message m = { .type = MESSAGE_AVAILABLE, .size = get_prefix(g) };
 
-        if (prefix < g->available_sent + AVAILABLE_STEP &&
-            (prefix < g->size || prefix == g->available_sent))
-                return;
-        g->available_sent = prefix;
-        answer_fd(g->fetch, &m, -1);
+        for (Want *w = g->wants; w; w = w->next) {
+                if (m.size < w->available_sent + AVAILABLE_STEP &&
+                    (m.size < g->size || m.size == w->available_sent))
+                        continue;
+                w->available_sent = m.size;
+                m.id = w->id;
+                answer_fd(g->fetch, &m, -1);
+        }
 }
 
 static void on_range_progress(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
@@ -320,11 +398,6 @@ static void on_range_progress(uint64_t done_bytes, uint64_t total_bytes, void *u
         (void) total_bytes;
         range->done_bytes = done_bytes;
         tell_available(range->get);
-}
-
-static bool get_is_complete(Get *g)
-{
-        return get_prefix(g) == g->size;
 }
 
 static int range_result(Range *range, int result, StoreReply *reply, const char *err, char **reterr)
@@ -361,7 +434,7 @@ static void on_range(int result, StoreReply *reply, const char *err, void *userd
         range->done_bytes = 0;
         r = range_result(range, result, reply, err, &why);
         if (r < 0) {
-                get_end(g, r, err_text(r, why));
+                get_fail(g, r, err_text(r, why));
                 return;
         }
         tell_available(g);
@@ -407,64 +480,100 @@ static void get_go_on(Get *g)
                         break;
                 r = range_start(g, &g->ranges[i], g->next_chunk++);
                 if (r < 0) {
-                        get_end(g, r, strerror(-r));
+                        get_fail(g, r, strerror(-r));
                         return;
                 }
         }
-        if (get_is_complete(g))
-                get_end(g, 0, NULL);
+        (void) get_prefix(g);
+        if (g->n_first == n_chunks)
+                get_done(g);
 }
 
-static Get *find_get(Fetch *f, uint64_t id)
+static Get *find_get(Fetch *f, uint64_t id, Want **ret_want)
 {
         for (Get *g = f->gets; g; g = g->next)
-                if (g->id == id)
+                for (Want *w = g->wants; w; w = w->next)
+                        if (w->id == id) {
+                                *ret_want = w;
+                                return g;
+                        }
+        return NULL;
+}
+
+/* One whose file is still in the spool: two would write the same. */
+static Get *find_object(Fetch *f, const Sha256 *sha256)
+{
+        for (Get *g = f->gets; g; g = g->next)
+                if (sha256_equal(&g->sha256, sha256) && !(g->ended && g->dropped))
                         return g;
         return NULL;
 }
 
-/* Two of the same object at once would write the same file: the later one goes on with it. */
-static void end_gets_of(Fetch *f, const Sha256 *sha256)
+static int get_new(Fetch *f, const Message *m, Get **ret, char **reterr)
 {
-        for (Get *g = f->gets, *next; g; g = next) {
-                next = g->next;
-                if (!sha256_equal(&g->sha256, sha256))
-                        continue;
-                if (!g->ended)
-                        answer(f, MESSAGE_GOT, g->id, -ECANCELED,
-                               "another request for the same object came");
-                get_free(g);
-        }
-}
-
-static int do_get(Fetch *f, const Message *m, char **reterr)
-{
-        Message spooled = { .type = MESSAGE_SPOOLED, .id = m->id };
-        _cleanup_close_ int fd = -EBADF;
-        Get *g;
+        Get *g = calloc(1, sizeof(Get));
         int r;
 
-        end_gets_of(f, &m->sha256);
-        g = calloc(1, sizeof(Get));
         if (!g)
                 return -ENOMEM;
-        *g = (Get){ .fetch = f,
-                    .next = f->gets,
-                    .id = m->id,
-                    .size = m->size,
-                    .sha256 = m->sha256,
-                    .path = strdup(m->text) };
+        *g = (Get){ .fetch = f, .next = f->gets, .size = m->size, .sha256 = m->sha256 };
         f->gets = g;
-        r = g->path ? spool_file_open(f->spool, &m->sha256, m->size, &g->file, reterr) : -ENOMEM;
+        r = get_begin(g, m->text);
         if (r >= 0)
-                r = fd = spool_file_open_readonly(g->file);
+                r = spool_file_open(f->spool, &m->sha256, m->size, &g->file, reterr);
         if (r < 0) {
                 get_free(g);
                 return r;
         }
-        answer_fd(f, &spooled, fd);
+        *ret = g;
+        return 0;
+}
+
+static int want_new(Get *g, const Message *m)
+{
+        Message spooled = { .type = MESSAGE_SPOOLED, .id = m->id };
+        _cleanup_close_ int fd = spool_file_open_readonly(g->file);
+        Want *w;
+
+        if (fd < 0)
+                return fd;
+        w = calloc(1, sizeof(Want));
+        if (!w)
+                return -ENOMEM;
+        *w = (Want){ .next = g->wants, .id = m->id, .path = strdup(m->text) };
+        g->wants = w;
+        if (!w->path) {
+                want_free(g, w);
+                return -ENOMEM;
+        }
+        answer_fd(g->fetch, &spooled, fd);
+        return 0;
+}
+
+static int do_get(Fetch *f, const Message *m, char **reterr)
+{
+        Get *g = find_object(f, &m->sha256);
+        bool shared = g;
+        int r;
+
+        if (g && g->size != m->size)
+                return fail(reterr, -EBUSY,
+                            "%s has the digest of an object that is fetched with another size",
+                            m->text);
+        r = g ? 0 : get_new(f, m, &g, reterr);
+        if (r < 0)
+                return r;
+        r = want_new(g, m);
+        if (r < 0) {
+                if (!shared)
+                        get_free(g);
+                return r;
+        }
         tell_available(g);
-        get_go_on(g);
+        if (g->ended)
+                answer(f, MESSAGE_GOT, m->id, 0, NULL);
+        else if (!shared)
+                get_go_on(g);
         return 0;
 }
 
@@ -488,12 +597,13 @@ static void on_got_again(int result, StoreReply *reply, const char *err, void *u
 
 static int do_get_again(Fetch *f, const Message *m)
 {
-        Get *g = find_get(f, m->id);
+        Want *w;
+        Get *g = find_get(f, m->id, &w);
 
         if (!g || m->size == 0 || m->offset >= g->size || m->size > g->size - m->offset)
                 return -EPROTO;
         StoreRequest request = { .method = STORE_GET,
-                                 .path = g->path,
+                                 .path = w->path,
                                  .size_max = m->size,
                                  .range_offset = m->offset,
                                  .range_size = m->size,
@@ -505,28 +615,26 @@ static int do_get_again(Fetch *f, const Message *m)
 
 static void do_cancel(Fetch *f, const Message *m)
 {
-        Get *g = find_get(f, m->id);
+        Want *w;
+        Get *g = find_get(f, m->id, &w);
 
-        for (Call *c = f->calls, *next; c; c = next) {
-                next = c->next;
-                if (c->id == m->id)
-                        call_free(c);
-        }
-        if (g)
+        cancel_calls(f, m->id);
+        if (!g)
+                return;
+        want_free(g, w);
+        if (!g->wants)
                 get_free(g);
 }
 
+/* What is still on its way stays until the last who waits for it has it, or goes. */
 static void do_drop(Fetch *f, const Message *m)
 {
-        for (Get *g = f->gets, *next; g; g = next) {
-                next = g->next;
-                if (!sha256_equal(&g->sha256, &m->sha256))
-                        continue;
-                if (!g->ended)
-                        answer(f, MESSAGE_GOT, g->id, -ECANCELED, "the object was dropped");
-                get_free(g);
-        }
-        spool_drop(f->spool, &m->sha256);
+        Get *g = find_object(f, &m->sha256);
+
+        if (g)
+                g->dropped = true;
+        if (!g || g->ended)
+                spool_drop(f->spool, &m->sha256);
 }
 
 /* The whole */

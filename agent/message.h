@@ -24,14 +24,14 @@ typedef enum MessageType {
         MESSAGE_POLL = 1, /* text: object path of a manifest. Answered by POLLED. */
         MESSAGE_GET, /* text: object path; size, sha256 of the whole. To the spool, resuming what is
                       * there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...,
-                      * then GOT. */
+                      * then GOT. Several may ask for the same object: it is fetched once. */
         MESSAGE_GET_AGAIN, /* offset, size: this part of the object that GET `id` fetches is not
                             * what was signed. Answered by GOT_AGAIN. */
         MESSAGE_PUT, /* text: object path; descriptor: memfd with the body, at most 64 KiB. Answered
                         by PUT_DONE. */
         MESSAGE_CANCEL, /* ends request `id`; what is in the spool stays. No answer. */
-        MESSAGE_DROP,   /* sha256: the spool file of this object is not needed any more; ends a GET.
-                           No answer. */
+        MESSAGE_DROP, /* sha256: the spool file of this object is not needed any more; goes when no
+                       * GET waits for it. No answer. */
 
         /* slipway-fetch to slipwayd */
         MESSAGE_POLLED,    /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "dsse.h"
 #include "fault-server.h"
@@ -239,6 +240,7 @@ enum {
         N_FREE,  /* ranges without If-Match */
         N_FIRST, /* ranges from the start of the object */
         N_NEW,   /* ranges of a later version that were answered */
+        MAY_END, /* the object that is missing may be said to be */
 };
 
 #define S3_OBJECT_SIZE (5 * SPOOL_CHUNK_SIZE + 777)
@@ -406,6 +408,150 @@ static void a_restart_costs_a_chunk(void **state)
         s3_close(&b, &server);
 }
 
+/* What came for a request. */
+typedef struct Came {
+        int spool;
+        uint64_t available;
+        bool got;
+        int result;
+} Came;
+
+static void send_get(Bench *b, Message m, uint64_t id, const char *path)
+{
+        m.id = id;
+        memset(m.text, 0, sizeof(m.text));
+        (void) stpncpy(m.text, path, MESSAGE_TEXT_MAX);
+        assert_return_code(message_send(b->sockets[0], &m, -1), 0);
+}
+
+/* Takes the next answer, to one of the requests 0 to n - 1. */
+static void take(Bench *b, Came *came, size_t n)
+{
+        Message reply;
+        int fd;
+
+        expect(b, &reply, &fd);
+        assert_true(reply.id < n);
+        Came *c = &came[reply.id];
+        assert_false(c->got);
+        if (reply.type == MESSAGE_SPOOLED)
+                c->spool = fd;
+        else if (reply.type == MESSAGE_AVAILABLE) {
+                assert_true(c->spool > 0 && reply.size > c->available);
+                c->available = reply.size;
+        } else {
+                assert_int_equal(reply.type, MESSAGE_GOT);
+                c->got = true;
+                c->result = reply.result;
+        }
+}
+
+static void an_object_is_fetched_once_for_all(void **state)
+{
+        FaultServer server;
+        Came came[3] = {};
+        Message reply;
+        Bench b;
+        int fd;
+
+        s3_open(&b, *state, &server, serve);
+        Message m = s3_order(0);
+        send_get(&b, m, 0, "web/artifact");
+        while (came[0].available == 0)
+                take(&b, came, 1);
+        send_get(&b, m, 1, "api/artifact");
+        while (!came[0].got || !came[1].got)
+                take(&b, came, 2);
+        send_get(&b, m, 2, "late/artifact");
+        while (!came[2].got)
+                take(&b, came, 3);
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(came[i].result, 0);
+                assert_int_equal(came[i].available, S3_OBJECT_SIZE);
+                check_spool(came[i].spool);
+        }
+        assert_int_equal(server.counts->scratch[N_RANGES], 6);
+        /* Whoever names another size for it does not disturb the others. */
+        m.id = 3;
+        m.size--;
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_GOT);
+        assert_int_equal(reply.result, -EBUSY);
+        s3_close(&b, &server);
+}
+
+static void one_that_goes_takes_nothing_from_others(void **state)
+{
+        FaultServer server;
+        Came came[3] = {};
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        Message m = s3_order(0), drop = { .type = MESSAGE_DROP, .sha256 = m.sha256 };
+        Message again = { .type = MESSAGE_GET_AGAIN, .id = 1, .offset = 5, .size = 50 }, reply;
+        Message cancel = { .type = MESSAGE_CANCEL, .id = 0 };
+        int fd;
+        send_get(&b, m, 0, "web/artifact");
+        send_get(&b, m, 1, "web/artifact");
+        while (came[1].available < SPOOL_CHUNK_SIZE)
+                take(&b, came, 2);
+        assert_return_code(message_send(b.sockets[0], &drop, -1), 0);
+        assert_return_code(message_send(b.sockets[0], &cancel, -1), 0);
+        while (!came[1].got)
+                take(&b, came, 2);
+        assert_int_equal(came[1].result, 0);
+        assert_int_equal(server.counts->scratch[N_FIRST], 1);
+        /* Of a file that is not in the spool any more, parts come again all the same. */
+        ask(&b, &again, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_GOT_AGAIN);
+        assert_int_equal(reply.result, 0);
+        send_get(&b, m, 2, "web/artifact");
+        while (!came[2].got)
+                take(&b, came, 3);
+        assert_int_equal(server.counts->scratch[N_FIRST], 2);
+        if (came[0].spool > 0)
+                fd_close(came[0].spool);
+        check_spool(came[1].spool);
+        check_spool(came[2].spool);
+        s3_close(&b, &server);
+}
+
+static bool serve_but_gone(const FaultRequest *q)
+{
+        struct timespec msec = { .tv_nsec = 1000000 };
+
+        if (!strstr(q->head, "/web/gone "))
+                return serve(q);
+        while (atomic_load(&fault_counts()->scratch[MAY_END]) == 0)
+                (void) nanosleep(&msec, NULL);
+        fault_answer(q, 404, "", "", 0);
+        return true;
+}
+
+static void a_path_that_fails_is_not_all(void **state)
+{
+        FaultServer server;
+        Came came[2] = {};
+        Bench b;
+
+        s3_open(&b, *state, &server, serve_but_gone);
+        Message m = s3_order(0);
+        send_get(&b, m, 0, "web/gone");
+        send_get(&b, m, 1, "web/artifact");
+        while (came[1].spool == 0)
+                take(&b, came, 2);
+        assert_int_equal(server.counts->scratch[N_RANGES], 0);
+        atomic_store(&server.counts->scratch[MAY_END], 1);
+        while (!came[1].got)
+                take(&b, came, 2);
+        assert_true(came[0].got);
+        assert_int_equal(came[0].result, -ENOENT);
+        assert_int_equal(came[1].result, 0);
+        fd_close(came[0].spool);
+        check_spool(came[1].spool);
+        s3_close(&b, &server);
+}
+
 static char *s3_manifest;
 
 static bool serve_manifest(const FaultRequest *q)
@@ -569,6 +715,9 @@ int main(void)
                 test_in_dir(ranges_are_of_one_object),
                 test_in_dir(broken_connections_cost_little),
                 test_in_dir(a_changed_object_is_no_mix),
+                test_in_dir(an_object_is_fetched_once_for_all),
+                test_in_dir(one_that_goes_takes_nothing_from_others),
+                test_in_dir(a_path_that_fails_is_not_all),
                 test_in_dir(a_failure_of_ours_is_not_remembered),
                 test_in_dir(program_in_its_sandbox),
                 test_in_dir(program_reaches_the_network),
