@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "app-status.h"
 #include "app.h"
 #include "bus-service.h"
 #include "err.h"
@@ -20,8 +21,7 @@
 #define RETRY_MIN_SEC 5
 #define RETRY_MAX_SEC 600
 
-#define N_TOLD_MAX        8
-#define REPORT_EVENTS_MAX 10
+#define N_TOLD_MAX 8
 
 typedef struct Told {
         app_told_t told;
@@ -604,49 +604,22 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 
 /* Reporting */
 
-/* The state for others: without what only this host needs. */
-static int reported_state(const State *s, cJSON **ret)
+static AppStatus status_now(const App *a)
 {
-        cJSON *o, *release, *history;
-        int r = state_format(s, &o);
+        const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
 
-        if (r < 0)
-                return r;
-        cJSON_ArrayForEach(release, cJSON_GetObjectItemCaseSensitive(o, "releases"))
-                cJSON_DeleteItemFromObjectCaseSensitive(release, "activate");
-        history = cJSON_GetObjectItemCaseSensitive(o, "history");
-        while (cJSON_GetArraySize(history) > REPORT_EVENTS_MAX)
-                cJSON_DeleteItemFromArray(history, 0);
-        *ret = o;
-        return 0;
-}
-
-static int add_item(cJSON *o, const char *name, cJSON *item)
-{
-        if (cJSON_AddItemToObject(o, name, item))
-                return 0;
-        cJSON_Delete(item);
-        return -ENOMEM;
-}
-
-static int status_object(App *a, cJSON **ret)
-{
-        _cleanup_json_ cJSON *o = cJSON_CreateObject();
-        cJSON *state = NULL;
-        int r;
-
-        if (!o || !cJSON_AddStringToObject(o, "schema", "slipway/status/1") ||
-            !cJSON_AddStringToObject(o, "instance", a->agent->config->instance) ||
-            !cJSON_AddBoolToObject(o, "ok", a->poll_ok) ||
-            !cJSON_AddStringToObject(o, "text", strempty(a->poll_text)))
-                return -ENOMEM;
-        r = reported_state(a->site->state, &state);
-        if (r >= 0)
-                r = add_item(o, "state", state);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(o);
-        return 0;
+        return (AppStatus){
+                .config = a->config,
+                .state = a->site->state,
+                .instance = a->agent->config->instance,
+                .poll_ok = a->poll_ok,
+                .poll_text = strempty(a->poll_text),
+                .polled_sec = a->polled_sec,
+                .next_poll_sec = a->poller ? time(NULL) + poller_next_sec(a->poller) : 0,
+                .expires_sec = a->wanted ? a->wanted->expires_sec : 0,
+                .available_bytes = m ? transaction_available(a->transaction) : 0,
+                .artifact_bytes = m ? m->artifact.size_bytes : 0,
+        };
 }
 
 /* Most polls change nothing: seen before a status object is made, which costs more than the poll.
@@ -659,13 +632,15 @@ static bool has_news(const App *a)
 static void report(App *a)
 {
         _cleanup_json_ cJSON *status = NULL;
+        AppStatus now;
         int r;
 
         if (!a->reporter || reporter_is_busy(a->reporter) || !has_news(a))
                 return;
         a->verdict_unreported = false;
         a->reported_version = a->site->state_version;
-        r = status_object(a, &status);
+        now = status_now(a);
+        r = app_status_report(&now, &status);
         if (r >= 0)
                 r = reporter_send(a->reporter, status);
         if (r < 0) {
@@ -675,55 +650,16 @@ static void report(App *a)
         }
 }
 
-static bool add_poll(App *a, cJSON *o)
-{
-        cJSON *poll = cJSON_AddObjectToObject(o, "poll");
-        char at[TIME_TEXT_SIZE];
-
-        if (!poll || !cJSON_AddBoolToObject(poll, "ok", a->poll_ok) ||
-            !cJSON_AddStringToObject(poll, "text", strempty(a->poll_text)))
-                return false;
-        if (a->polled_sec > 0 &&
-            !cJSON_AddStringToObject(poll, "at", time_format_utc(a->polled_sec, at)))
-                return false;
-        if (a->poller &&
-            !cJSON_AddStringToObject(poll, "next",
-                                     time_format_utc(time(NULL) + poller_next_sec(a->poller), at)))
-                return false;
-        return !a->wanted || cJSON_AddStringToObject(poll, "expires",
-                                                     time_format_utc(a->wanted->expires_sec, at));
-}
-
-static bool add_progress(App *a, cJSON *o)
-{
-        const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
-        uint64_t available = m ? transaction_available(a->transaction) : 0;
-
-        return available == 0 ||
-               (cJSON_AddNumberToObject(o, "available_bytes", available) &&
-                cJSON_AddNumberToObject(o, "artifact_bytes", m->artifact.size_bytes));
-}
-
 int app_describe(App *a, cJSON **ret)
 {
-        _cleanup_json_ cJSON *o = cJSON_CreateObject();
         _cleanup_free_ char *err = NULL;
-        cJSON *state = NULL;
-        int r;
+        AppStatus status;
+        int r = a->transaction ? 0 : site_refresh(a->site, &err);
 
-        if (!o || !cJSON_AddStringToObject(o, "root", a->config->root) || !add_poll(a, o) ||
-            !add_progress(a, o))
-                return -ENOMEM;
-        r = a->transaction ? 0 : site_refresh(a->site, &err);
-        if (r < 0 && !cJSON_AddStringToObject(o, "error", err_text(r, err)))
-                return -ENOMEM;
-        r = state_format(a->site->state, &state);
-        if (r >= 0)
-                r = add_item(o, "state", state);
+        status = status_now(a);
         if (r < 0)
-                return r;
-        *ret = TAKE_PTR(o);
-        return 0;
+                status.error = err_text(r, err);
+        return app_status_describe(&status, ret);
 }
 
 /* Starting */

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
+#include "app-status.h"
+#include "json-read.h"
+#include "time-text.h"
+
+#define REPORT_EVENTS_MAX 10
+
+static int add_item(cJSON *o, const char *name, cJSON *item)
+{
+        if (cJSON_AddItemToObject(o, name, item))
+                return 0;
+        cJSON_Delete(item);
+        return -ENOMEM;
+}
+
+static bool add_time(cJSON *o, const char *name, uint64_t sec)
+{
+        char at[TIME_TEXT_SIZE];
+
+        return sec == 0 || cJSON_AddStringToObject(o, name, time_format_utc(sec, at));
+}
+
+static bool add_poll(cJSON *o, const AppStatus *s)
+{
+        cJSON *poll = cJSON_AddObjectToObject(o, "poll");
+
+        return poll && cJSON_AddBoolToObject(poll, "ok", s->poll_ok) &&
+               cJSON_AddStringToObject(poll, "text", s->poll_text) &&
+               add_time(poll, "at", s->polled_sec) && add_time(poll, "next", s->next_poll_sec) &&
+               add_time(poll, "expires", s->expires_sec);
+}
+
+static bool add_progress(cJSON *o, const AppStatus *s)
+{
+        return s->available_bytes == 0 ||
+               (cJSON_AddNumberToObject(o, "available_bytes", s->available_bytes) &&
+                cJSON_AddNumberToObject(o, "artifact_bytes", s->artifact_bytes));
+}
+
+int app_status_describe(const AppStatus *s, cJSON **ret)
+{
+        _cleanup_json_ cJSON *o = cJSON_CreateObject();
+        cJSON *state = NULL;
+        int r;
+
+        if (!o || !cJSON_AddStringToObject(o, "root", s->config->root) || !add_poll(o, s) ||
+            !add_progress(o, s) || (s->error && !cJSON_AddStringToObject(o, "error", s->error)))
+                return -ENOMEM;
+        r = state_format(s->state, &state);
+        if (r >= 0)
+                r = add_item(o, "state", state);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(o);
+        return 0;
+}
+
+/* The state for others. */
+static int reported_state(const State *s, cJSON **ret)
+{
+        cJSON *o, *release, *history;
+        int r = state_format(s, &o);
+
+        if (r < 0)
+                return r;
+        cJSON_ArrayForEach(release, cJSON_GetObjectItemCaseSensitive(o, "releases"))
+                cJSON_DeleteItemFromObjectCaseSensitive(release, "activate");
+        history = cJSON_GetObjectItemCaseSensitive(o, "history");
+        while (cJSON_GetArraySize(history) > REPORT_EVENTS_MAX)
+                cJSON_DeleteItemFromArray(history, 0);
+        *ret = o;
+        return 0;
+}
+
+int app_status_report(const AppStatus *s, cJSON **ret)
+{
+        _cleanup_json_ cJSON *o = cJSON_CreateObject();
+        cJSON *state = NULL;
+        int r;
+
+        if (!o || !cJSON_AddStringToObject(o, "schema", "slipway/status/1") ||
+            !cJSON_AddStringToObject(o, "instance", s->instance) ||
+            !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
+            !cJSON_AddStringToObject(o, "text", s->poll_text))
+                return -ENOMEM;
+        r = reported_state(s->state, &state);
+        if (r >= 0)
+                r = add_item(o, "state", state);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(o);
+        return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <cJSON.h>
+
+#include "config.h"
+#include "macro.h"
+#include "state.h"
+
+/*
+ * What one application says about itself: to this host (an element of "apps" in Describe(),
+ * agent-bus.h) and, as the status object, to the store.
+ */
+
+/* A moment of an application; everything is borrowed. Times are seconds since the epoch, 0: none.
+ */
+typedef struct AppStatus {
+        const AppConfig *config;
+        const State *state;
+        const char *instance;
+        const char *error; /* why the state on disk can't be read now; NULL: it can */
+        bool poll_ok;
+        const char *poll_text; /* what the last poll came to */
+        uint64_t polled_sec, next_poll_sec;
+        uint64_t expires_sec;                     /* of the channel's manifest */
+        uint64_t available_bytes, artifact_bytes; /* of what is fetched; available 0: nothing is */
+} AppStatus;
+
+/* Everything that this host may know. */
+_must_check_ int app_status_describe(const AppStatus *s, cJSON **ret);
+
+/* Without what only this host needs, and with the last few events only. */
+_must_check_ int app_status_report(const AppStatus *s, cJSON **ret);
