@@ -1,6 +1,7 @@
-"""The benchmark of the agent: what it costs while nothing happens, and how long a release takes from the S3 server to `current`.
+"""The benchmark of the agent: what it costs while nothing happens, how long a release takes from the S3 server to `current`, and
+how long an administrator waits for it.
 
-    agent.py [--polls N] [--pairs N] [--only idle|deploy]
+    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|deploy|hand]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
 the real application of the tests. It measures and prints; whether a target is reached is said, not enforced: the machine decides
@@ -23,6 +24,7 @@ import host as host_module
 import s3_server
 import sandbox
 import slipway
+import toy
 from waiting import wait_for
 
 POLLS_PER_SAMPLE = 20
@@ -32,6 +34,8 @@ N_POLLS_CURL = 20
 IDLE_PSS_MAX_MB = 12
 IDLE_CPU_MAX_USEC = 250
 DEPLOY_RATIO_MAX = 1.0
+ROLLBACK_MAX_MSEC = 50
+STOP_MAX_MSEC = 1000
 DEPLOY_LIMIT_SEC = 120
 LOOK_EVERY_SEC = 0.002
 BUCKET = "bench"
@@ -281,6 +285,66 @@ def idle_rows(bench, n_polls):
     ]
 
 
+# -- by hand
+
+# On the host, so that entering it is not counted: monotonic seconds before the command and after it.
+TIMED = """
+import os, sys, time
+begun = time.monotonic()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(begun, time.monotonic(), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run_timed(host, *command):
+    begun, ended = host.run(["python3", "-c", TIMED, *command]).stderr.split()[-2:]
+    return float(begun), float(ended)
+
+
+def measure_rollback(web, release):
+    """Milliseconds from the start of `slipway rollback` until the link was switched and the unit's job was at work, and until
+    the command said so. The unit leaves its active state when its job runs, and the job comes after the link."""
+    host = web.host
+    begun, ended = run_timed(host, "/usr/bin/slipway", "rollback", web.app, release)
+    job = int(host.unit(web.unit, "ActiveExitTimestampMonotonic")["ActiveExitTimestampMonotonic"]) / 1e6
+    assert slipway.current(host) == release and begun < job < ended, (begun, job, ended)
+    return (job - begun) * 1000, (ended - begun) * 1000
+
+
+def measure_stop(web):
+    begun, ended = run_timed(web.host, "/usr/bin/systemctl", "stop", UNIT)
+    web.host.start_unit(UNIT)
+    return (ended - begun) * 1000
+
+
+def hand_rows(bench, n_tries):
+    with bench.host(bench.work / "hand") as host:
+        web = toy.Toy(host, toy.local_store(host))
+        web.release()
+        toy.start([web])
+        web.wait_live("r1")
+        web.wait_live(web.release())
+
+        def roll_back():
+            values = [measure_rollback(web, ("r1", "r2")[n % 2]) for n in range(n_tries)]
+            return [statistics.median(column) for column in zip(*values)]
+
+        job, ended = roll_back()
+        stops = [measure_stop(web) for _ in range(n_tries)]
+        host.stop_unit(UNIT)
+        job_alone, ended_alone = roll_back()
+    return [
+        Row("rollback: command to link and job", f"{job:.1f} ms", f"{ended:.1f} ms to the answer",
+            verdict(round(job, 1), ROLLBACK_MAX_MSEC, f" ms (median of {n_tries})")),
+        Row("rollback without slipwayd: the same", f"{job_alone:.1f} ms", f"{ended_alone:.1f} ms to the answer",
+            verdict(round(job_alone, 1), ROLLBACK_MAX_MSEC, " ms")),
+        Row("stop of an idle agent", f"{statistics.median(stops):.0f} ms", f"{max(stops):.0f} ms the longest",
+            verdict(round(max(stops)), STOP_MAX_MSEC, " ms")),
+    ]
+
+
 # -- the whole
 
 def about(bench):
@@ -301,20 +365,23 @@ def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--polls", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--only", choices=["idle", "deploy"])
+    parser.add_argument("--tries", type=int, default=30)
+    parser.add_argument("--only", choices=["idle", "deploy", "hand"])
     return parser.parse_args()
 
 
 def measure(bench, arguments):
     rows = [Row("what", "median", "ratio, or parts", "target")]
-    if arguments.only != "idle":
+    if arguments.only in (None, "deploy"):
         rows += deploy_rows(bench, bench.work / "disk", "disk", arguments.pairs)
         memory = bench.work / "memory"
         memory.mkdir()
         sandbox.run("mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", str(memory))
         rows += deploy_rows(bench, memory, "memory", arguments.pairs)
-    if arguments.only != "deploy":
+    if arguments.only in (None, "idle"):
         rows += idle_rows(bench, arguments.polls)
+    if arguments.only in (None, "hand"):
+        rows += hand_rows(bench, arguments.tries)
     about(bench)
     print_table(rows)
 
