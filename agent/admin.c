@@ -3,18 +3,13 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
-
-#include <systemd/sd-bus.h>
 
 #include "admin-bus.h"
-#include "admin-files.h"
 #include "admin-text.h"
+#include "admin-verb.h"
 #include "admin-view.h"
-#include "agent.h"
 #include "build-config.h"
 #include "err.h"
 #include "json-read.h"
@@ -22,135 +17,10 @@
 #include "manifest.h"
 #include "name.h"
 #include "offline.h"
-#include "paths.h"
-
-/* What is added to a release's own limits of time before slipwayd counts as hung. */
-#define ROLLBACK_MARGIN_USEC (UINT64_C(30) * 1000000)
-
-#define BY_SIZE_MAX 64
-
-static bool arg_json = false;
-static bool arg_user = false;
-static const char *arg_config = NULL;
-
-/* What is known about this host, and where from. */
-typedef struct Known {
-        sd_bus *bus;   /* NULL: slipwayd could not be asked */
-        cJSON *agent;  /* as in admin-view.h */
-        int bus_error; /* why it could not: -ESRCH, -ETIMEDOUT, ... */
-} Known;
-
-static void known_done(Known *k)
-{
-        sd_bus_flush_close_unref(k->bus);
-        cJSON_Delete(k->agent);
-}
-#define _cleanup_known_ _cleanup_(known_done)
 
 static ViewContext view_context(void)
 {
         return (ViewContext){ .now_sec = (uint64_t) time(NULL), .user = arg_user };
-}
-
-static int exit_code(int error)
-{
-        switch (error) {
-        case -ENODEV:
-        case -ENOENT:
-                return ADMIN_NO_SUCH;
-        case -ECANCELED: /* from the bus */
-        case -EIO:       /* from offline.h */
-                return ADMIN_NOT_HELD;
-        case -EBUSY:
-        case -EAGAIN:
-                return ADMIN_BUSY;
-        case -ESRCH:
-                return ADMIN_NOT_RUNNING;
-        default:
-                return ADMIN_FAILED;
-        }
-}
-
-static int ask_slipwayd(Known *k, char **reterr)
-{
-        _cleanup_free_ char *text = NULL;
-        int r;
-
-        r = admin_bus_open(arg_user, &k->bus, reterr);
-        if (r < 0)
-                return r;
-        r = admin_bus_describe(k->bus, &text, reterr);
-        if (r < 0)
-                return r;
-        r = json_parse(text, strlen(text), &k->agent, reterr);
-        return r < 0 ? fail_prefix(reterr, r, "cannot read what slipwayd says") : 0;
-}
-
-/* Asks slipwayd, or reads its state files when it does not answer. Says so, and logs what fails.
- * Returns an exit code. */
-static int know(Known *k)
-{
-        _cleanup_free_ char *err = NULL, *file_err = NULL;
-        _cleanup_(paths_done) Paths paths = {};
-        int r;
-
-        k->bus_error = ask_slipwayd(k, &err);
-        if (k->bus_error >= 0)
-                return ADMIN_OK;
-        k->bus = sd_bus_flush_close_unref(k->bus);
-        r = paths_init(arg_user, &paths, &file_err);
-        if (r >= 0)
-                r = admin_files_describe(paths.state_dir, &k->agent, &file_err);
-        if (r < 0) {
-                log_error("%s; its state files can't be read either: %s",
-                          err_text(k->bus_error, err), err_text(r, file_err));
-                return ADMIN_FAILED;
-        }
-        log_warning("%s; this is from its state files. What happened to it: systemctl %sstatus "
-                    "slipwayd",
-                    err_text(k->bus_error, err), arg_user ? "--user " : "");
-        return ADMIN_OK;
-}
-
-static const cJSON *member(const cJSON *object, const char *name)
-{
-        return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-/* The application's object; NULL, with a message, when there is none. */
-static const cJSON *find_app(const Known *k, const char *name)
-{
-        const cJSON *app = view_find_app(k->agent, name);
-
-        if (!app)
-                log_error("there is no application '%s' on this host; see: slipway status", name);
-        return app;
-}
-
-static int print_json(const cJSON *tree)
-{
-        _cleanup_free_ char *text = NULL;
-        int r = text_format_json(tree, &text);
-
-        if (r < 0) {
-                log_error("cannot write JSON: %s", strerror(-r));
-                return ADMIN_FAILED;
-        }
-        fputs(text, stdout);
-        return ADMIN_OK;
-}
-
-/* One object with an "app" and another member. */
-static int print_answer(const char *app, const char *name, const char *value)
-{
-        _cleanup_json_ cJSON *o = cJSON_CreateObject();
-
-        if (!o || !cJSON_AddStringToObject(o, "app", app) ||
-            (name && !cJSON_AddStringToObject(o, name, value))) {
-                log_error("cannot write JSON: %s", strerror(ENOMEM));
-                return ADMIN_FAILED;
-        }
-        return print_json(o);
 }
 
 static int check_view(int r)
@@ -166,17 +36,17 @@ static int verb_status(char **args)
         _cleanup_known_ Known k = {};
         ViewContext context = view_context();
         const cJSON *app = NULL;
-        int r = know(&k);
+        int r = known_get(&k);
 
         if (r != ADMIN_OK)
                 return r;
         if (args[0]) {
-                app = find_app(&k, args[0]);
+                app = known_find_app(&k, args[0]);
                 if (!app)
                         return ADMIN_NO_SUCH;
         }
         if (arg_json)
-                return print_json(app ? app : k.agent);
+                return admin_print_json(app ? app : k.agent);
         text_clean_json(k.agent);
         if (app)
                 return check_view(view_app(k.agent, app, &context, stdout));
@@ -190,15 +60,15 @@ static int show_list(const char *name, const char *list,
         _cleanup_known_ Known k = {};
         ViewContext context = view_context();
         const cJSON *app;
-        int r = know(&k);
+        int r = known_get(&k);
 
         if (r != ADMIN_OK)
                 return r;
-        app = find_app(&k, name);
+        app = known_find_app(&k, name);
         if (!app)
                 return ADMIN_NO_SUCH;
         if (arg_json)
-                return print_json(member(member(app, "state"), list));
+                return admin_print_json(admin_member(admin_member(app, "state"), list));
         text_clean_json(k.agent);
         return check_view(view(app, &context, stdout));
 }
@@ -220,10 +90,10 @@ static int poll_app(sd_bus *bus, const char *app)
 
         if (r < 0) {
                 log_error("cannot poll for '%s': %s", app, err_text(r, err));
-                return r == -ECANCELED || r == -EIO ? ADMIN_FAILED : exit_code(r);
+                return r == -ECANCELED || r == -EIO ? ADMIN_FAILED : admin_exit_code(r);
         }
         if (arg_json)
-                return print_answer(app, "text", text);
+                return admin_print_answer(app, "text", text);
         printf("%s: %s\n", app, text_clean(text));
         return ADMIN_OK;
 }
@@ -235,16 +105,17 @@ static int verb_poll(char **args)
         const cJSON *app;
         int r, code = ADMIN_OK;
 
-        r = ask_slipwayd(&k, &err);
+        r = known_ask(&k, &err);
         if (r < 0) {
                 log_error("cannot poll: %s", err_text(r, err));
-                return r == -ETIMEDOUT ? ADMIN_NOT_RUNNING : exit_code(r);
+                return r == -ETIMEDOUT ? ADMIN_NOT_RUNNING : admin_exit_code(r);
         }
         if (args[0])
-                return find_app(&k, args[0]) ? poll_app(k.bus, args[0]) : ADMIN_NO_SUCH;
-        cJSON_ArrayForEach(app, member(k.agent, "apps"))
+                return known_find_app(&k, args[0]) ? poll_app(k.bus, args[0]) : ADMIN_NO_SUCH;
+        cJSON_ArrayForEach(app, admin_member(k.agent, "apps"))
         {
-                const char *name = cJSON_GetStringValue(member(member(app, "state"), "app"));
+                const char *name =
+                        cJSON_GetStringValue(admin_member(admin_member(app, "state"), "app"));
 
                 r = name ? poll_app(k.bus, name) : ADMIN_FAILED;
                 if (r != ADMIN_OK)
@@ -253,43 +124,10 @@ static int verb_poll(char **args)
         return code;
 }
 
-/* Who asks: for the history. */
-static void who_asks(char by[static BY_SIZE_MAX])
-{
-        const char *sudo = getuid() == 0 ? getenv("SUDO_USER") : NULL;
-        const struct passwd *p = getpwuid(getuid());
-
-        if (sudo && name_is_valid(sudo))
-                (void) snprintf(by, BY_SIZE_MAX, "%s", sudo);
-        else if (p && *p->pw_name)
-                (void) snprintf(by, BY_SIZE_MAX, "%s", p->pw_name);
-        else
-                (void) snprintf(by, BY_SIZE_MAX, "uid %u", (unsigned) getuid());
-        text_clean(by);
-}
-
-/* As long as the slowest of the installed releases may take to come up, and another to go back. */
-static uint64_t rollback_timeout_usec(const cJSON *app)
-{
-        uint64_t longest_usec = DEADLINE_DEFAULT_USEC;
-        const cJSON *release;
-
-        cJSON_ArrayForEach(release, member(member(app, "state"), "releases"))
-        {
-                const cJSON *health = member(member(release, "activate"), "health");
-                const char *text = cJSON_GetStringValue(member(health, "deadline"));
-                uint64_t usec;
-
-                if (text && duration_parse(text, &usec) >= 0)
-                        longest_usec = MAX(longest_usec, usec);
-        }
-        return 2 * longest_usec + ROLLBACK_MARGIN_USEC;
-}
-
 static int say_rolled_back(const char *app, char *release)
 {
         if (arg_json)
-                return print_answer(app, "release", release);
+                return admin_print_answer(app, "release", release);
         printf("%s: %s is live\n", app, text_clean(release));
         (void) fflush(stdout); /* before what goes to stderr; admin_main() looks for errors */
         log_info(
@@ -298,45 +136,30 @@ static int say_rolled_back(const char *app, char *release)
         return ADMIN_OK;
 }
 
-/* Whether the work can be done without slipwayd; says that it is. A bus that refuses us is not
- * that: slipwayd may be at work. */
-static bool go_offline(int error, const char *err)
-{
-        if (error != -ESRCH && error != -ETIMEDOUT)
-                return false;
-        log_warning("%s; doing it without it", err_text(error, err));
-        return true;
-}
-
-static AgentOptions offline_options(void)
-{
-        return (AgentOptions){ .user = arg_user, .offline = true, .config = arg_config };
-}
-
 static int verb_rollback(char **args)
 {
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *live = NULL;
         const char *app = args[0], *release = args[1];
-        AgentOptions options = offline_options();
-        char by[BY_SIZE_MAX];
+        AgentOptions options = admin_offline_options();
+        char by[ADMIN_BY_SIZE_MAX];
         const cJSON *found;
         int r;
 
-        who_asks(by);
-        r = ask_slipwayd(&k, &err);
+        admin_who(by);
+        r = known_ask(&k, &err);
         if (r >= 0) {
-                found = find_app(&k, app);
+                found = known_find_app(&k, app);
                 if (!found)
                         return ADMIN_NO_SUCH;
                 r = admin_bus_rollback(k.bus, app, strempty(release), by,
-                                       rollback_timeout_usec(found), &live, &err);
-        } else if (go_offline(r, err)) {
+                                       admin_change_timeout_usec(found), &live, &err);
+        } else if (admin_go_offline(r, err)) {
                 r = offline_rollback(&options, app, release, by, &live, &err);
         }
         if (r < 0) {
                 log_error("cannot roll '%s' back: %s", app, err_text(r, err));
-                return exit_code(r);
+                return admin_exit_code(r);
         }
         return say_rolled_back(app, live);
 }
@@ -345,23 +168,23 @@ static int verb_resume(char **args)
 {
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL;
-        AgentOptions options = offline_options();
+        AgentOptions options = admin_offline_options();
         int r;
 
-        r = ask_slipwayd(&k, &err);
+        r = known_ask(&k, &err);
         if (r >= 0) {
-                if (!find_app(&k, args[0]))
+                if (!known_find_app(&k, args[0]))
                         return ADMIN_NO_SUCH;
                 r = admin_bus_resume(k.bus, args[0], &err);
-        } else if (go_offline(r, err)) {
+        } else if (admin_go_offline(r, err)) {
                 r = offline_resume(&options, args[0], &err);
         }
         if (r < 0) {
                 log_error("cannot resume '%s': %s", args[0], err_text(r, err));
-                return exit_code(r);
+                return admin_exit_code(r);
         }
         if (arg_json)
-                return print_answer(args[0], NULL, NULL);
+                return admin_print_answer(args[0], NULL, NULL);
         printf("%s: the channel decides again\n", args[0]);
         return ADMIN_OK;
 }

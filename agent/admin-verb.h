@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <cJSON.h>
+#include <systemd/sd-bus.h>
+
+#include "agent.h"
+#include "macro.h"
+
+/*
+ * What the verbs of `slipway` have in common. A verb that is more than a few lines lives in
+ * admin-VERB.c and is declared at the end of this file; the table in admin.c names them all. A verb
+ * gets its words (NULL at the end), prints its result to stdout, logs what fails, and returns an
+ * exit code (admin.h).
+ */
+
+/* Options of the command line. */
+extern bool arg_json, arg_user;
+extern const char *arg_config; /* NULL: the usual place */
+
+/* What is known about this host, and where from. */
+typedef struct Known {
+        sd_bus *bus;   /* NULL: slipwayd could not be asked */
+        cJSON *agent;  /* as in admin-view.h */
+        int bus_error; /* why it could not: -ESRCH, -ETIMEDOUT, ... */
+} Known;
+
+void known_done(Known *k);
+#define _cleanup_known_ _cleanup_(known_done)
+
+/* Asks slipwayd. Errors as in admin-bus.h. */
+_must_check_ int known_ask(Known *k, char **reterr);
+
+/* Asks slipwayd, or reads its state files when it does not answer. Says so, and logs what fails.
+ * Returns an exit code. */
+_must_check_ int known_get(Known *k);
+
+/* The application's object; NULL, with a message, when there is none. */
+const cJSON *known_find_app(const Known *k, const char *name);
+
+/* A member of an object; NULL if there is none, or no object. */
+const cJSON *admin_member(const cJSON *object, const char *name);
+
+/* Return an exit code. The second gives one object with an "app" and, unless name is NULL, another
+ * member. */
+int admin_print_json(const cJSON *tree);
+int admin_print_answer(const char *app, const char *name, const char *value);
+
+int admin_exit_code(int error);
+
+#define ADMIN_BY_SIZE_MAX 64
+
+/* Who asks: for the history. */
+void admin_who(char by[static ADMIN_BY_SIZE_MAX]);
+
+/* Whether the work can be done without slipwayd; says that it is. A bus that refuses us is not
+ * that: slipwayd may be at work. */
+bool admin_go_offline(int error, const char *err);
+
+AgentOptions admin_offline_options(void);
+
+/* How long to wait for slipwayd to change what is live: as long as the slowest of the application's
+ * releases may take to come up, and another to go back. */
+uint64_t admin_change_timeout_usec(const cJSON *app);
