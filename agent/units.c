@@ -384,6 +384,9 @@ static const char *job_method(const UnitRun *r, UnitAction action)
                 [UNIT_RESTART] = "RestartUnit",
                 [UNIT_RELOAD] = "ReloadUnit",
                 [UNIT_RELOAD_OR_RESTART] = "ReloadOrRestartUnit",
+                [UNIT_TRY_RESTART] = "TryRestartUnit",
+                [UNIT_START] = "StartUnit",
+                [UNIT_STOP] = "StopUnit",
         };
 
         return r->mode == UNIT_RUN_STOP ? "StopUnit" : methods[action];

@@ -64,6 +64,17 @@ static inline void freep(void *p)
 }
 #define _cleanup_free_ _cleanup_(freep)
 
+/* Makes an array one element longer, and clears that element. NULL: no memory, and the array stays.
+ */
+static inline void *array_extend(void *array, size_t n, size_t element_size)
+{
+        char *larger = reallocarray(array, n + 1, element_size);
+
+        if (larger)
+                memset(larger + n * element_size, 0, element_size);
+        return larger;
+}
+
 static inline bool streq(const char *a, const char *b)
 {
         return strcmp(a, b) == 0;

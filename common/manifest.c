@@ -9,35 +9,6 @@
 
 #define MANIFEST_SCHEMA "slipway/manifest/1"
 
-static const char *const unit_actions[_UNIT_ACTION_MAX] = {
-        [UNIT_RESTART] = "restart",
-        [UNIT_RELOAD] = "reload",
-        [UNIT_RELOAD_OR_RESTART] = "reload-or-restart",
-};
-
-const char *unit_action_to_string(UnitAction a)
-{
-        return a >= 0 && a < _UNIT_ACTION_MAX ? unit_actions[a] : NULL;
-}
-
-UnitAction unit_action_from_string(const char *s)
-{
-        for (UnitAction a = 0; a < _UNIT_ACTION_MAX; a++)
-                if (streq(unit_actions[a], s))
-                        return a;
-        return _UNIT_ACTION_INVALID;
-}
-
-/* Makes an array one element longer, and clears that element. */
-static void *array_grow(void *array, size_t n, size_t element_size)
-{
-        char *larger = reallocarray(array, n + 1, element_size);
-
-        if (larger)
-                memset(larger + n * element_size, 0, element_size);
-        return larger;
-}
-
 /* --- targets --- */
 
 static int parse_tag_value(const cJSON *v, const char *path, void *target, char **reterr)
@@ -48,7 +19,7 @@ static int parse_tag_value(const cJSON *v, const char *path, void *target, char 
 
         if (r < 0)
                 return r;
-        values = array_grow(tag->values, tag->n_values, sizeof(char *));
+        values = array_extend(tag->values, tag->n_values, sizeof(char *));
         if (!values)
                 return -ENOMEM;
         tag->values = values;
@@ -69,7 +40,7 @@ static int parse_target_tag(const cJSON *v, const char *path, void *target, char
         if (!v->string[0] || strlen(v->string) > TAG_KEY_SIZE_MAX)
                 return fail(reterr, -EBADMSG, "%s: a tag's key has 1 to %d bytes", path,
                             TAG_KEY_SIZE_MAX);
-        tags = array_grow(set->tags, set->n_tags, sizeof(TargetTag));
+        tags = array_extend(set->tags, set->n_tags, sizeof(TargetTag));
         if (!tags)
                 return -ENOMEM;
         set->tags = tags;
@@ -91,7 +62,7 @@ static int parse_target_set(const cJSON *v, const char *path, void *target, char
         TargetSet *any, *set;
         int r;
 
-        any = array_grow(t->any, t->n_any, sizeof(TargetSet));
+        any = array_extend(t->any, t->n_any, sizeof(TargetSet));
         if (!any)
                 return -ENOMEM;
         t->any = any;
@@ -212,174 +183,6 @@ static bool targets_format(const Targets *t, cJSON *manifest)
                 if (!target_set_format(&t->any[i], any))
                         return false;
         return any;
-}
-
-/* --- activate --- */
-
-static int parse_unit_name(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
-
-        if (r < 0)
-                return r;
-        if (!unit_name_is_valid(v->valuestring))
-                return fail(reterr, -EBADMSG,
-                            "%s: \"%s\" is not the name of a service, socket, timer, path or "
-                            "target unit",
-                            path, v->valuestring);
-        return json_parse_string(v, path, target, reterr);
-}
-
-static int parse_unit_action(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        UnitAction a =
-                cJSON_IsString(v) ? unit_action_from_string(v->valuestring) : _UNIT_ACTION_INVALID;
-
-        if (a < 0)
-                return fail(reterr, -EBADMSG,
-                            "%s: must be \"restart\", \"reload\" or \"reload-or-restart\"", path);
-        *(UnitAction *) target = a;
-        return 0;
-}
-
-static const JsonField unit_fields[] = {
-        {"name",                 parse_unit_name, offsetof(ActivateUnit, name), true },
-        { "action", parse_unit_action, offsetof(ActivateUnit, action), true },
-        {             },
-};
-
-static int parse_unit(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        Activate *a = target;
-        ActivateUnit *units = array_grow(a->units, a->n_units, sizeof(ActivateUnit));
-        size_t n = a->n_units;
-        int r;
-
-        if (!units)
-                return -ENOMEM;
-        a->units = units;
-        a->n_units++;
-        r = json_dispatch(v, path, unit_fields, &units[n], reterr);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++)
-                if (streq(units[i].name, units[n].name))
-                        return fail(reterr, -EBADMSG, "%s.name: %s stands there twice", path,
-                                    units[n].name);
-        return 0;
-}
-
-static int parse_units(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        return json_each(v, path, MANIFEST_UNITS_MAX, parse_unit, target, reterr);
-}
-
-static const JsonField health_fields[] = {
-        {"bake",               json_parse_duration, offsetof(Activate, bake_usec) },
-        { "deadline",   json_parse_duration, offsetof(Activate, deadline_usec) },
-        {},
-};
-
-static int parse_health(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        Activate *a = target;
-        char bake[DURATION_TEXT_SIZE], deadline[DURATION_TEXT_SIZE];
-        int r = json_dispatch(v, path, health_fields, a, reterr);
-
-        if (r < 0)
-                return r;
-        if (a->deadline_usec > DEADLINE_MAX_USEC)
-                return fail(reterr, -EBADMSG, "%s.deadline: must be at most 24h", path);
-        if (a->deadline_usec <= a->bake_usec)
-                return fail(reterr, -EBADMSG,
-                            "%s.deadline: is %s, must be more than the bake time of %s, which is a "
-                            "part of it",
-                            path, duration_format(a->deadline_usec, deadline),
-                            duration_format(a->bake_usec, bake));
-        return 0;
-}
-
-static const JsonField activate_fields[] = {
-        {"units",       parse_units },
-        { "health",            parse_health },
-        {                       },
-};
-
-int activate_parse(const cJSON *object, const char *path, Activate *ret, char **reterr)
-{
-        _cleanup_(activate_done) Activate a = {
-                .bake_usec = BAKE_DEFAULT_USEC,
-                .deadline_usec = DEADLINE_DEFAULT_USEC,
-        };
-        int r;
-
-        if (object) {
-                r = json_dispatch(object, path, activate_fields, &a, reterr);
-                if (r < 0)
-                        return r;
-        }
-        *ret = a;
-        a = (Activate){};
-        return 0;
-}
-
-void activate_done(Activate *a)
-{
-        for (size_t i = 0; i < a->n_units; i++)
-                free(a->units[i].name);
-        free(a->units);
-        *a = (Activate){};
-}
-
-int activate_copy(const Activate *a, Activate *ret)
-{
-        _cleanup_(activate_done) Activate copy = {
-                .bake_usec = a->bake_usec,
-                .deadline_usec = a->deadline_usec,
-        };
-
-        copy.units = calloc(MAX(a->n_units, 1U), sizeof(ActivateUnit));
-        if (!copy.units)
-                return -ENOMEM;
-        for (; copy.n_units < a->n_units; copy.n_units++) {
-                const ActivateUnit *from = &a->units[copy.n_units];
-                ActivateUnit *to = &copy.units[copy.n_units];
-                *to = (ActivateUnit){ .name = strdup(from->name), .action = from->action };
-                if (!to->name)
-                        return -ENOMEM;
-        }
-        *ret = copy;
-        copy = (Activate){};
-        return 0;
-}
-
-static bool unit_format(const ActivateUnit *u, cJSON *units)
-{
-        cJSON *object = cJSON_CreateObject();
-
-        return object && cJSON_AddItemToArray(units, object) &&
-               cJSON_AddStringToObject(object, "name", u->name) &&
-               cJSON_AddStringToObject(object, "action", unit_action_to_string(u->action));
-}
-
-int activate_format(const Activate *a, cJSON **ret)
-{
-        _cleanup_json_ cJSON *object = cJSON_CreateObject();
-        cJSON *units = object ? cJSON_AddArrayToObject(object, "units") : NULL;
-        char bake[DURATION_TEXT_SIZE], deadline[DURATION_TEXT_SIZE];
-        cJSON *health;
-
-        for (size_t i = 0; units && i < a->n_units; i++)
-                if (!unit_format(&a->units[i], units))
-                        return -ENOMEM;
-        health = units ? cJSON_AddObjectToObject(object, "health") : NULL;
-        if (!health ||
-            !cJSON_AddStringToObject(health, "bake", duration_format(a->bake_usec, bake)) ||
-            !cJSON_AddStringToObject(health, "deadline",
-                                     duration_format(a->deadline_usec, deadline)))
-                return -ENOMEM;
-        *ret = TAKE_PTR(object);
-        return 0;
 }
 
 /* --- the manifest itself --- */

@@ -5,14 +5,14 @@
 
 #include <cJSON.h>
 
+#include "activate.h"
 #include "digest.h"
 #include "macro.h"
 
 /*
  * The manifest: the signed order for one channel. The grammar is the table in manifest.c; every
  * member has a type, a limit and a check; unknown, duplicate and missing ones are errors that name
- * the JSON path. What this version cannot do (hooks, probes, shared links, rollout) is therefore
- * refused, never skipped.
+ * the JSON path. What this version cannot do (rollout) is therefore refused, never skipped.
  *
  *   { "schema": "slipway/manifest/1", "app": "web", "channel": "prod",
  *     "serial": 57, "deployment": 42,
@@ -24,28 +24,23 @@
  *       "source": { "repository": "...", "commit": "...", "ref": "...", "build": "...",
  *                   "by": "..." } },
  *     "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] },
- *     "activate": { "units": [ { "name": "web.service", "action": "restart" } ],
- *                   "health": { "bake": "10s", "deadline": "120s" } } }
+ *     "activate": { see activate.h } }
  *
- * Optional: release.source and each of its members, targets, activate, its units and health, and
- * each member of health. Serial and deployment start at 1; expires is after published. Targets,
- * sets and lists of values are not empty: what would match every instance, or none, has to be said
- * by leaving targets out, or is a mistake. Durations: time-text.h.
+ * Optional: release.source and each of its members, targets and activate. Serial and deployment
+ * start at 1; expires is after published. Targets, sets and lists of values are not empty: what
+ * would match every instance, or none, has to be said by leaving targets out, or is a mistake.
+ * Durations: time-text.h.
  */
 
-#define MANIFEST_SIZE_MAX     (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
-#define ARTIFACT_SIZE_MAX     (UINT64_C(1) << 40)
-#define INDEX_SIZE_MAX        (UINT64_C(64) << 20)
-#define SERIAL_MAX            ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
-#define MANIFEST_UNITS_MAX    64
-#define TARGET_SETS_MAX       64
-#define TARGET_TAGS_MAX       50   /* of one set; EC2 allows an instance no more */
-#define TARGET_VALUES_MAX     256  /* of one tag */
-#define TAG_KEY_SIZE_MAX      512  /* EC2: 128 characters */
-#define TAG_VALUE_SIZE_MAX    1024 /* EC2: 256 characters; may be empty */
-#define BAKE_DEFAULT_USEC     (UINT64_C(10) * 1000000)
-#define DEADLINE_DEFAULT_USEC (UINT64_C(120) * 1000000)
-#define DEADLINE_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
+#define MANIFEST_SIZE_MAX  (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
+#define ARTIFACT_SIZE_MAX  (UINT64_C(1) << 40)
+#define INDEX_SIZE_MAX     (UINT64_C(64) << 20)
+#define SERIAL_MAX         ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
+#define TARGET_SETS_MAX    64
+#define TARGET_TAGS_MAX    50   /* of one set; EC2 allows an instance no more */
+#define TARGET_VALUES_MAX  256  /* of one tag */
+#define TAG_KEY_SIZE_MAX   512  /* EC2: 128 characters */
+#define TAG_VALUE_SIZE_MAX 1024 /* EC2: 256 characters; may be empty */
 
 typedef struct StoredObject {
         char *path; /* store_path_is_valid() */
@@ -57,30 +52,6 @@ typedef struct Source {
         char *repository, *commit, *ref, *build,
                 *by; /* each may be NULL; at most 1024 bytes, no control characters */
 } Source;
-
-typedef enum UnitAction {
-        UNIT_RESTART,
-        UNIT_RELOAD,
-        UNIT_RELOAD_OR_RESTART,
-        _UNIT_ACTION_MAX,
-        _UNIT_ACTION_INVALID = -EINVAL,
-} UnitAction;
-
-const char *unit_action_to_string(UnitAction a); /* "restart", "reload", "reload-or-restart" */
-UnitAction unit_action_from_string(const char *s);
-
-typedef struct ActivateUnit {
-        char *name; /* unit_name_is_valid() */
-        UnitAction action;
-} ActivateUnit;
-
-/* How a release goes live on a host; comes from the application's slipway.json. */
-typedef struct Activate {
-        ActivateUnit *units;
-        size_t n_units;
-        uint64_t bake_usec;     /* how long the units must stay up */
-        uint64_t deadline_usec; /* limit for the jobs and the bake together; more than bake_usec */
-} Activate;
 
 /* One tag set of targets.any: all keys must match, each with one of its values. */
 typedef struct TargetTag {
@@ -125,15 +96,6 @@ DEFINE_CLEANUP_FUNC(Manifest *, manifest_free);
  * equal bytes. It is parsed once more before it is returned: what an agent would refuse is an error
  * here. */
 _must_check_ int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **reterr);
-
-/* The "activate" object alone, as slipway.json and the agent's state file hold it. `path` is the
- * JSON path for messages ("activate"). A NULL object gives the defaults: no units. *ret is written
- * on success only. _format() writes every member. */
-_must_check_ int activate_parse(const cJSON *object, const char *path, Activate *ret,
-                                char **reterr);
-_must_check_ int activate_format(const Activate *a, cJSON **ret);
-_must_check_ int activate_copy(const Activate *a, Activate *ret);
-void activate_done(Activate *a);
 
 /* "targets" as slipway.json holds it; NULL gives none. *ret is written on success only. */
 _must_check_ int targets_parse(const cJSON *object, const char *path, Targets *ret, char **reterr);

@@ -10,7 +10,7 @@
  *   { "targets": { "any": [ { "Role": ["web"] } ] },
  *     "activate": { "units": [ { "name": "web.service", "action": "restart" } ] } }
  *
- * Both members are optional; for what they hold see common/manifest.h.
+ * Both members are optional; for what they hold see common/activate.h and manifest.h.
  */
 
 #define SPEC_NAME     "slipway.json"
