@@ -376,8 +376,8 @@ int activation_check(const Site *site, char **reterr)
 
         if (!state_find_release(s, p->release))
                 return fail(reterr, -ENOENT, "release %s is not on this host", p->release);
-        if (!site->bus && (activate_of(s, p->release, p->from).n_units > 0 ||
-                           activate_of(s, p->from, p->release).n_units > 0))
+        if (!bus_get(site->bus) && (activate_of(s, p->release, p->from).n_units > 0 ||
+                                    activate_of(s, p->from, p->release).n_units > 0))
                 return fail(reterr, -EHOSTDOWN,
                             "units can't be restarted: no connection to systemd over D-Bus");
         return 0;

@@ -5,6 +5,7 @@
 
 #include "admin-text.h"
 #include "agent-bus.h"
+#include "bus.h"
 #include "err.h"
 
 /* Longer than any poll: what slipway-fetch has for its tries, and then some. */
@@ -88,13 +89,21 @@ static int call(sd_bus *bus, const char *app, const char *method, const char *co
 
 int admin_bus_open(bool user, sd_bus **ret, char **reterr)
 {
-        int r = user ? sd_bus_open_user(ret) : sd_bus_open_system(ret);
+        _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
+        const char *which = user ? "user" : "system";
+        int r = user ? sd_bus_open_user(&bus) : sd_bus_open_system(&bus);
 
+        /* sd_bus_call(3) would wait for a bus that hangs, whatever the limit of the call. */
+        if (r >= 0)
+                r = bus_wait_ready(bus, ADMIN_DESCRIBE_TIMEOUT_USEC);
         if (r == -ENOENT || r == -ECONNREFUSED || r == -ENOMEDIUM)
-                return fail(reterr, -ESRCH, "slipwayd can't be asked: there is no %s bus",
-                            user ? "user" : "system");
+                return fail(reterr, -ESRCH, "slipwayd can't be asked: there is no %s bus", which);
+        if (r == -ETIMEDOUT)
+                return fail(reterr, r, "slipwayd can't be asked: the %s bus does not answer",
+                            which);
         if (r < 0)
-                return fail_errno(reterr, r, "cannot reach the %s bus", user ? "user" : "system");
+                return fail_errno(reterr, r, "cannot reach the %s bus", which);
+        *ret = TAKE_PTR(bus);
         return 0;
 }
 

@@ -22,7 +22,7 @@
 /* How long slipwayd may take to say what it knows: it does not block, so longer means hung. */
 #define ADMIN_DESCRIBE_TIMEOUT_USEC (UINT64_C(2) * 1000000)
 
-/* The system bus, or the user's. */
+/* The system bus, or the user's; waits until it answers. */
 _must_check_ int admin_bus_open(bool user, sd_bus **ret, char **reterr);
 
 /* The document that Describe() gives, as it was sent; to be freed. */

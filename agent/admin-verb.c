@@ -27,7 +27,7 @@ const char *arg_config = NULL;
 
 void known_done(Known *k)
 {
-        sd_bus_flush_close_unref(k->bus);
+        sd_bus_close_unref(k->bus);
         cJSON_Delete(k->agent);
 }
 
@@ -74,7 +74,7 @@ int known_get(Known *k)
         k->bus_error = known_ask(k, &err);
         if (k->bus_error >= 0)
                 return ADMIN_OK;
-        k->bus = sd_bus_flush_close_unref(k->bus);
+        k->bus = sd_bus_close_unref(k->bus);
         r = paths_init(arg_user, &paths, &file_err);
         if (r >= 0)
                 r = admin_files_describe(paths.state_dir, &k->agent, &file_err);

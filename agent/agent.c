@@ -25,7 +25,8 @@ Agent *agent_free(Agent *a)
         trust_free(a->trust);
         config_free(a->config);
         paths_done(&a->paths);
-        sd_bus_flush_close_unref(a->bus);
+        bus_service_free(a->service);
+        bus_free(a->bus);
         sd_event_unref(a->event);
         fd_close(a->state_dir_fd);
         fd_close(a->runtime_dir_fd);
@@ -78,31 +79,6 @@ static int look_up_identities(Agent *a, char **reterr)
         return r < 0 ? r : identity_lookup("slipway-unpack", &a->unpack_identity, reterr);
 }
 
-static int connect_bus(Agent *a)
-{
-        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        int r = a->options.user ? sd_bus_open_user(&bus) : sd_bus_open_system(&bus);
-
-        if (r < 0)
-                return r;
-        r = sd_bus_attach_event(bus, a->event, SD_EVENT_PRIORITY_NORMAL);
-        if (r < 0)
-                return r;
-        a->bus = TAKE_PTR(bus);
-        return 0;
-}
-
-/* Without a bus there are no units to be restarted, but everything else works. */
-static void open_bus(Agent *a)
-{
-        int r = connect_bus(a);
-
-        if (r < 0)
-                log_warning(
-                        "No D-Bus connection (%s): units can't be restarted, and slipway can't talk to this agent",
-                        strerror(-r));
-}
-
 static int make_apps(Agent *a, char **reterr)
 {
         int r;
@@ -141,7 +117,7 @@ static int open_all(Agent *a, char **reterr)
                 return r;
         r = sd_event_new(&a->event);
         if (r >= 0)
-                open_bus(a);
+                r = bus_new(a->event, a->options.user, &a->bus);
         if (r >= 0 && !a->options.offline)
                 r = fetcher_new(a->event, a->config->store, a->paths.cache_dir, &a->fetch_identity,
                                 &a->fetcher);
@@ -200,35 +176,45 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si,
         return sd_event_exit(a->event, a->options.once ? EXIT_FAILURE : 0);
 }
 
-static int offer(Agent *a)
+static int start_apps(Agent *a)
 {
-        _cleanup_free_ char *err = NULL;
-        int r = bus_service_offer(a, &err);
+        int r;
 
-        if (r < 0)
-                return log_error_errno(r, "%s", err_text(r, err));
-        /* systemd starts us again, and the state says where to go on. */
-        r = sd_bus_set_exit_on_disconnect(a->bus, true);
-        return r < 0 ? log_error_errno(r, "Can't watch the bus: %s", strerror(-r)) : 0;
+        for (size_t i = 0; i < a->n_apps; i++) {
+                r = app_start(a->apps[i]);
+                if (r < 0)
+                        return log_error_errno(r, "Can't start with app %s: %s",
+                                               app_config(a->apps[i])->app, strerror(-r));
+        }
+        if (a->n_apps == 0)
+                log_warning("The configuration names no apps: nothing to do");
+        agent_app_settled(a);
+        return 0;
 }
 
-sd_bus *agent_bus(Agent *a)
+/* Nothing is begun that another slipwayd may be at; and whoever waits for the start can talk to us
+ * after it. */
+static void on_service_settled(int result, void *userdata)
 {
-        if (a->bus || connect_bus(a) < 0)
-                return a->bus;
-        log_notice("D-Bus is there now");
-        if (!a->options.once && !a->options.offline && offer(a) < 0)
-                a->bus = sd_bus_flush_close_unref(a->bus);
-        return a->bus;
+        Agent *a = userdata;
+
+        if (result < 0 || start_apps(a) < 0) {
+                (void) sd_event_exit(a->event, EXIT_FAILURE);
+                return;
+        }
+        (void) sd_notify(0, "READY=1");
+        memory_give_back();
 }
 
 static int serve(Agent *a)
 {
+        _cleanup_free_ char *err = NULL;
         int r = sd_event_set_watchdog(a->event, true);
 
         if (r < 0)
                 return log_error_errno(r, "Can't set the watchdog: %s", strerror(-r));
-        return a->bus ? offer(a) : 0;
+        r = bus_service_new(a, on_service_settled, a, &a->service, &err);
+        return r < 0 ? log_error_errno(r, "%s", err_text(r, err)) : 0;
 }
 
 int agent_run(Agent *a)
@@ -247,22 +233,6 @@ int agent_run(Agent *a)
                 r = sd_event_add_signal(a->event, NULL, SIGINT, on_signal, a);
         if (r < 0)
                 return log_error_errno(r, "Can't watch signals: %s", strerror(-r));
-        if (!a->options.once) {
-                r = serve(a);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < a->n_apps; i++) {
-                r = app_start(a->apps[i]);
-                if (r < 0)
-                        return log_error_errno(r, "Can't start with app %s: %s",
-                                               app_config(a->apps[i])->app, strerror(-r));
-        }
-        if (a->n_apps == 0)
-                log_warning("The configuration names no apps: nothing to do");
-        agent_app_settled(a);
-        (void) sd_notify(0, "READY=1");
-        if (!a->options.once)
-                memory_give_back();
-        return sd_event_loop(a->event);
+        r = a->options.once ? start_apps(a) : serve(a);
+        return r < 0 ? r : sd_event_loop(a->event);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <systemd/sd-bus.h>
 #include <systemd/sd-event.h>
 
+#include "bus.h"
 #include "child.h"
 #include "config.h"
 #include "fetcher.h"
@@ -17,6 +17,7 @@
  */
 
 typedef struct App App;
+typedef struct BusService BusService;
 
 typedef struct AgentOptions {
         bool user;    /* everything unprivileged, on the user's bus and below XDG directories */
@@ -32,7 +33,8 @@ typedef struct Agent {
         Config *config;
         Trust *trust;
         sd_event *event;
-        sd_bus *bus; /* NULL: none to be had */
+        Bus *bus;
+        BusService *service; /* NULL: slipway can't ask this one (once, offline) */
         Fetcher *fetcher;
         Identity fetch_identity, unpack_identity;
         int state_dir_fd, runtime_dir_fd;
@@ -59,8 +61,5 @@ enum {
 
 /* Called by an application when its part of the round is over. */
 void agent_app_settled(Agent *a);
-
-/* The bus, connected to again if there was none; NULL while there is none. */
-sd_bus *agent_bus(Agent *a);
 
 App *agent_find_app(Agent *a, const char *name);

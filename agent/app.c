@@ -110,11 +110,10 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         *a = (App){
                 .agent = agent, .config = config, .verdict_unreported = true, .round_result = -EBUSY
         };
-        r = site_new(config, agent->event, &agent->unpack_identity, agent->state_dir_fd,
+        r = site_new(config, agent->event, agent->bus, &agent->unpack_identity, agent->state_dir_fd,
                      agent->runtime_dir_fd, &a->site, reterr);
         if (r < 0)
                 return r;
-        a->site->bus = agent->bus;
         *ret = TAKE_PTR(a);
         return 0;
 }
@@ -585,7 +584,6 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         bool well = true;
 
         a->polled_sec = time(NULL);
-        a->site->bus = agent_bus(a->agent);
         if (result < 0 || result == POLL_ABSENT || result == POLL_UNKNOWN)
                 well = poll_failed(a, result, text);
         else if (result == 0)
@@ -749,7 +747,6 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
         /* What is being fetched or baked is given up: the state says where it stood. */
         a->transaction = transaction_free(a->transaction);
         a->sweep = sweep_free(a->sweep);
-        a->site->bus = agent_bus(a->agent);
         r = transaction_rollback(a->site, found ? found : release, by, &transaction_callbacks, a,
                                  &a->transaction, reterr);
         if (r < 0)

@@ -10,6 +10,18 @@
 
 #define APP_BUS_PREFIX AGENT_BUS_PATH "/app"
 
+/* How long a start waits for the name. */
+#define NAME_LIMIT_USEC (UINT64_C(5) * 1000000)
+
+struct BusService {
+        Agent *agent;
+        BusWatch watch;
+        sd_bus_slot *name_slot;
+        sd_event_source *limit_source;
+        bus_service_settled_t settled; /* NULL: told */
+        void *userdata;
+};
+
 /* Methods that change something: without SD_BUS_VTABLE_UNPRIVILEGED sd-bus asks for CAP_SYS_ADMIN,
  * which uid 0 has (sd_bus_add_object_vtable(3)); on a user's bus everybody is the user. */
 
@@ -166,42 +178,133 @@ static const sd_bus_vtable app_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int add_app(Agent *a, App *app)
+static int add_app(sd_bus *bus, App *app)
 {
         _cleanup_free_ char *path = NULL;
         int r = sd_bus_path_encode(APP_BUS_PREFIX, app_config(app)->app, &path);
 
         return r < 0 ? r
-                     : sd_bus_add_object_vtable(a->bus, NULL, path, APP_BUS_INTERFACE, app_vtable,
+                     : sd_bus_add_object_vtable(bus, NULL, path, APP_BUS_INTERFACE, app_vtable,
                                                 app);
 }
 
-int bus_service_offer(Agent *a, char **reterr)
+/* The name */
+
+static void settle(BusService *s, int result)
 {
-        int r = sd_bus_add_object_vtable(a->bus, NULL, AGENT_BUS_PATH, AGENT_BUS_INTERFACE,
+        sd_event_source_disable_unref(TAKE_PTR(s->limit_source));
+        if (s->settled)
+                TAKE_PTR(s->settled)(result, s->userdata);
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source;
+        (void) usec;
+        log_warning("D-Bus does not answer: slipway can't talk to this agent until it does");
+        settle(userdata, 0);
+        return 0;
+}
+
+/* Somebody else has it, or the bus does not let us: whoever wants to talk to us can't. */
+static void refused(BusService *s, int error, const char *why)
+{
+        log_error("Can't have the bus name " AGENT_BUS_NAME ": %s", why);
+        if (s->settled)
+                settle(s, error);
+        else
+                (void) sd_event_exit(s->agent->event, EXIT_FAILURE);
+}
+
+static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        BusService *s = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+        uint32_t answer;
+
+        (void) error;
+        /* The call is answered late, or the connection is made again. */
+        if (e && bus_error_is_passing(e))
+                return 1;
+        if (e)
+                refused(s, -sd_bus_error_get_errno(e), e->message);
+        else if (sd_bus_message_read(m, "u", &answer) < 0)
+                refused(s, -EBADMSG, "the answer can't be read");
+        /* DBUS_REQUEST_NAME_REPLY_EXISTS of the D-Bus specification. */
+        else if (answer == 3)
+                refused(s, -EEXIST, "another slipwayd is running");
+        else
+                settle(s, 0);
+        return 1;
+}
+
+static int offer(BusService *s, sd_bus *bus)
+{
+        Agent *a = s->agent;
+        int r = sd_bus_add_object_vtable(bus, NULL, AGENT_BUS_PATH, AGENT_BUS_INTERFACE,
                                          agent_vtable, a);
 
         for (size_t i = 0; r >= 0 && i < a->n_apps; i++)
-                r = add_app(a, a->apps[i]);
+                r = add_app(bus, a->apps[i]);
+        if (r < 0)
+                return r;
+        return sd_bus_request_name_async(bus, &s->name_slot, AGENT_BUS_NAME, 0, on_name, s);
+}
+
+static void on_bus_changed(sd_bus *bus, void *userdata)
+{
+        BusService *s = userdata;
+        int r;
+
+        s->name_slot = sd_bus_slot_unref(s->name_slot);
+        if (!bus)
+                return;
+        r = offer(s, bus);
+        if (r < 0)
+                log_error("Can't offer " AGENT_BUS_NAME " on the bus: %s", strerror(-r));
+}
+
+int bus_service_new(Agent *a, bus_service_settled_t settled, void *userdata, BusService **ret,
+                    char **reterr)
+{
+        _cleanup_(bus_service_freep) BusService *s = calloc(1, sizeof(BusService));
+        sd_bus *bus = bus_get(a->bus);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (BusService){ .agent = a, .settled = settled, .userdata = userdata };
+        s->watch = (BusWatch){ .changed = on_bus_changed, .userdata = s };
+        bus_watch(a->bus, &s->watch);
+        r = sd_event_add_time_relative(a->event, &s->limit_source, CLOCK_MONOTONIC,
+                                       bus ? NAME_LIMIT_USEC : 0, 0, on_limit, s);
+        if (r >= 0 && bus)
+                r = offer(s, bus);
         if (r < 0)
                 return fail_errno(reterr, r, "can't offer " AGENT_BUS_NAME " on the bus");
-        r = sd_bus_request_name(a->bus, AGENT_BUS_NAME, 0);
-        if (r == -EEXIST)
-                return fail(reterr, r,
-                            "another slipwayd is running: it has the bus name " AGENT_BUS_NAME);
-        if (r < 0)
-                return fail_errno(reterr, r, "can't have the bus name " AGENT_BUS_NAME);
+        *ret = TAKE_PTR(s);
         return 0;
+}
+
+BusService *bus_service_free(BusService *s)
+{
+        if (!s)
+                return NULL;
+        bus_unwatch(s->agent->bus, &s->watch);
+        sd_bus_slot_unref(s->name_slot);
+        sd_event_source_disable_unref(s->limit_source);
+        free(s);
+        return NULL;
 }
 
 void bus_service_app_changed(Agent *a, App *app)
 {
         _cleanup_free_ char *path = NULL;
+        sd_bus *bus = a->service ? bus_get(a->bus) : NULL;
 
-        if (!a->bus || a->options.once || a->options.offline ||
-            sd_bus_path_encode(APP_BUS_PREFIX, app_config(app)->app, &path) < 0)
+        if (!bus || sd_bus_path_encode(APP_BUS_PREFIX, app_config(app)->app, &path) < 0)
                 return;
         /* Nobody waits for this signal; a bus that is gone shows elsewhere. */
-        (void) sd_bus_emit_properties_changed(a->bus, path, APP_BUS_INTERFACE, "Phase", "Release",
+        (void) sd_bus_emit_properties_changed(bus, path, APP_BUS_INTERFACE, "Phase", "Release",
                                               "Pinned", "Failed", NULL);
 }

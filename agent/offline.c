@@ -15,10 +15,11 @@
 #include "log.h"
 #include "offline.h"
 
-#define LOCK_TRIES     40
-#define LOCK_STEP_NSEC (50 * 1000 * 1000)
-#define ARGUMENTS_MAX  65536
-#define END_MAX_MSEC   5000
+#define BUS_READY_MAX_USEC (UINT64_C(2) * 1000000)
+#define LOCK_TRIES         40
+#define LOCK_STEP_NSEC     (50 * 1000 * 1000)
+#define ARGUMENTS_MAX      65536
+#define END_MAX_MSEC       5000
 
 typedef struct Outcome {
         sd_event *event;
@@ -134,6 +135,9 @@ static int open_app(const AgentOptions *options, const char *name, Agent **ret, 
         r = agent_new(&offline, &agent, reterr);
         if (r < 0)
                 return r;
+        /* A bus that does not answer is none. */
+        if (bus_get(agent->bus) && bus_wait_ready(bus_get(agent->bus), BUS_READY_MAX_USEC) < 0)
+                bus_drop(agent->bus);
         app = agent_find_app(agent, name);
         if (!app)
                 return fail(reterr, -ENOENT, "the configuration has no app %s", name);

@@ -297,8 +297,8 @@ static int load(Site *s, char **reterr)
         return 0;
 }
 
-int site_new(const AppConfig *config, sd_event *event, const Identity *unpack, int state_dir_fd,
-             int runtime_dir_fd, Site **ret, char **reterr)
+int site_new(const AppConfig *config, sd_event *event, Bus *bus, const Identity *unpack,
+             int state_dir_fd, int runtime_dir_fd, Site **ret, char **reterr)
 {
         _cleanup_(site_freep) Site *s = calloc(1, sizeof(Site));
         int r;
@@ -307,6 +307,7 @@ int site_new(const AppConfig *config, sd_event *event, const Identity *unpack, i
                 return -ENOMEM;
         *s = (Site){ .config = config,
                      .event = event,
+                     .bus = bus,
                      .unpack = *unpack,
                      .state_dir_fd = state_dir_fd,
                      .runtime_dir_fd = runtime_dir_fd,

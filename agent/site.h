@@ -3,8 +3,7 @@
 
 #include <sys/stat.h>
 
-#include <systemd/sd-bus.h>
-
+#include "bus.h"
 #include "child.h"
 #include "config.h"
 #include "macro.h"
@@ -20,8 +19,8 @@
 typedef struct Site {
         const AppConfig *config;
         sd_event *event;
-        sd_bus *bus;     /* NULL: none to be had; fine for releases without units */
-        Identity unpack; /* slipway-unpack's user, which owns releases/ */
+        Bus *bus;                         /* the agent's */
+        Identity unpack;                  /* slipway-unpack's user, which owns releases/ */
         int state_dir_fd, runtime_dir_fd; /* the agent's */
         int root_fd, releases_fd;         /* -EBADF while they do not exist */
         int lock_fd;
@@ -32,9 +31,10 @@ typedef struct Site {
 
 /* Opens what exists and loads the state. A missing state is rebuilt from what is on disk; so is a
  * damaged one, which is set aside, loudly. `config`, `event`, `bus` and the agent's descriptors
- * must outlive it (bus may be set later). */
-_must_check_ int site_new(const AppConfig *config, sd_event *event, const Identity *unpack,
-                          int state_dir_fd, int runtime_dir_fd, Site **ret, char **reterr);
+ * must outlive it. */
+_must_check_ int site_new(const AppConfig *config, sd_event *event, Bus *bus,
+                          const Identity *unpack, int state_dir_fd, int runtime_dir_fd, Site **ret,
+                          char **reterr);
 Site *site_free(Site *s);
 DEFINE_CLEANUP_FUNC(Site *, site_free);
 

@@ -529,7 +529,7 @@ static int add_timers(UnitRun *r)
                                           r->activate.deadline_usec, 0, on_deadline, r);
 }
 
-int unit_run_start(sd_bus *bus, sd_event *event, const Activate *activate, UnitRunMode mode,
+int unit_run_start(Bus *bus, sd_event *event, const Activate *activate, UnitRunMode mode,
                    const UnitRunCallbacks *callbacks, void *userdata, UnitRun **ret)
 {
         _cleanup_(unit_run_freep) UnitRun *r = calloc(1, sizeof(UnitRun));
@@ -537,7 +537,7 @@ int unit_run_start(sd_bus *bus, sd_event *event, const Activate *activate, UnitR
 
         if (!r)
                 return -ENOMEM;
-        r->bus = sd_bus_ref(bus);
+        r->bus = sd_bus_ref(bus_get(bus));
         r->event = sd_event_ref(event);
         r->mode = mode;
         r->callbacks = *callbacks;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include <systemd/sd-bus.h>
-
+#include "bus.h"
 #include "macro.h"
 #include "manifest.h"
 
@@ -37,7 +36,7 @@ typedef enum UnitRunMode {
 /* Starts a run on the event loop that `bus` is attached to; done() is never called from in here.
  * `activate` is copied. With no units the run succeeds after the bake time at once. `bus` may be
  * NULL if there are no units. */
-_must_check_ int unit_run_start(sd_bus *bus, sd_event *event, const Activate *activate,
+_must_check_ int unit_run_start(Bus *bus, sd_event *event, const Activate *activate,
                                 UnitRunMode mode, const UnitRunCallbacks *callbacks, void *userdata,
                                 UnitRun **ret);
 
