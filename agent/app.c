@@ -6,6 +6,7 @@
 #include "app.h"
 #include "bus-service.h"
 #include "err.h"
+#include "index-store.h"
 #include "json-read.h"
 #include "judge.h"
 #include "log.h"
@@ -198,9 +199,11 @@ static int select_and_sweep(App *a)
                 r = prune_select(a->site->releases_fd, a->site->state, a->config->keep, &names, &n);
         if (r < 0 || n == 0) {
                 free(names);
-                return r;
+                return r < 0 ? r : index_store_prune(a->site->state_dir_fd, a->site->state);
         }
         r = site_save(a->site);
+        if (r >= 0)
+                r = index_store_prune(a->site->state_dir_fd, a->site->state);
         if (r >= 0)
                 r = prune_retire(a->site->releases_fd, names, n);
         if (r < 0) {

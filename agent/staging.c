@@ -7,6 +7,7 @@
 
 #include "err.h"
 #include "fd.h"
+#include "index-store.h"
 #include "log.h"
 #include "staging.h"
 
@@ -91,6 +92,14 @@ static int publish_tree(Staging *s)
                       RENAME_NOREPLACE) < 0)
                 return -errno;
         return fsync(s->place.releases_fd) < 0 ? -errno : 0;
+}
+
+static int keep_index(Staging *s, char **reterr)
+{
+        const StoredObject *index = &s->manifest->index;
+
+        return index_store_take(s->place.state_dir_fd, s->place.app, s->manifest->release,
+                                s->index_fd, index->size_bytes, &index->sha256, reterr);
 }
 
 static void drop_spool(Staging *s)
@@ -246,6 +255,7 @@ static bool on_object_message(Staging *s, const Message *m, int *fd, int *object
 
 static void on_index(const Message *m, int *fd, void *userdata)
 {
+        _cleanup_free_ char *err = NULL;
         Staging *s = userdata;
         int r;
 
@@ -257,6 +267,13 @@ static void on_index(const Message *m, int *fd, void *userdata)
                 return;
         }
         s->index_complete = true;
+        r = keep_index(s, &err);
+        if (r < 0) {
+                if (r == -EKEYREJECTED)
+                        drop_spool(s);
+                finish(s, r, err);
+                return;
+        }
         r = start_unpack(s);
         if (r < 0)
                 finish_errno(s, r, "can't start to unpack");

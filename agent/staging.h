@@ -9,7 +9,8 @@
 /*
  * Brings the tree of a release onto the disk: index and artifact come through slipway-fetch into
  * its spool, while slipway-unpack checks and writes below releases/.staging-<id>.<random>; then the
- * tree gets its final name. What was begun and not finished is for sweep.h to remove.
+ * tree gets its final name, and its index is kept (index-store.h). What was begun and not finished
+ * is for sweep.h to remove.
  */
 
 #define STAGING_PREFIX ".staging-"
@@ -19,6 +20,8 @@ typedef struct StagingPlace {
         Fetcher *fetcher;
         Identity identity; /* of slipway-unpack, which owns releases/ */
         int releases_fd;
+        const char *app; /* whose index is kept, in the agent's state directory */
+        int state_dir_fd;
 } StagingPlace;
 
 typedef struct Staging Staging;

@@ -178,7 +178,9 @@ static void stage(Transaction *t)
         StagingPlace place = { .event = t->site->event,
                                .fetcher = t->fetcher,
                                .identity = t->site->unpack,
-                               .releases_fd = t->site->releases_fd };
+                               .releases_fd = t->site->releases_fd,
+                               .app = t->site->config->app,
+                               .state_dir_fd = t->site->state_dir_fd };
         int r = staging_start(&place, t->manifest, on_staged, t, &t->staging);
 
         if (r < 0)

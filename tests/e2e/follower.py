@@ -19,7 +19,8 @@ LIST_FILES = """\
 ls -A /srv/web | grep -vx -e current -e releases | sed 's,^,/srv/web/,'
 ls -A /srv/web/releases | sed 's,^,release ,'
 ls -A /var/cache/slipway | sed 's,^,/var/cache/slipway/,'
-ls -A /var/lib/slipway | grep -vx web.json | sed 's,^,/var/lib/slipway/,'
+ls -A /var/lib/slipway | grep -vx -e web.json -e web.index | sed 's,^,/var/lib/slipway/,'
+ls -A /var/lib/slipway/web.index | sed 's,^,index ,'
 grep -lx slipway-unpack /proc/[0-9]*/comm 2>/dev/null | sed 's,^,running: slipway-unpack ,'
 true
 """
@@ -117,7 +118,8 @@ class Follower:
 
     def leftovers(self, may_resume=()):
         """What a deployment left behind. may_resume: digests (hex) of objects that may be in the spool."""
-        known = {f"release {r['release']}" for r in self.status()["state"]["releases"]}
+        releases = [r["release"] for r in self.status()["state"]["releases"]]
+        known = {f"release {name}" for name in releases} | {f"index {name}" for name in releases}
         known |= {f"/var/cache/slipway/{digest}{suffix}" for digest in may_resume for suffix in (".part", ".map")}
         return [line for line in self.host.run(["sh", "-c", LIST_FILES]).stdout.splitlines() if line not in known]
 

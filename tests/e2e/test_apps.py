@@ -94,6 +94,7 @@ def test_keep(host):
     assert host.listdir("/srv/web/releases") == ["r3", "r4", "r5"]
     web.assert_whole(web.release())
     assert host.listdir("/srv/web/releases") == ["r4", "r6"]
+    assert host.listdir("/var/lib/slipway/web.index") == ["r4", "r6"]
     host.run(["slipway", "rollback", "web"])
     assert web.running() == "r4"
     assert host.run(["slipway", "rollback", "web", "r5"], check=False).rc == 3
