@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include <systemd/sd-journal.h>
+#include <systemd/sd-messages.h>
+
+#include "fd.h"
+#include "journal-tail.h"
+#include "log.h"
+#include "utf8.h"
+
+#define SYNC_SOCKET     "/run/systemd/journal/io.systemd.journal"
+#define SYNC_REQUEST    "{\"method\":\"io.systemd.Journal.Synchronize\",\"parameters\":{}}"
+#define SYNC_LIMIT_USEC (UINT64_C(1) * 1000000)
+#define READ_LIMIT_USEC (UINT64_C(200) * 1000)
+
+struct JournalTail {
+        sd_id128_t invocation;
+        int sync_fd;
+        sd_event_source *sync_source, *time_source;
+        journal_tail_done_t done;
+        void *userdata;
+};
+
+JournalTail *journal_tail_free(JournalTail *t)
+{
+        if (!t)
+                return NULL;
+        sd_event_source_disable_unref(t->sync_source);
+        sd_event_source_disable_unref(t->time_source);
+        fd_close(t->sync_fd);
+        free(t);
+        return NULL;
+}
+
+/* The text */
+
+void tail_text_init(TailText *t)
+{
+        t->start = sizeof(t->text) - 1;
+        t->text[t->start] = 0;
+        t->n_lines = 0;
+}
+
+bool tail_text_prepend(TailText *t, const char *line, size_t size)
+{
+        char piece[JOURNAL_TAIL_SIZE_MAX];
+        size_t separator = t->n_lines > 0 ? 1 : 0, n;
+
+        if (t->n_lines >= JOURNAL_TAIL_LINES_MAX || t->start <= separator)
+                return false;
+        n = MIN(size, t->start - separator);
+        memcpy(piece, line + size - n, n);
+        for (size_t i = 0; i < n; i++)
+                if (piece[i] == 0)
+                        piece[i] = ' ';
+        piece[n] = 0;
+        utf8_clean(piece);
+        t->start -= separator;
+        if (separator)
+                t->text[t->start] = '\n';
+        t->start -= n;
+        memcpy(t->text + t->start, piece, n);
+        t->n_lines++;
+        return true;
+}
+
+/* Reading */
+
+static uint64_t now_usec(void)
+{
+        struct timespec ts = {};
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static int match_run(sd_journal *j, sd_id128_t invocation)
+{
+        char id[SD_ID128_STRING_MAX], match[64];
+        int r;
+
+        (void) sd_id128_to_string(invocation, id);
+        (void) snprintf(match, sizeof(match), "_SYSTEMD_INVOCATION_ID=%s", id);
+        r = sd_journal_add_match(j, match, 0);
+        if (r >= 0)
+                r = sd_journal_add_disjunction(j);
+        /* Said by systemd's own child, before the unit's program: "Failed to execute ...". Fields
+         * without an underscore can be written by anybody, so these count from root only. */
+        (void) snprintf(match, sizeof(match), "INVOCATION_ID=%s", id);
+        if (r >= 0)
+                r = sd_journal_add_match(j, match, 0);
+        if (r >= 0)
+                r = sd_journal_add_match(j, "MESSAGE_ID=" SD_MESSAGE_SPAWN_FAILED_STR, 0);
+        return r < 0 ? r : sd_journal_add_match(j, "_UID=0", 0);
+}
+
+static int read_lines(sd_journal *j, TailText *text)
+{
+        uint64_t end_usec = now_usec() + READ_LIMIT_USEC;
+        const void *data;
+        size_t size;
+        bool more = true;
+        int r = sd_journal_seek_tail(j);
+
+        while (r >= 0 && more && now_usec() < end_usec) {
+                r = sd_journal_previous(j);
+                if (r <= 0)
+                        return r;
+                /* An entry that was damaged, or has no text, is not the end of the others. */
+                if (sd_journal_get_data(j, "MESSAGE", &data, &size) >= 0 &&
+                    size >= STRLEN("MESSAGE="))
+                        more = tail_text_prepend(text, (const char *) data + STRLEN("MESSAGE="),
+                                                 size - STRLEN("MESSAGE="));
+        }
+        return r;
+}
+
+/* All files of this host: those of a service that runs as a person's user lie in the person's. */
+static int read_run(sd_id128_t invocation, TailText *text)
+{
+        sd_journal *j;
+        int r = sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY);
+
+        if (r < 0)
+                return r;
+        r = match_run(j, invocation);
+        if (r >= 0)
+                r = read_lines(j, text);
+        sd_journal_close(j);
+        return r;
+}
+
+static void finish(JournalTail *t)
+{
+        TailText text;
+        int r;
+
+        (void) sd_event_source_set_enabled(t->sync_source, SD_EVENT_OFF);
+        (void) sd_event_source_set_enabled(t->time_source, SD_EVENT_OFF);
+        tail_text_init(&text);
+        r = sd_id128_is_null(t->invocation) ? 0 : read_run(t->invocation, &text);
+        if (r < 0)
+                log_debug("Can't read the journal: %s", strerror(-r));
+        t->done(text.n_lines > 0 ? text.text + text.start : NULL, t->userdata);
+}
+
+/* Asking journald */
+
+static int on_synced(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+        (void) source;
+        (void) fd;
+        (void) events;
+        /* Whatever the answer says, more than this can't be done. */
+        finish(userdata);
+        return 0;
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source;
+        (void) usec;
+        finish(userdata);
+        return 0;
+}
+
+/* -ENOENT, -EACCES, ...: there is no journald that would listen to us. */
+static int ask_journald(int *ret_fd)
+{
+        static const struct sockaddr_un address = { .sun_family = AF_UNIX,
+                                                    .sun_path = SYNC_SOCKET };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0 || connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0)
+                return -errno;
+        /* With its terminating zero, which ends a message of varlink. */
+        if (send(fd, SYNC_REQUEST, sizeof(SYNC_REQUEST), MSG_NOSIGNAL) < 0)
+                return -errno;
+        *ret_fd = TAKE_FD(fd);
+        return 0;
+}
+
+int journal_tail_start(sd_event *event, sd_id128_t invocation, journal_tail_done_t done,
+                       void *userdata, JournalTail **ret)
+{
+        _cleanup_(journal_tail_freep) JournalTail *t = calloc(1, sizeof(JournalTail));
+        int r;
+
+        if (!t)
+                return -ENOMEM;
+        *t = (JournalTail){
+                .invocation = invocation, .sync_fd = -EBADF, .done = done, .userdata = userdata
+        };
+        r = ask_journald(&t->sync_fd);
+        if (r < 0)
+                log_debug("Can't ask journald at %s: %s", SYNC_SOCKET, strerror(-r));
+        else {
+                r = sd_event_add_io(event, &t->sync_source, t->sync_fd, EPOLLIN, on_synced, t);
+                if (r < 0)
+                        return r;
+        }
+        r = sd_event_add_time_relative(event, &t->time_source, CLOCK_MONOTONIC,
+                                       t->sync_fd >= 0 ? SYNC_LIMIT_USEC : 0, 0, on_time, t);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
