@@ -9,7 +9,9 @@
 #include "err.h"
 
 /* Longer than any poll: what slipway-fetch has for its tries, and then some. */
-#define POLL_TIMEOUT_USEC   (UINT64_C(120) * 1000000)
+#define POLL_TIMEOUT_USEC (UINT64_C(120) * 1000000)
+/* A poll, and an hour to fetch and unpack (staging.c). */
+#define STAGE_TIMEOUT_USEC  (POLL_TIMEOUT_USEC + UINT64_C(3660) * 1000000)
 #define RESUME_TIMEOUT_USEC (UINT64_C(10) * 1000000)
 
 #define APP_PATH_PREFIX AGENT_BUS_PATH "/app"
@@ -122,6 +124,17 @@ int admin_bus_rollback(sd_bus *bus, const char *app, const char *release, const 
 {
         return call(bus, app, "Rollback", (const char *[]){ release, by }, 2, timeout_usec, ret,
                     reterr);
+}
+
+int admin_bus_stage(sd_bus *bus, const char *app, const char *by, char **ret, char **reterr)
+{
+        return call(bus, app, "Stage", &by, 1, STAGE_TIMEOUT_USEC, ret, reterr);
+}
+
+int admin_bus_activate(sd_bus *bus, const char *app, const char *by, uint64_t timeout_usec,
+                       char **ret, char **reterr)
+{
+        return call(bus, app, "Activate", &by, 1, timeout_usec, ret, reterr);
 }
 
 int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)

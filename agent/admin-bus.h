@@ -36,5 +36,14 @@ _must_check_ int admin_bus_rollback(sd_bus *bus, const char *app, const char *re
                                     const char *by, uint64_t timeout_usec, char **ret,
                                     char **reterr);
 
+/* Has the channel's deployment staged, for `by`; *ret, to be freed: what came of it. Waits as long
+ * as slipwayd may take to fetch and unpack. */
+_must_check_ int admin_bus_stage(sd_bus *bus, const char *app, const char *by, char **ret,
+                                 char **reterr);
+
+/* Makes live what is staged, for `by`. *ret, to be freed: the release. */
+_must_check_ int admin_bus_activate(sd_bus *bus, const char *app, const char *by,
+                                    uint64_t timeout_usec, char **ret, char **reterr);
+
 /* The channel decides again. */
 _must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

@@ -62,3 +62,6 @@ AgentOptions admin_offline_options(void);
 /* How long to wait for slipwayd to change what is live: as long as the slowest of the application's
  * releases may take to come up, and another to go back. */
 uint64_t admin_change_timeout_usec(const cJSON *app);
+
+int verb_stage(char **args);
+int verb_activate(char **args);

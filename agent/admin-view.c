@@ -89,7 +89,11 @@ static uint64_t live_since(const cJSON *state)
         cJSON_ArrayForEach(event, get(state, "history"))
         {
                 const char *result = get_text(event, "result");
+                const char *action = get_text(event, "action");
                 const char *left = NULL;
+
+                if (action && streq(action, "stage"))
+                        continue;
 
                 if (result && streq(result, "done"))
                         left = get_text(event, "release");
@@ -129,6 +133,8 @@ static const char *state_word(const cJSON *state)
                 return "pinned";
         if (is_failed(state))
                 return "failed";
+        if (get(state, "staged"))
+                return "staged";
         return get_text(state, "current") ? "live" : "nothing yet";
 }
 
@@ -140,7 +146,10 @@ static void note_pending(const cJSON *state, FILE *f)
 
         if (is_idle(state))
                 return;
-        fprintf(f, "%s to %s%s%s is under way: %s\n", rollback ? "a rollback" : "a deployment",
+        fprintf(f, "%s to %s%s%s is under way: %s\n",
+                rollback                           ? "a rollback"
+                : action && streq(action, "stage") ? "a staging"
+                                                   : "a deployment",
                 strempty(get_text(p, "release")), from ? " from " : "", strempty(from),
                 strempty(get_text(state, "phase")));
 }
@@ -148,6 +157,19 @@ static void note_pending(const cJSON *state, FILE *f)
 static const char *user_option(const ViewContext *c)
 {
         return c->user ? "--user " : "";
+}
+
+static void note_staged(const cJSON *state, const ViewContext *c, FILE *f)
+{
+        const cJSON *s = get(state, "staged");
+        char when[TIME_AGO_SIZE];
+
+        if (!s || !is_idle(state))
+                return;
+        fprintf(f, "release %s was staged%s%s: it goes live by: slipway %sactivate %s\n",
+                strempty(get_text(s, "release")), get_time(s, "since") ? " " : "",
+                strempty(ago(c->now_sec, get_time(s, "since"), when)), user_option(c),
+                strempty(get_text(state, "app")));
 }
 
 static void note_pinned(const cJSON *state, const ViewContext *c, FILE *f)
@@ -241,6 +263,7 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         note_pending(state, m);
         note_pinned(state, c, m);
         note_failed(state, c, m);
+        note_staged(state, c, m);
         note_poll(app, now_sec, m);
         if (fclose(m) != 0)
                 return -ENOMEM;
@@ -398,6 +421,8 @@ static const char *release_word(const cJSON *state, const char *release)
                 return get(state, "pinned") ? "live, pinned" : "live";
         if (streq_ptr(release, failed))
                 return "failed";
+        if (streq_ptr(release, get_text(get(state, "staged"), "release")))
+                return "staged";
         if (streq_ptr(release, get_text(state, "last_good")))
                 return "last good";
         return NULL;

@@ -198,6 +198,8 @@ static const struct Verb {
         { "history",  1, 1, verb_history },
         { "releases", 1, 1, verb_releases},
         { "poll",     0, 1, verb_poll    },
+        { "stage",    1, 1, verb_stage   },
+        { "activate", 1, 1, verb_activate},
         { "rollback", 1, 2, verb_rollback},
         { "resume",   1, 1, verb_resume  },
 };
@@ -210,6 +212,8 @@ static void print_help(void)
              "  slipway [OPTION...] history APP             what happened here\n"
              "  slipway [OPTION...] releases APP            what is installed here\n"
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
+             "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
+             "  slipway [OPTION...] activate APP            make live what is staged\n"
              "  slipway [OPTION...] rollback APP [RELEASE]  go back: to the release before, or to this one\n"
              "  slipway [OPTION...] resume APP              let the channel decide again after a rollback\n"
              "\n"

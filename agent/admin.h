@@ -10,7 +10,7 @@ enum {
         ADMIN_FAILED = 1,
         ADMIN_USAGE = 2,
         ADMIN_NO_SUCH = 3,     /* no such application or release here */
-        ADMIN_NOT_HELD = 4,    /* the rollback was tried; its units did not come up */
+        ADMIN_NOT_HELD = 4,    /* a release was made live, but did not hold */
         ADMIN_BUSY = 5,        /* another deployment or rollback of this application is under way */
         ADMIN_NOT_RUNNING = 6, /* this needs slipwayd, which is not running or does not answer */
 };

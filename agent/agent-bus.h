@@ -15,8 +15,12 @@
  * <NAME> is escaped as by sd_bus_path_encode(3) Poll() -> s                       asks the store
  * now; answers when the manifest was judged: what comes of it Rollback(s release, s by) -> s    to
  * that release, or with "" to the one before; answers when the units are up: the release that is
- * live now Resume()                          takes back a local rollback: the channel decides again
- *     properties Name s, Channel s, Phase s, Release s, Pinned s, Failed s   with change signals
+ * live now Stage(s by) -> s text             asks
+ * the store now and has its deployment fetched and unpacked, not made live; answers when it is
+ * staged, or that there is nothing to do Activate(s by) -> s release       makes live what is
+ * staged; answers when it held Resume()                          takes back a local rollback: the
+ * channel decides again properties Name s, Channel s, Phase s, Release s, Pinned s, Failed s   with
+ * change signals
  *
  * Methods that change something are for uid 0 (or, with --user, the same user). Errors are
  * org.slipway.Error.Busy, .NoSuchRelease, .Failed, with a message for a person.

@@ -64,6 +64,9 @@ struct App {
 
         Transaction *transaction;
         Told rollback; /* who waits for it, if it is a rollback */
+        Told order;    /* who waits for it, if it was asked for otherwise */
+        Told stage;    /* who wants the channel's deployment staged, until it is judged */
+        char *stage_by;
         Sweep *sweep;
         Reporter *reporter;
         bool verdict_unreported;
@@ -87,6 +90,7 @@ App *app_free(App *a)
         free(a->poll_text);
         free(a->refused);
         free(a->retry.reason);
+        free(a->stage_by);
         free(a);
         return NULL;
 }
@@ -149,6 +153,15 @@ static void on_reporter_idle(bool well, void *userdata)
         agent_app_settled(a->agent);
 }
 
+static void tell(Told *who, int result, const char *text)
+{
+        Told told = *who;
+
+        *who = (Told){};
+        if (told.told)
+                told.told(result, text, told.userdata);
+}
+
 /* Sets what the last poll said and tells those who wait. Takes text. */
 static void set_verdict(App *a, bool ok, char *text)
 {
@@ -167,6 +180,8 @@ static void set_verdict(App *a, bool ok, char *text)
         a->n_waiting = 0;
         for (size_t i = 0; i < n; i++)
                 waiting[i].told(ok ? 0 : -EIO, strempty(text), waiting[i].userdata);
+        if (!ok && !a->transaction)
+                tell(&a->stage, -EIO, strempty(text));
 }
 
 static void refuse(App *a, int error, const char *err)
@@ -306,12 +321,31 @@ static void tell_rollback(Told told, const ActivationResult *result, const State
                 told.told(-EIO, strempty(result->reason), told.userdata);
 }
 
+/* A staging, or an activation of what was staged. */
+static void tell_order(App *a, const ActivationResult *result, bool staged)
+{
+        _cleanup_free_ char *text = NULL;
+        const State *s = a->site->state;
+
+        if (result->result == RESULT_DONE && staged)
+                err_set(&text, "release %s is staged", strempty(s->staged.release));
+        else if (result->result == RESULT_DONE)
+                text = strdup(strempty(s->current));
+        else
+                err_set(&text, "%s; live is %s", strempty(result->reason),
+                        s->current ? s->current : "nothing");
+        tell(&a->order, result->result == RESULT_DONE ? 0 : -EIO, strempty(text));
+}
+
 static char *verdict_now(App *a, Verdict *ret)
 {
         const Config *c = a->agent->config;
         char *text = NULL;
 
         *ret = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
+        if (*ret == VERDICT_DEPLOY && a->config->activate_by_hand)
+                err_set(&text, "deployment %" PRIu64 " (release %s) is to be staged",
+                        a->wanted->deployment, a->wanted->release);
         if (*ret == VERDICT_DEPLOY && waits_for_retry(a))
                 err_set(&text,
                         "deployment %" PRIu64 " (release %s) failed, and is tried again in %" PRIu64
@@ -328,6 +362,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         Told rollback = a->rollback;
         _cleanup_free_ char *reason = result->reason ? strdup(result->reason) : NULL;
         ActivationResult kept = { result->result, result->error, reason };
+        bool staged = transaction_is_staging(a->transaction);
         Verdict verdict;
 
         if (m && kept.error < 0) {
@@ -337,7 +372,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
         /* What was taken up after a crash is not what the round is about. */
-        if (!m && !rollback.told && a->wanted)
+        if (!m && !rollback.told && !a->order.told && a->wanted)
                 consider(a);
         else if (a->wanted && a->poll_ok && a->n_waiting == 0)
                 set_verdict(a, true, verdict_now(a, &verdict));
@@ -345,6 +380,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         report(a);
         bus_service_app_changed(a->agent, a);
         tell_rollback(rollback, &kept, a->site->state);
+        tell_order(a, &kept, staged);
         if (m)
                 settle(a, round_result_of(&kept));
         agent_app_settled(a->agent);
@@ -361,14 +397,15 @@ static void on_transaction_changed(void *userdata)
 static const TransactionCallbacks transaction_callbacks = { on_transaction_ended,
                                                             on_transaction_changed };
 
-static void deploy(App *a)
+static void deploy(App *a, const char *by, bool stage)
 {
+        Order order = { .manifest = a->wanted, .by = by, .stage = stage };
         _cleanup_free_ char *err = NULL;
         int r;
 
         /* What it would still remove is found again, and may be what is needed now. */
         a->sweep = sweep_free(a->sweep);
-        r = transaction_deploy(a->site, a->agent->fetcher, a->wanted, &transaction_callbacks, a,
+        r = transaction_deploy(a->site, a->agent->fetcher, &order, &transaction_callbacks, a,
                                &a->transaction, &err);
         if (r < 0) {
                 refuse(a, r, err);
@@ -392,6 +429,8 @@ static int record_adopted(App *a)
 
         s->deployment = m->deployment;
         state_unpin(s);
+        if (s->staged.deployment <= m->deployment)
+                state_unstage(s);
         r = state_set(&s->last_good, m->release);
         /* After the state was lost, how older releases go live is best known from this one. */
         for (size_t i = 0; r >= 0 && i < s->n_releases; i++)
@@ -450,7 +489,7 @@ static void act(App *a, Verdict verdict)
                 if (waits_for_retry(a))
                         settle(a, ROUND_FAILED);
                 else
-                        deploy(a);
+                        deploy(a, "agent", a->config->activate_by_hand);
                 return;
         case VERDICT_ADOPT:
                 adopt(a);
@@ -461,6 +500,23 @@ static void act(App *a, Verdict verdict)
         default:
                 settle(a, ROUND_OK);
         }
+}
+
+/* An admin wants it staged, now. */
+static void act_on_request(App *a, Verdict verdict)
+{
+        bool nothing = verdict == VERDICT_NOTHING || verdict == VERDICT_ADOPT;
+
+        if (verdict == VERDICT_DEPLOY || verdict == VERDICT_STAGED) {
+                a->order = a->stage;
+                a->stage = (Told){};
+                deploy(a, strempty(a->stage_by), true);
+                if (!a->transaction)
+                        tell(&a->order, -EIO, strempty(a->poll_text));
+                return;
+        }
+        tell(&a->stage, nothing ? 0 : -EIO, strempty(a->poll_text));
+        act(a, verdict);
 }
 
 /* A transaction goes on; a newer order overtakes one that has not switched yet. True: it is still
@@ -477,6 +533,7 @@ static bool is_under_way(App *a)
         if (m && m->deployment != a->wanted->deployment && transaction_give_up(a->transaction)) {
                 remember_spooled(a, m);
                 a->transaction = transaction_free(a->transaction);
+                tell(&a->order, -EIO, "given up: the channel has a newer deployment");
                 return false;
         }
         err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s",
@@ -529,7 +586,10 @@ static void consider(App *a)
                 return;
         drop_spooled(a);
         set_verdict(a, true, verdict_now(a, &verdict));
-        act(a, verdict);
+        if (a->stage.told)
+                act_on_request(a, verdict);
+        else
+                act(a, verdict);
 }
 
 /* Polls that find the manifest unchanged do not judge it again, and others may fail meanwhile. */
@@ -749,6 +809,7 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
                 return r;
         /* What is being fetched or baked is given up: the state says where it stood. */
         a->transaction = transaction_free(a->transaction);
+        tell(&a->order, -EIO, "given up for a rollback");
         a->sweep = sweep_free(a->sweep);
         r = transaction_rollback(a->site, found ? found : release, by, &transaction_callbacks, a,
                                  &a->transaction, reterr);
@@ -759,8 +820,45 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
         return 0;
 }
 
+static int fail_busy(const App *a, char **reterr)
+{
+        return fail(reterr, -EBUSY, "app %s is being changed: see slipway status %s",
+                    a->config->app, a->config->app);
+}
+
+int app_stage(App *a, const char *by, app_told_t told, void *userdata, char **reterr)
+{
+        int r;
+
+        if (a->transaction || a->stage.told)
+                return fail_busy(a, reterr);
+        r = state_set(&a->stage_by, by);
+        if (r >= 0)
+                r = poller_poll(a->poller);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't poll");
+        a->stage = (Told){ told, userdata };
+        return 0;
+}
+
+int app_activate(App *a, const char *by, app_told_t told, void *userdata, char **reterr)
+{
+        int r;
+
+        if (a->transaction)
+                return fail_busy(a, reterr);
+        a->sweep = sweep_free(a->sweep);
+        r = transaction_activate(a->site, by, &transaction_callbacks, a, &a->transaction, reterr);
+        if (r < 0)
+                return r;
+        a->order = (Told){ told, userdata };
+        bus_service_app_changed(a->agent, a);
+        return 0;
+}
+
 static int record_resumed(App *a)
 {
+        state_unstage(a->site->state);
         state_unpin(a->site->state);
         state_forget_failure(a->site->state);
         return site_save(a->site);
@@ -772,8 +870,7 @@ int app_resume(App *a, char **reterr)
 
         a->retry.deployment = 0;
         if (a->transaction)
-                return fail(reterr, -EBUSY, "app %s is being changed: see slipway status %s",
-                            a->config->app, a->config->app);
+                return fail_busy(a, reterr);
         r = with_lock(a, record_resumed, reterr);
         if (r < 0)
                 return r;

@@ -48,7 +48,17 @@ _must_check_ int app_poll_now(App *a, app_told_t told, void *userdata);
 _must_check_ int app_rollback(App *a, const char *release, const char *by, app_told_t told,
                               void *userdata, char **reterr);
 
-/* Forgets the pin and a failed deployment: the channel decides again, at once. */
+/* Polls now, and has the channel's deployment staged, also one that would go live by itself; it
+ * waits for app_activate() or a newer deployment then. told() gets what is staged, or that there is
+ * nothing to do; -EIO and why not. -EBUSY: the application is being changed. */
+_must_check_ int app_stage(App *a, const char *by, app_told_t told, void *userdata, char **reterr);
+
+/* Makes live what is staged. told() gets the release, when its units held over the bake time; -EIO
+ * and why, when it was taken back. Errors at once: -EBUSY, -ENOENT (nothing is staged). */
+_must_check_ int app_activate(App *a, const char *by, app_told_t told, void *userdata,
+                              char **reterr);
+
+/* Forgets the pin, a failed deployment and what is staged: the channel decides again, at once. */
 _must_check_ int app_resume(App *a, char **reterr);
 
 /* One element of "apps" in Describe() (agent-bus.h). */

@@ -92,6 +92,15 @@ static int method_poll(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
+static int reply_error(sd_bus_error *error, int r, const char *err)
+{
+        return sd_bus_error_setf(error,
+                                 r == -EBUSY                    ? BUS_ERROR_BUSY
+                                 : r == -ENOENT || r == -EEXIST ? BUS_ERROR_NO_SUCH_RELEASE
+                                                                : BUS_ERROR_FAILED,
+                                 "%s", err_text(r, err));
+}
+
 static int method_rollback(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
@@ -104,13 +113,38 @@ static int method_rollback(sd_bus_message *m, void *userdata, sd_bus_error *erro
                          sd_bus_message_ref(m), &err);
         if (r < 0) {
                 sd_bus_message_unref(m);
-                return sd_bus_error_setf(error,
-                                         r == -EBUSY                    ? BUS_ERROR_BUSY
-                                         : r == -ENOENT || r == -EEXIST ? BUS_ERROR_NO_SUCH_RELEASE
-                                                                        : BUS_ERROR_FAILED,
-                                         "%s", err_text(r, err));
+                return reply_error(error, r, err);
         }
         return 1;
+}
+
+/* Stage and Activate. */
+static int ask_app(sd_bus_message *m, App *app, sd_bus_error *error,
+                   int (*ask)(App *a, const char *by, app_told_t told, void *userdata,
+                              char **reterr))
+{
+        _cleanup_free_ char *err = NULL;
+        const char *by;
+        int r = sd_bus_message_read(m, "s", &by);
+
+        if (r < 0)
+                return r;
+        r = ask(app, by[0] ? by : "unknown", reply_told, sd_bus_message_ref(m), &err);
+        if (r < 0) {
+                sd_bus_message_unref(m);
+                return reply_error(error, r, err);
+        }
+        return 1;
+}
+
+static int method_stage(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return ask_app(m, userdata, error, app_stage);
+}
+
+static int method_activate(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        return ask_app(m, userdata, error, app_activate);
 }
 
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -145,6 +179,7 @@ static int property_app(sd_bus *bus, const char *path, const char *interface, co
                 { "Phase",   phase_to_string(s->phase)},
                 { "Pinned",  s->pinned                },
                 { "Failed",  s->failed                },
+                { "Staged",  s->staged.release        },
         };
 
         (void) bus, (void) path, (void) interface, (void) error;
@@ -170,6 +205,11 @@ static const sd_bus_vtable app_vtable[] = {
         SD_BUS_PROPERTY("Release", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Pinned", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failed", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Staged", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", text),
+                                method_stage, 0),
+        SD_BUS_METHOD_WITH_ARGS("Activate", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", release),
+                                method_activate, 0),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,
                                 0),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),
@@ -306,5 +346,5 @@ void bus_service_app_changed(Agent *a, App *app)
                 return;
         /* Nobody waits for this signal; a bus that is gone shows elsewhere. */
         (void) sd_bus_emit_properties_changed(bus, path, APP_BUS_INTERFACE, "Phase", "Release",
-                                              "Pinned", "Failed", NULL);
+                                              "Pinned", "Failed", "Staged", NULL);
 }

@@ -219,6 +219,16 @@ static int parse_keep(const cJSON *v, const char *path, void *target, char **ret
         return 0;
 }
 
+static int parse_activate(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        const char *s = cJSON_IsString(v) ? v->valuestring : "";
+
+        if (!streq(s, "auto") && !streq(s, "manual"))
+                return fail(reterr, -EBADMSG, "%s: must be \"auto\" or \"manual\"", path);
+        *(bool *) target = streq(s, "manual");
+        return 0;
+}
+
 static int add_unit(AppConfig *a, const char *pattern)
 {
         char **units = reallocarray(a->units, a->n_units + 1, sizeof(char *));
@@ -258,7 +268,8 @@ static const JsonField app_fields[] = {
         { "manifest",          json_parse_string, offsetof(AppConfig, manifest_path) },
         { "units", parse_units, 0 },
         { "keep",               parse_keep, offsetof(AppConfig, keep) },
-        {},
+        { "activate",             parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {                 },
 };
 
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)

@@ -22,6 +22,7 @@
  *                 "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
+ *                 "activate": "auto",              "manual": new releases are staged only
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
  * The values shown for poll, report, trust and below apps (but app and channel) are the defaults.
@@ -45,6 +46,7 @@ typedef struct AppConfig {
         char **units;
         size_t n_units;
         unsigned keep;
+        bool activate_by_hand; /* "activate": "manual" */
 } AppConfig;
 
 typedef struct Config {

@@ -155,6 +155,13 @@ Verdict judge_wanted(const Manifest *m, const State *s, const Tag *tags, size_t 
                 return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING
                                                                     : VERDICT_ADOPT;
         }
+        if (s->staged.release && m->deployment == s->staged.deployment) {
+                err_set(ret_text,
+                        "deployment %" PRIu64
+                        " (release %s) is staged: it goes live by slipway activate %s",
+                        m->deployment, m->release, m->app);
+                return VERDICT_STAGED;
+        }
         err_set(ret_text, "deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
                 m->release);
         return VERDICT_DEPLOY;

@@ -27,6 +27,7 @@ typedef enum Verdict {
         VERDICT_NOT_TARGET, /* not meant for this instance */
         VERDICT_PINNED,     /* an admin rolled back by hand */
         VERDICT_FAILED,     /* that deployment went wrong here before */
+        VERDICT_STAGED,     /* it is on disk, and waits to be made live by hand */
 } Verdict;
 
 /* 0 if the manifest may be accepted: -EKEYREJECTED for a serial below the floor, an equal one with

@@ -146,6 +146,22 @@ static int open_app(const AgentOptions *options, const char *name, Agent **ret, 
         return 0;
 }
 
+/* Goes on until on_told() was called. */
+static int run(Agent *agent, Outcome *o, char **ret_live, char **reterr)
+{
+        int r = sd_event_loop(agent->event);
+
+        if (r >= 0 && !o->text)
+                r = -ENOMEM;
+        if (r < 0 || o->result < 0) {
+                r = fail(reterr, r < 0 ? r : o->result, "%s", r < 0 ? strerror(-r) : o->text);
+                free(o->text);
+                return r;
+        }
+        *ret_live = o->text;
+        return 0;
+}
+
 int offline_rollback(const AgentOptions *options, const char *name, const char *release,
                      const char *by, char **ret_live, char **reterr)
 {
@@ -161,18 +177,22 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
         if (r < 0)
                 return r;
         r = app_rollback(app, release, by, on_told, &o, reterr);
+        return r < 0 ? r : run(agent, &o, ret_live, reterr);
+}
+
+int offline_activate(const AgentOptions *options, const char *name, const char *by, char **ret_live,
+                     char **reterr)
+{
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        Outcome o = {};
+        App *app = NULL;
+        int r = open_app(options, name, &agent, &app, reterr);
+
         if (r < 0)
                 return r;
-        r = sd_event_loop(agent->event);
-        if (r >= 0 && !o.text)
-                r = -ENOMEM;
-        if (r < 0 || o.result < 0) {
-                r = fail(reterr, r < 0 ? r : o.result, "%s", r < 0 ? strerror(-r) : o.text);
-                free(o.text);
-                return r;
-        }
-        *ret_live = o.text;
-        return 0;
+        o.event = agent->event;
+        r = app_activate(app, by, on_told, &o, reterr);
+        return r < 0 ? r : run(agent, &o, ret_live, reterr);
 }
 
 int offline_resume(const AgentOptions *options, const char *name, char **reterr)

@@ -8,12 +8,16 @@
  * What `slipway` does itself when slipwayd is dead, hung or masked: the same engine, under the same
  * lock, with no network. Needs root (or options->user). A slipwayd that holds the app's lock for
  * more than two seconds more is hung: it is ended (SIGKILL by pidfd), and the state file says where
- * it stood. SIGINT and SIGTERM wait for the end. Errors as app_rollback() and app_resume() have
- * them.
+ * it stood. SIGINT and SIGTERM wait for the end. Errors as app_rollback(), app_activate() and
+ * app_resume() have them.
  */
 
 /* *ret_live: the release that is live now (allocated). */
 _must_check_ int offline_rollback(const AgentOptions *options, const char *app, const char *release,
                                   const char *by, char **ret_live, char **reterr);
+
+/* Makes live what is staged, and watches it; *ret_live as above. */
+_must_check_ int offline_activate(const AgentOptions *options, const char *app, const char *by,
+                                  char **ret_live, char **reterr);
 
 _must_check_ int offline_resume(const AgentOptions *options, const char *app, char **reterr);

@@ -37,19 +37,21 @@ static int names_add(Names *n, const char *name)
 static bool is_held(const State *s, const char *release)
 {
         return streq_ptr(s->current, release) || streq_ptr(s->last_good, release) ||
-               streq_ptr(s->pinned, release) || streq_ptr(s->pending.release, release) ||
-               streq_ptr(s->pending.from, release);
+               streq_ptr(s->pinned, release) || streq_ptr(s->staged.release, release) ||
+               streq_ptr(s->pending.release, release) || streq_ptr(s->pending.from, release);
 }
 
-/* True if it was tried and never went well. */
+/* True if it was tried, or staged, and never went well. */
 static bool was_bad(const State *s, const char *release)
 {
         bool tried = false;
 
         for (size_t i = 0; i < s->n_events; i++) {
-                if (!streq(s->events[i].release, release))
+                const Event *e = &s->events[i];
+
+                if (!streq(e->release, release))
                         continue;
-                if (s->events[i].result == RESULT_DONE)
+                if (e->result == RESULT_DONE && e->action != ACTION_STAGE)
                         return false;
                 tried = true;
         }
@@ -79,10 +81,21 @@ static const Installed *next_spare(const State *s)
         return next;
 }
 
-/* The one that failed last is evidence and takes no place from those that can be rolled back to. */
+/* The one that failed last is evidence, and one that is staged was not live yet: they take no place
+ * from those that can be rolled back to. */
+static bool takes_place(const State *s, const char *release)
+{
+        return !streq_ptr(s->failed, release) &&
+               (!streq_ptr(s->staged.release, release) || streq_ptr(s->current, release));
+}
+
 static size_t n_counted(const State *s)
 {
-        return s->n_releases - (s->failed && state_find_release(s, s->failed) ? 1 : 0);
+        size_t n = 0;
+
+        for (size_t i = 0; i < s->n_releases; i++)
+                n += takes_place(s, s->releases[i].release);
+        return n;
 }
 
 static bool is_leftover(const State *s, const char *name)

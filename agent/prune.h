@@ -8,9 +8,9 @@
  * Which directories below releases/ are not needed any more: leftovers of a staging that was cut
  * off, releases that the state does not know (cut off between the rename and the saving), and those
  * beyond `keep`: first what never went well, then the oldest. The running release, the last good
- * one, a pinned one and those of a transaction under way never go; the one that failed last stays
- * besides, as evidence. Names that are not ours (neither a valid release name nor a staging name)
- * are left alone.
+ * one, a pinned one, a staged one and those of a transaction under way never go; the one that
+ * failed last stays besides, as evidence. Names that are not ours (neither a valid release name nor
+ * a staging name) are left alone.
  */
 
 /* Takes the releases out of the state's list (the caller saves before deleting) and gives the names

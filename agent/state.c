@@ -34,6 +34,7 @@ static const unsigned phase_next[_PHASE_MAX] = {
 static const char *const action_names[_ACTION_MAX] = {
         [ACTION_DEPLOY] = "deploy",
         [ACTION_ROLLBACK] = "rollback",
+        [ACTION_STAGE] = "stage",
 };
 
 static const char *const result_names[_RESULT_MAX] = {
@@ -103,6 +104,13 @@ static void pending_done(Pending *p)
         *p = (Pending){};
 }
 
+static void staged_done(Staged *s)
+{
+        free(s->release);
+        free(s->by);
+        *s = (Staged){};
+}
+
 static void installed_done(Installed *i)
 {
         free(i->release);
@@ -142,6 +150,7 @@ State *state_free(State *s)
         for (size_t i = 0; i < s->n_events; i++)
                 event_done(&s->events[i]);
         pending_done(&s->pending);
+        staged_done(&s->staged);
         free(s->app);
         free(s->channel);
         free(s->current);
@@ -225,6 +234,19 @@ static int parse_pending(const cJSON *v, const char *path, void *target, char **
                 FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
                 FIELD("attempts", json_parse_uint, Pending, attempts, true),
                 FIELD("reason", parse_text, Pending, reason, false),
+                {}
+        };
+        return json_dispatch(v, path, fields, target, reterr);
+}
+
+static int parse_staged(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        static const JsonField fields[] = {
+                FIELD("release", json_parse_name, Staged, release, true),
+                FIELD("deployment", json_parse_uint, Staged, deployment, true),
+                FIELD("serial", json_parse_uint, Staged, serial, true),
+                FIELD("by", parse_text, Staged, by, true),
+                FIELD("since", json_parse_time, Staged, since_sec, true),
                 {}
         };
         return json_dispatch(v, path, fields, target, reterr);
@@ -339,6 +361,7 @@ static const JsonField state_fields[] = {
         FIELD("last_good", json_parse_name, State, last_good, false),
         FIELD("down", json_parse_bool, State, down, false),
         FIELD("pending", parse_pending, State, pending, false),
+        FIELD("staged", parse_staged, State, staged, false),
         FIELD("deployment", json_parse_uint, State, deployment, true),
         { "pinned",            parse_pinned, 0, false },
         { "failed",            parse_failed, 0, false },
@@ -447,6 +470,19 @@ static bool add_pending(cJSON *o, const Pending *p)
                cJSON_AddNumberToObject(v, "attempts", p->attempts);
 }
 
+static bool add_staged(cJSON *o, const Staged *s)
+{
+        cJSON *v;
+
+        if (!s->release)
+                return true;
+        v = add_object(o, "staged");
+        return v && add_text(v, "release", s->release) && add_text(v, "by", s->by) &&
+               cJSON_AddNumberToObject(v, "deployment", s->deployment) &&
+               cJSON_AddNumberToObject(v, "serial", s->serial) &&
+               add_time(v, "since", s->since_sec);
+}
+
 static bool add_pinned(cJSON *o, const State *s)
 {
         cJSON *v;
@@ -542,6 +578,7 @@ int state_format(const State *s, cJSON **ret)
             !add_text(o, "phase", phase_to_string(s->phase)) ||
             !add_text(o, "current", s->current) || !add_text(o, "last_good", s->last_good) ||
             !cJSON_AddBoolToObject(o, "down", s->down) || !add_pending(o, &s->pending) ||
+            !add_staged(o, &s->staged) ||
             !cJSON_AddNumberToObject(o, "deployment", s->deployment) || !add_pinned(o, s) ||
             !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
                 return -ENOMEM;
@@ -589,6 +626,11 @@ void state_forget_failure(State *s)
         s->failed_deployment = s->failed_sec = 0;
 }
 
+void state_unstage(State *s)
+{
+        staged_done(&s->staged);
+}
+
 static uint64_t now_msec(void)
 {
         struct timespec t;
@@ -624,11 +666,53 @@ static bool event_repeats(const Event *e, const Pending *p, Result result)
                result == RESULT_FAILED && streq(e->release, p->release);
 }
 
+static int remember_staged(State *s)
+{
+        const Pending *p = &s->pending;
+        Staged staged = { .deployment = p->deployment,
+                          .serial = p->serial,
+                          .since_sec = time(NULL),
+                          .release = strdup(p->release),
+                          .by = strdup(p->by) };
+
+        if (!staged.release || !staged.by) {
+                staged_done(&staged);
+                return -ENOMEM;
+        }
+        staged_done(&s->staged);
+        s->staged = staged;
+        return 0;
+}
+
+static bool is_overtaken(const State *s, Result result)
+{
+        const Pending *p = &s->pending;
+
+        if (result == RESULT_DONE)
+                return streq_ptr(s->staged.release, p->release) ||
+                       (p->action == ACTION_DEPLOY && p->deployment >= s->staged.deployment);
+        /* What was given up is not offered again; what could not begin is. */
+        return s->failed && s->failed_deployment == s->staged.deployment;
+}
+
+static int settle_staged(State *s, Result result)
+{
+        if (s->pending.action == ACTION_STAGE && result == RESULT_DONE)
+                return remember_staged(s);
+        if (s->staged.release && is_overtaken(s, result))
+                state_unstage(s);
+        return 0;
+}
+
 int state_end(State *s, Result result, const char *reason)
 {
         uint64_t now = now_msec();
         Event *e = s->n_events > 0 ? &s->events[s->n_events - 1] : NULL;
         char *reason_copy = NULL;
+        int r = settle_staged(s, result);
+
+        if (r < 0)
+                return r;
 
         if (e && event_repeats(e, &s->pending, result)) {
                 if (state_set(&e->reason, reason) < 0)

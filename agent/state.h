@@ -30,7 +30,9 @@
  *
  * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
  * "failed": the last deployment that was given up here; it is not tried again.
- * actions: deploy, rollback, revert. results: done, reverted (went wrong, the old release is back),
+ * "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root", "since": "..." }: the
+ * deployment that is on disk (and in "releases") and goes live when somebody says so.
+ * actions: deploy, rollback, stage. results: done, reverted (went wrong, the old release is back),
  * failed (went wrong and could not be put back, or failed before the switch).
  */
 
@@ -64,6 +66,7 @@ Phase phase_from_string(const char *s);
 typedef enum Action {
         ACTION_DEPLOY,
         ACTION_ROLLBACK,
+        ACTION_STAGE, /* fetched and unpacked, not made live */
         _ACTION_MAX,
         _ACTION_INVALID = -EINVAL,
 } Action;
@@ -92,6 +95,13 @@ typedef struct Pending {
         uint64_t started_msec; /* since the epoch */
         uint64_t attempts;     /* starts of the agent that went on with it */
 } Pending;
+
+/* A deployment that was brought here to be made live later. */
+typedef struct Staged {
+        char *release; /* NULL: none; else it is in the state's list */
+        char *by;
+        uint64_t deployment, serial, since_sec;
+} Staged;
 
 /* A release on this host, with how it goes live. */
 typedef struct Installed {
@@ -122,6 +132,7 @@ typedef struct State {
         char *current, *last_good;
         bool down;       /* the units of `current` did not come up when it was last activated */
         Pending pending; /* .release is NULL: none */
+        Staged staged;
         uint64_t deployment;
         char *pinned, *pinned_by;
         uint64_t pinned_deployment, pinned_sec;
@@ -160,8 +171,9 @@ _must_check_ int state_begin(State *s, Action action, const char *release, const
                              uint64_t deployment, uint64_t serial, const char *by);
 
 /* Ends it: adds the event (or renews the last one, if that is an earlier failed try of the same
- * deployment) and clears pending; the phase is idle then. The caller has set `current` and the
- * rest, and saves. reason may be NULL. */
+ * deployment) and clears pending; the phase is idle then. What was staged is settled: a staging
+ * that is done is remembered, one that went live, or that a later deployment overtook, is not any
+ * more. The caller has set `current` and the rest, and saves. reason may be NULL. */
 _must_check_ int state_end(State *s, Result result, const char *reason);
 
 const Installed *state_find_release(const State *s, const char *release);
@@ -178,9 +190,10 @@ const Floor *state_floor(const State *s);
 _must_check_ int state_set_floor(State *s, uint64_t serial, uint64_t deployment,
                                  const Sha256 *sha256);
 
-/* Forgets a local rollback; forgets a failed deployment. */
+/* Forgets a local rollback; a failed deployment; what was staged. */
 void state_unpin(State *s);
 void state_forget_failure(State *s);
+void state_unstage(State *s);
 
 /* Replaces a string member by a copy of `value` (NULL clears it). */
 _must_check_ int state_set(char **member, const char *value);

@@ -15,9 +15,10 @@ struct Transaction {
         Sweep *clearing;    /* removes what is in the way of the release's directory */
         Staging *staging;
         Activation *activation;
-        sd_event_source *failed_source;
-        int error;
-        char *reason; /* of failed_source */
+        bool stage;
+        sd_event_source *early_end_source; /* failed before the switch, or staged */
+        int error;                         /* 0: staged */
+        char *reason;
         TransactionCallbacks callbacks;
         void *userdata;
 };
@@ -26,7 +27,7 @@ Transaction *transaction_free(Transaction *t)
 {
         if (!t)
                 return NULL;
-        sd_event_source_disable_unref(t->failed_source);
+        sd_event_source_disable_unref(t->early_end_source);
         sweep_free(t->clearing);
         staging_free(t->staging);
         activation_free(t->activation);
@@ -40,6 +41,11 @@ Transaction *transaction_free(Transaction *t)
 const Manifest *transaction_manifest(const Transaction *t)
 {
         return t->manifest;
+}
+
+bool transaction_is_staging(const Transaction *t)
+{
+        return t->stage;
 }
 
 uint64_t transaction_available(const Transaction *t)
@@ -72,15 +78,13 @@ static int record_failed(Transaction *t)
 }
 
 /* A release that is bad in itself is not tried again; anything else may pass. */
-static int on_failed(sd_event_source *source, void *userdata)
+static void end_failed(Transaction *t)
 {
-        Transaction *t = userdata;
         State *s = t->site->state;
         ActivationResult result = { RESULT_FAILED, is_bad_release(t->error) ? 0 : t->error,
                                     t->reason };
         int r;
 
-        (void) source;
         site_log(t->site, LOG_ERR,
                  "App %s: deployment %" PRIu64
                  " (release %s) failed before the switch, release %s stays: %s",
@@ -92,7 +96,41 @@ static int on_failed(sd_event_source *source, void *userdata)
         if (r < 0)
                 s->phase = PHASE_IDLE;
         t->callbacks.ended(&result, t->userdata);
+}
+
+static void end_staged(Transaction *t)
+{
+        ActivationResult result = { .result = RESULT_DONE };
+        State *s = t->site->state;
+        int r = state_end(s, RESULT_DONE, NULL);
+
+        if (r >= 0)
+                r = site_save(t->site);
+        if (r < 0) {
+                s->phase = PHASE_IDLE;
+                result = (ActivationResult){ RESULT_FAILED, r, "can't save the state" };
+        } else
+                site_log(t->site, LOG_NOTICE,
+                         "App %s: release %s is staged: it goes live by slipway activate %s",
+                         t->site->config->app, s->staged.release, t->site->config->app);
+        t->callbacks.ended(&result, t->userdata);
+}
+
+static int on_early_end(sd_event_source *source, void *userdata)
+{
+        Transaction *t = userdata;
+
+        (void) source;
+        if (t->error < 0)
+                end_failed(t);
+        else
+                end_staged(t);
         return 0;
+}
+
+static void end_later(Transaction *t)
+{
+        (void) sd_event_source_set_enabled(t->early_end_source, SD_EVENT_ONESHOT);
 }
 
 static void fail_later(Transaction *t, int error, const char *reason)
@@ -102,7 +140,7 @@ static void fail_later(Transaction *t, int error, const char *reason)
                 log_error("App %s: out of memory: %s", t->site->config->app, reason);
         t->staging = staging_free(t->staging);
         t->clearing = sweep_free(t->clearing);
-        (void) sd_event_source_set_enabled(t->failed_source, SD_EVENT_ONESHOT);
+        end_later(t);
 }
 
 static void fail_later_errno(Transaction *t, int error, const char *what)
@@ -145,7 +183,7 @@ static int activate(Transaction *t, char **reterr)
                      : 0;
 }
 
-/* The tree is on disk: it joins the list, and goes live. */
+/* The tree is on disk: it joins the list, and goes live or waits. */
 static void take_in(Transaction *t)
 {
         const Manifest *m = t->manifest;
@@ -153,6 +191,10 @@ static void take_in(Transaction *t)
         int r = state_add_release(t->site->state, m->release, m->deployment, m->serial,
                                   &m->index.sha256, &m->activate);
 
+        if (r >= 0 && t->stage) {
+                end_later(t);
+                return;
+        }
         if (r >= 0)
                 r = activate(t, &err);
         if (r < 0)
@@ -273,9 +315,9 @@ static int transaction_new(Site *site, Manifest *manifest, const TransactionCall
                             .manifest = manifest ? manifest_ref(manifest) : NULL,
                             .callbacks = *callbacks,
                             .userdata = userdata };
-        r = sd_event_add_defer(site->event, &t->failed_source, on_failed, t);
+        r = sd_event_add_defer(site->event, &t->early_end_source, on_early_end, t);
         if (r >= 0)
-                r = sd_event_source_set_enabled(t->failed_source, SD_EVENT_OFF);
+                r = sd_event_source_set_enabled(t->early_end_source, SD_EVENT_OFF);
         if (r < 0) {
                 transaction_free(t);
                 return fail_errno(reterr, r, "can't begin a transaction");
@@ -284,12 +326,13 @@ static int transaction_new(Site *site, Manifest *manifest, const TransactionCall
         return 0;
 }
 
-int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *m,
+int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
                        const TransactionCallbacks *callbacks, void *userdata, Transaction **ret,
                        char **reterr)
 {
         _cleanup_(transaction_freep) Transaction *t = NULL;
         _cleanup_free_ char *err = NULL;
+        Manifest *m = order->manifest;
         int foreign, r = transaction_new(site, m, callbacks, userdata, &t, reterr);
 
         if (r < 0)
@@ -297,14 +340,15 @@ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *m,
         if (site->state->phase != PHASE_IDLE)
                 return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
         t->fetcher = fetcher;
+        t->stage = order->stage;
         foreign = site_reconcile(site);
-        r = state_begin(site->state, ACTION_DEPLOY, m->release, site->state->current, m->deployment,
-                        m->serial, "agent");
+        r = state_begin(site->state, order->stage ? ACTION_STAGE : ACTION_DEPLOY, m->release,
+                        site->state->current, m->deployment, m->serial, order->by);
         if (r < 0)
                 return r;
-        site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " begins: release %s (now %s)",
-                 site->config->app, m->deployment, m->release,
-                 site->state->current ? site->state->current : "none");
+        site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " %s: release %s (now %s)",
+                 site->config->app, m->deployment, order->stage ? "is being staged" : "begins",
+                 m->release, site->state->current ? site->state->current : "none");
         if (foreign < 0)
                 r = fail_errno(
                         &err, foreign,
@@ -341,7 +385,7 @@ static const char *release_before(const State *s)
                 return s->pending.from;
         for (size_t i = s->n_events; i > 0; i--) {
                 const Event *e = &s->events[i - 1];
-                if (e->result != RESULT_DONE)
+                if (e->result != RESULT_DONE || e->action == ACTION_STAGE)
                         continue;
                 if (!streq_ptr(e->release, s->current) && state_find_release(s, e->release))
                         return e->release;
@@ -398,6 +442,52 @@ int transaction_rollback(Site *site, const char *wanted, const char *by,
         if (r < 0) {
                 site_reload(site);
                 return fail_prefix(reterr, r, "can't roll app %s back", site->config->app);
+        }
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+static int find_staged(const Site *site, char **reterr)
+{
+        const Staged *staged = &site->state->staged;
+
+        if (site->state->phase > PHASE_FETCHING)
+                return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
+        if (!staged->release)
+                return fail(reterr, -ENOENT, "nothing is staged: see slipway stage %s",
+                            site->config->app);
+        if (!state_find_release(site->state, staged->release) ||
+            !site_has_release(site, staged->release))
+                return fail(reterr, -ENOENT,
+                            "release %s was removed since it was staged: slipway stage %s again",
+                            staged->release, site->config->app);
+        return 0;
+}
+
+int transaction_activate(Site *site, const char *by, const TransactionCallbacks *callbacks,
+                         void *userdata, Transaction **ret, char **reterr)
+{
+        _cleanup_(transaction_freep) Transaction *t = NULL;
+        State *s;
+        int r = transaction_new(site, NULL, callbacks, userdata, &t, reterr);
+
+        if (r < 0)
+                return r;
+        s = site->state;
+        r = site_reconcile(site);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read %s/current", site->config->root);
+        r = find_staged(site, reterr);
+        if (r < 0)
+                return r;
+        s->phase = PHASE_IDLE;
+        r = state_begin(s, ACTION_DEPLOY, s->staged.release, s->current, s->staged.deployment,
+                        s->staged.serial, by);
+        if (r >= 0)
+                r = activate(t, reterr);
+        if (r < 0) {
+                site_reload(site);
+                return fail_prefix(reterr, r, "can't activate what is staged");
         }
         *ret = TAKE_PTR(t);
         return 0;

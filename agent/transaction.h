@@ -9,7 +9,8 @@
 
 /*
  * One change of an application on this host, from its first act to its end: a deployment (fetch,
- * unpack, activate), a rollback (activate), or either of them taken up after a crash. It holds the
+ * unpack, activate), the two halves of one (stage: fetch and unpack; activate), a rollback
+ * (activate), or any of them taken up after a crash. It holds the
  * site's lock for as long as it lives, and owns whatever works for it, so that "a transaction is
  * under way" and "the lock is ours" are one fact.
  */
@@ -23,12 +24,25 @@ typedef struct TransactionCallbacks {
         void (*changed)(void *userdata); /* the state changed */
 } TransactionCallbacks;
 
+/* What is to be deployed. */
+typedef struct Order {
+        Manifest *manifest; /* referenced by the transaction */
+        const char *by;     /* who asked, for the history */
+        bool stage;         /* fetch and unpack only; then the state's `staged` has it */
+} Order;
+
 /* Begins a deployment of the manifest's release. Errors at once: -EBUSY (another program changes
  * the app), or the state can't be read; everything later comes through ended(), never from in here.
  */
-_must_check_ int transaction_deploy(Site *site, Fetcher *fetcher, Manifest *manifest,
+_must_check_ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
                                     const TransactionCallbacks *callbacks, void *userdata,
                                     Transaction **ret, char **reterr);
+
+/* Begins to make live what is staged. Errors at once also: -ENOENT (nothing is, or it was removed),
+ * -EHOSTDOWN (units, but no bus). One that can't begin leaves everything as it was. */
+_must_check_ int transaction_activate(Site *site, const char *by,
+                                      const TransactionCallbacks *callbacks, void *userdata,
+                                      Transaction **ret, char **reterr);
 
 /* Begins a rollback to `release`, or with NULL to the one before the present one; overrides what a
  * crash left. The channel's deployments that are known so far will not be installed over it. Errors
@@ -55,6 +69,9 @@ DEFINE_CLEANUP_FUNC(Transaction *, transaction_free);
 
 /* slipwayd ends on purpose: this start does not count to the attempts. */
 void transaction_leave(Transaction *t);
+
+/* Whether it only brings the release here. */
+bool transaction_is_staging(const Transaction *t);
 
 /* Ends a deployment that has not switched yet, because a newer order came. False: it has. */
 bool transaction_give_up(Transaction *t);

@@ -83,6 +83,7 @@ static void defaults(void **state)
         assert_string_equal(c->apps[0].units[0], "web.service");
         assert_string_equal(c->apps[0].units[1], "web@*.service");
         assert_int_equal(c->apps[0].keep, 5);
+        assert_false(c->apps[0].activate_by_hand);
 }
 
 static void instance_is_the_hosts_name(void **state)
@@ -115,7 +116,7 @@ static void everything(void **state)
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
-                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100},"
+                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"activate\":\"manual\"},"
                 "{\"app\":\"api\",\"channel\":\"c\",\"units\":[]}]}");
 
         assert_string_equal(c->store, "s3://b/{region}");
@@ -129,6 +130,7 @@ static void everything(void **state)
         assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
         assert_string_equal(c->apps[0].manifest_path, "eu-central-1/web/i-1.json");
         assert_int_equal(c->apps[0].keep, 100);
+        assert_true(c->apps[0].activate_by_hand);
 
         assert_true(config_allows_unit(&c->apps[0], "web-prod.service"));
         assert_true(config_allows_unit(&c->apps[0], "web-prod@1.service"));
@@ -257,6 +259,8 @@ static void broken_apps(void **state)
                        "agent.json:6: apps[0].keep: must be 2 to 100");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 101"),
                        "agent.json:6: apps[0].keep");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"activate\": true"),
+                       "agent.json:6: apps[0].activate: must be \"auto\" or \"manual\"");
         assert_refused(*state, APP("\"channel\": \"c\", \"kep\": 5"),
                        "agent.json:5: apps[0].kep: this");
         assert_refused(*state, APP("\"channel\": \"a b\""),

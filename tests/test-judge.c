@@ -232,6 +232,13 @@ static void the_wanted_follows_state_and_tags(void **state)
         s->pinned_deployment = 1;
         assert_int_equal(verdict(m, s, "web", "to be deployed"), VERDICT_DEPLOY);
 
+        assert_return_code(state_set(&s->staged.release, "r2"), 0);
+        s->staged.deployment = 1;
+        assert_int_equal(verdict(m, s, "web", "to be deployed"), VERDICT_DEPLOY);
+        s->staged.deployment = 2;
+        assert_int_equal(verdict(m, s, "web", "slipway activate web"), VERDICT_STAGED);
+        assert_int_equal(verdict(m, s, "db", "not for this instance"), VERDICT_NOT_TARGET);
+
         assert_return_code(state_set(&s->failed, "r2"), 0);
         s->failed_deployment = 2;
         assert_int_equal(verdict(m, s, "web", "not tried again"), VERDICT_FAILED);

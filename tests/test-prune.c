@@ -30,6 +30,19 @@ static void tried(const char *release, uint64_t deployment, Result result)
         assert_int_equal(state_set(&s->last_good, release), 0);
 }
 
+static void staged(const char *release, uint64_t deployment)
+{
+        static const Sha256 index = {};
+
+        assert_int_equal(mkdirat(releases_fd, release, 0755), 0);
+        assert_int_equal(
+                state_begin(s, ACTION_STAGE, release, s->current, deployment, deployment, "agent"),
+                0);
+        assert_int_equal(state_add_release(s, release, deployment, deployment, &index, &nothing),
+                         0);
+        assert_int_equal(state_end(s, RESULT_DONE, NULL), 0);
+}
+
 /* Prunes, and checks that just these go, from the list and the directory. */
 static void expect_pruned(size_t keep, const char *const *expected, size_t n_expected)
 {
@@ -110,6 +123,20 @@ static void what_is_held_stays(void **state)
         expect_pruned(2, NULL, 0);
 }
 
+static void what_is_staged_stays_and_takes_no_place(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        tried("r2", 2, RESULT_DONE);
+        staged("r3", 3);
+        expect_pruned(2, NULL, 0);
+        staged("r4", 4);
+        PRUNED(2, "r3");
+        assert_non_null(state_find_release(s, "r1"));
+        tried("r5", 5, RESULT_DONE);
+        PRUNED(2, "r4", "r1");
+}
+
 static void leftovers_go_and_strange_names_stay(void **state)
 {
         (void) state;
@@ -128,6 +155,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(a_bad_one_takes_no_good_ones_place, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(what_is_held_stays, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_staged_stays_and_takes_no_place, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(leftovers_go_and_strange_names_stay, setup,
                                                 teardown),
         };

@@ -64,6 +64,69 @@ static void survives_a_restart(void **dir)
         assert_int_equal(state_floor(again)->serial, 3);
 }
 
+static void begin(State *s, Action action, const char *release, uint64_t deployment)
+{
+        assert_return_code(state_begin(s, action, release, "r1", deployment, deployment, "root"),
+                           0);
+}
+
+static void what_is_staged_survives_a_restart(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+
+        begin(s, ACTION_STAGE, "r2", 2);
+        state_move(s, PHASE_FETCHING);
+        assert_return_code(state_end(s, RESULT_DONE, NULL), 0);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, NULL), 0);
+        assert_int_equal(again->phase, PHASE_IDLE);
+        assert_string_equal(again->staged.release, "r2");
+        assert_string_equal(again->staged.by, "root");
+        assert_int_equal(again->staged.deployment, 2);
+        assert_int_equal(again->staged.since_sec, s->staged.since_sec);
+        assert_int_equal(again->events[0].action, ACTION_STAGE);
+}
+
+/* What becomes of r2, staged as deployment 2, by another transaction. */
+static void what_is_staged_stays_until_it_is_settled(void **dir)
+{
+        static const struct {
+                Action action;
+                const char *release;
+                uint64_t deployment;
+                Result result;
+                uint64_t failed; /* deployment that was given up */
+                const char *staged;
+        } cases[] = {
+                {ACTION_DEPLOY,    "r2", 2, RESULT_DONE,     0, NULL},
+                { ACTION_DEPLOY,   "r2", 2, RESULT_REVERTED, 2, NULL},
+ /* it could not begin */
+                { ACTION_DEPLOY,   "r2", 2, RESULT_FAILED,   0, "r2"},
+                { ACTION_STAGE,    "r3", 3, RESULT_DONE,     0, "r3"},
+                { ACTION_STAGE,    "r3", 3, RESULT_FAILED,   0, "r2"},
+                { ACTION_DEPLOY,   "r3", 3, RESULT_DONE,     0, NULL},
+                { ACTION_DEPLOY,   "r3", 3, RESULT_REVERTED, 3, "r2"},
+                { ACTION_ROLLBACK, "r1", 2, RESULT_DONE,     0, "r2"},
+                { ACTION_ROLLBACK, "r2", 2, RESULT_DONE,     0, NULL},
+        };
+
+        (void) dir;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(state_freep) State *s = example();
+
+                begin(s, ACTION_STAGE, "r2", 2);
+                assert_return_code(state_end(s, RESULT_DONE, NULL), 0);
+                begin(s, cases[i].action, cases[i].release, cases[i].deployment);
+                if (cases[i].failed > 0)
+                        assert_return_code(state_set(&s->failed, cases[i].release), 0);
+                s->failed_deployment = cases[i].failed;
+                assert_return_code(state_end(s, cases[i].result, NULL), 0);
+                if (!streq_ptr(s->staged.release, cases[i].staged))
+                        fail_msg("case %zu: %s", i, s->staged.release);
+        }
+}
+
 static void ends_are_remembered_once(void **dir)
 {
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
@@ -164,6 +227,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(survives_a_restart),
+                test_in_dir(what_is_staged_survives_a_restart),
+                test_in_dir(what_is_staged_stays_until_it_is_settled),
                 test_in_dir(ends_are_remembered_once),
                 test_in_dir(damaged_files_are_told_apart),
                 test_in_dir(prune_keeps_what_is_needed),
