@@ -57,7 +57,7 @@ typedef int (*http_body_t)(const void *data, size_t size, void *userdata);
 
 /* `result`: 0: an answer came whole, whatever its status. Else, with `err` set:
  *   -EHOSTDOWN the host can't be reached, the connection broke, the body ended early
- *   -ETIMEDOUT connecting took too long, nothing moved for stall_sec, or deadline_sec passed
+ *   -ETIMEDOUT connecting took too long, nothing moved for stall_sec, or deadline_msec passed
  *   -EFBIG     a 2xx body has more than size_max bytes
  *   -EKEYREJECTED the host's certificate is not trusted
  *   -EINVAL    the file of authorities can't be used
@@ -83,8 +83,10 @@ typedef struct HttpRequest {
         uint64_t range_offset, range_size; /* with range_size > 0: bytes asked for; an answer 2xx
                                               that has not exactly these is -EPROTO */
         uint64_t size_max;                 /* of a 2xx body */
-        unsigned connect_sec, stall_sec, deadline_sec; /* 0: no such limit */
-        bool fresh;          /* on a new connection, with a new DNS answer */
+        unsigned connect_sec, stall_sec, deadline_msec; /* 0: no such limit */
+        bool fresh; /* on a new connection, with a new DNS answer */
+        bool local; /* for this host alone: localhost, 127.0.0.1 or [::1], and whatever certificate
+                     * it shows: who listens there is a matter of this host's own users */
         http_body_t on_body; /* NULL: the body of a 2xx answer is counted only */
         void (*on_sent)(uint64_t size, void *userdata); /* bytes of the body given to the
                                                            connection so far; NULL: don't care */

@@ -161,6 +161,12 @@ static void on_sent(uint64_t size, void *userdata)
 
 static void on_done(int result, const HttpResponse *response, const char *err, void *userdata);
 
+static unsigned deadline_msec(uint64_t size)
+{
+        return 1000 *
+               (DEADLINE_BASE_SEC + (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20));
+}
+
 /* Sends one try: `headers` are signed and complete but for what the signature adds. */
 static int send_signed(S3Call *c, const char *path, const char *query, NameValue *headers, size_t n,
                        const char *payload_hash, char **reterr)
@@ -199,28 +205,26 @@ static int send_signed(S3Call *c, const char *path, const char *query, NameValue
         const uint64_t size = q->upload       ? q->upload->size
                               : q->range_size ? q->range_size - done
                                               : q->size_max;
-        return http_start(
-                s->http,
-                &(HttpRequest){
-                        .method = q->method,
-                        .url = url,
-                        .headers = headers,
-                        .n_headers = n,
-                        .upload = q->upload,
-                        .range_offset = q->range_offset + done,
-                        .range_size = q->range_size - done,
-                        .size_max = q->size_max,
-                        .connect_sec = s->limits->connect_sec,
-                        .stall_sec = q->stall_sec ? q->stall_sec : s->limits->stall_sec,
-                        .deadline_sec = DEADLINE_BASE_SEC +
-                                        (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20),
-                        .fresh = c->fresh,
-                        .on_body = on_body,
-                        .on_sent = q->upload ? on_sent : NULL,
-                        .done = on_done,
-                        .userdata = c,
-                },
-                &c->transfer, reterr);
+        return http_start(s->http,
+                          &(HttpRequest){
+                                  .method = q->method,
+                                  .url = url,
+                                  .headers = headers,
+                                  .n_headers = n,
+                                  .upload = q->upload,
+                                  .range_offset = q->range_offset + done,
+                                  .range_size = q->range_size - done,
+                                  .size_max = q->size_max,
+                                  .connect_sec = s->limits->connect_sec,
+                                  .stall_sec = q->stall_sec ? q->stall_sec : s->limits->stall_sec,
+                                  .deadline_msec = deadline_msec(size),
+                                  .fresh = c->fresh,
+                                  .on_body = on_body,
+                                  .on_sent = q->upload ? on_sent : NULL,
+                                  .done = on_done,
+                                  .userdata = c,
+                          },
+                          &c->transfer, reterr);
 }
 
 static int start_try(S3Call *c, char **reterr)

@@ -261,7 +261,7 @@ static void faults(void **state)
                 if (g.result == -EPROTO)
                         assert_true(g.size < 4);
         }
-        ask(h, "/stall", (HttpRequest){ .deadline_sec = 1 }, &g);
+        ask(h, "/stall", (HttpRequest){ .deadline_msec = 200 }, &g);
         assert_int_equal(g.result, -ETIMEDOUT);
 }
 
