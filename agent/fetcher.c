@@ -52,9 +52,9 @@ FetchRequest *fetch_request_free(FetchRequest *r)
         if (!r)
                 return NULL;
         cancel.id = r->id;
-        if (r->sent && r->type == MESSAGE_GET && r->fetcher->child &&
+        if (r->sent && (r->type == MESSAGE_GET || r->type == MESSAGE_PROBE) && r->fetcher->child &&
             child_send(r->fetcher->child, &cancel, -1) < 0)
-                log_debug("Can't send CANCEL: the fetch goes on for nobody");
+                log_debug("Can't send CANCEL: the request goes on for nobody");
         *r->link = r->next;
         if (r->next)
                 r->next->link = r->link;
@@ -133,17 +133,25 @@ static void answer_came(FetchRequest *r)
                 (void) sd_event_source_set_enabled(r->silence_source, SD_EVENT_OFF);
 }
 
+static bool ends_request(FetchRequest *r, MessageType asked)
+{
+        if (r->type != asked)
+                return false;
+        answer_came(r);
+        return true;
+}
+
 /* Whether the message is one that this request may get. Only answers, and bytes that really
  * arrived, count against silence. */
 static bool is_answer(FetchRequest *r, const Message *m)
 {
         switch (m->type) {
         case MESSAGE_POLLED:
+                return ends_request(r, MESSAGE_POLL);
         case MESSAGE_PUT_DONE:
-                if (r->type != (m->type == MESSAGE_POLLED ? MESSAGE_POLL : MESSAGE_PUT))
-                        return false;
-                answer_came(r);
-                return true;
+                return ends_request(r, MESSAGE_PUT);
+        case MESSAGE_PROBED:
+                return ends_request(r, MESSAGE_PROBE);
         case MESSAGE_SPOOLED:
                 return r->type == MESSAGE_GET;
         case MESSAGE_AVAILABLE:
@@ -202,16 +210,18 @@ static int start(Fetcher *f)
                                               "https_proxy",   "HTTPS_PROXY",  "all_proxy",
                                               "ALL_PROXY",     "no_proxy",     "NO_PROXY",
                                               "SSL_CERT_FILE", "SSL_CERT_DIR", NULL };
-        char *argv[] = { (char *) "slipway-fetch", (char *) "--store", f->store,
-                         (char *) "--cache",       f->cache_dir,       NULL };
+        static const char *const nothing[] = { NULL };
+        char *fetch[] = { (char *) "slipway-fetch", (char *) "--store", f->store,
+                          (char *) "--cache",       f->cache_dir,       NULL };
+        char *probe[] = { (char *) "slipway-fetch", (char *) "--probe", NULL };
         _cleanup_free_ char *err = NULL;
         int enabled, r;
 
         r = sd_event_source_get_enabled(f->restart_source, &enabled);
         if (f->child || r < 0 || enabled != SD_EVENT_OFF)
                 return r;
-        r = child_spawn(f->event, "slipway-fetch", argv, passed, &f->identity, &callbacks, f,
-                        &f->child, &err);
+        r = child_spawn(f->event, "slipway-fetch", f->store ? fetch : probe,
+                        f->store ? passed : nothing, &f->identity, &callbacks, f, &f->child, &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         f->started_usec = now_usec();
@@ -237,10 +247,12 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
                 return -ENOMEM;
         f->event = sd_event_ref(event);
         f->identity = *identity;
-        f->store = strdup(store);
-        f->cache_dir = strdup(cache_dir);
-        if (!f->store || !f->cache_dir)
-                return -ENOMEM;
+        if (store) {
+                f->store = strdup(store);
+                f->cache_dir = strdup(cache_dir);
+                if (!f->store || !f->cache_dir)
+                        return -ENOMEM;
+        }
         r = sd_event_add_defer(event, &f->lost_source, on_lost, f);
         if (r < 0)
                 return r;

@@ -33,6 +33,9 @@ typedef enum MessageType {
         MESSAGE_DROP, /* sha256: the spool file of this object is not needed any more; goes when no
                        * GET waits for it. No answer. */
 
+        MESSAGE_PROBE, /* to slipway-fetch --probe. text: URL of this host; size: limit for the
+                        * whole answer, in microseconds. Answered by PROBED. */
+
         /* slipway-fetch to slipwayd */
         MESSAGE_POLLED,    /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,
                             * POLL_ABSENT,    POLL_UNKNOWN, or a negative errno; text: why. */
@@ -41,6 +44,7 @@ typedef enum MessageType {
         MESSAGE_GOT,       /* result: 0 or a negative errno; text: why. */
         MESSAGE_GOT_AGAIN, /* offset, size as asked; result; text: why. */
         MESSAGE_PUT_DONE,  /* result; text: why. */
+        MESSAGE_PROBED,    /* result: the HTTP status that came, or a negative errno; text: why. */
 
         /* slipwayd to slipway-unpack, one order per process */
         MESSAGE_INDEX, /* descriptor: the index file; size, sha256: what it must be. First message.

@@ -15,17 +15,20 @@
 #include "log.h"
 #include "memory.h"
 #include "message.h"
+#include "prober.h"
 #include "sandbox.h"
 
 static const char *arg_store = NULL;
 static const char *arg_cache = NULL;
+static bool arg_probe = false;
 
 static int parse_options(int argc, char *argv[])
 {
         static const struct option options[] = {
                 {"store",            required_argument, NULL, 's' },
                 { "cache",              required_argument, NULL, 'c' },
-                {}
+                { "probe",                 no_argument, NULL, 'p' },
+                {              }
         };
         int c;
 
@@ -37,10 +40,13 @@ static int parse_options(int argc, char *argv[])
                 case 'c':
                         arg_cache = optarg;
                         break;
+                case 'p':
+                        arg_probe = true;
+                        break;
                 default:
                         return -EINVAL;
                 }
-        return arg_store && arg_cache && optind == argc ? 0 : -EINVAL;
+        return (arg_store && arg_cache) != arg_probe && optind == argc ? 0 : -EINVAL;
 }
 
 #define N_FDS_MAX 256
@@ -130,6 +136,15 @@ static void allow_file_store(Rules *rules, const char *directory)
                 allow(rules, path, STORE);
 }
 
+/* What only the one with a store needs. */
+static void allow_store(Rules *rules)
+{
+        allow(rules, arg_cache, SPOOL);
+        if (strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
+                allow_file_store(rules, arg_store + STRLEN(FILE_SCHEME));
+        allow_environment(rules);
+}
+
 static int confine_files(char **reterr)
 {
         /* Certificates, name service and its libraries; the boot id. */
@@ -138,12 +153,10 @@ static int confine_files(char **reterr)
         };
         _cleanup_(rules_done) Rules rules = {};
 
-        allow(&rules, arg_cache, SPOOL);
-        if (strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
-                allow_file_store(&rules, arg_store + STRLEN(FILE_SCHEME));
+        if (!arg_probe)
+                allow_store(&rules);
         for (size_t i = 0; i < ELEMENTSOF(read_only); i++)
                 allow(&rules, read_only[i], READ);
-        allow_environment(&rules);
         return sandbox_files(rules.rules, rules.n, reterr);
 }
 
@@ -162,9 +175,28 @@ static int confine(char **reterr)
         return r;
 }
 
-int main(int argc, char *argv[])
+static int run_fetch(char **reterr)
 {
         _cleanup_(fetch_freep) Fetch *fetch = NULL;
+        int r = fetch_new(arg_store, arg_cache, MESSAGE_FD, &fetch, reterr);
+
+        while (r == 0)
+                r = fetch_step(fetch);
+        return r;
+}
+
+static int run_prober(void)
+{
+        _cleanup_(prober_freep) Prober *prober = NULL;
+        int r = prober_new(MESSAGE_FD, &prober);
+
+        while (r == 0)
+                r = prober_step(prober);
+        return r;
+}
+
+int main(int argc, char *argv[])
+{
         _cleanup_free_ char *err = NULL;
         int r;
 
@@ -182,9 +214,7 @@ int main(int argc, char *argv[])
         (void) mallopt(M_TRIM_THRESHOLD, 64 * 1024);
         (void) mallopt(M_MMAP_THRESHOLD, 64 * 1024);
         memory_give_back();
-        r = fetch_new(arg_store, arg_cache, MESSAGE_FD, &fetch, &err);
-        while (r == 0)
-                r = fetch_step(fetch);
+        r = arg_probe ? run_prober() : run_fetch(&err);
         if (r < 0)
                 log_error("%s", err_text(r, err));
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -52,6 +52,7 @@ static int chatter(void)
         while (message_receive(MESSAGE_FD, &m, &fd) == 1)
                 if (message_reply(MESSAGE_FD, MESSAGE_AVAILABLE, m.id, 0, NULL) < 0 ||
                     message_reply(MESSAGE_FD, MESSAGE_GOT, m.id, 0, NULL) < 0 ||
+                    message_reply(MESSAGE_FD, MESSAGE_PROBED, m.id, 200, NULL) < 0 ||
                     message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id + 1, 0, NULL) < 0 ||
                     message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, 0, "polled") < 0)
                         return EXIT_FAILURE;
