@@ -11,6 +11,9 @@
 
 #define NUMBER_SIZE 24
 
+/* Shorter phases are not shown to people. */
+#define PHASE_SHOWN_MSEC 100
+
 /* Members of an object that may be missing, or NULL itself. */
 static const cJSON *get(const cJSON *object, const char *name)
 {
@@ -22,11 +25,14 @@ static const char *get_text(const cJSON *object, const char *name)
         return cJSON_GetStringValue(get(object, name));
 }
 
+static uint64_t number_of(const cJSON *v)
+{
+        return cJSON_IsNumber(v) && v->valuedouble > 0 ? (uint64_t) v->valuedouble : 0;
+}
+
 static uint64_t get_number(const cJSON *object, const char *name)
 {
-        const cJSON *v = get(object, name);
-
-        return cJSON_IsNumber(v) && v->valuedouble > 0 ? (uint64_t) v->valuedouble : 0;
+        return number_of(get(object, name));
 }
 
 /* Seconds since the epoch, 0 if there is no such time. */
@@ -380,10 +386,39 @@ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f
         return print_notes(app, c, f);
 }
 
+/* "fetching 1.2s, baking 4.0s", to be freed: what was worth the telling. */
+static char *format_phases(const cJSON *phases)
+{
+        const cJSON *phase;
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&text, &size);
+
+        if (!f)
+                return NULL;
+        cJSON_ArrayForEach(phase, phases)
+        {
+                uint64_t msec = number_of(phase);
+
+                if (msec >= PHASE_SHOWN_MSEC)
+                        fprintf(f, "%s%s %" PRIu64 ".%" PRIu64 "s", ftell(f) > 0 ? ", " : "",
+                                phase->string, msec / 1000, msec % 1000 / 100);
+        }
+        if (fclose(f) != 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
 static int add_event_row(Table *t, const cJSON *e, uint64_t now_sec)
 {
         uint64_t took_msec = get_number(e, "took_ms");
+        _cleanup_free_ char *phases = format_phases(get(e, "phases_ms"));
         char when[TIME_AGO_SIZE], deployment[NUMBER_SIZE], took[NUMBER_SIZE + 8] = "";
+
+        if (!phases)
+                return -ENOMEM;
 
         if (get(e, "took_ms"))
                 (void) snprintf(took, sizeof(took), "%" PRIu64 ".%" PRIu64 "s", took_msec / 1000,
@@ -392,15 +427,16 @@ static int add_event_row(Table *t, const cJSON *e, uint64_t now_sec)
                                               get_text(e, "action"), get_text(e, "release"),
                                               get_text(e, "from"),
                                               number(get_number(e, "deployment"), deployment),
-                                              get_text(e, "result"), took, get_text(e, "by"),
-                                              get_text(e, "reason") });
+                                              get_text(e, "result"), took, phases,
+                                              get_text(e, "by"), get_text(e, "reason") });
 }
 
 int view_history(const cJSON *app, const ViewContext *c, FILE *f)
 {
         uint64_t now_sec = c->now_sec;
-        static const char *const titles[] = { "WHEN",   "ACTION", "RELEASE", "FROM",   "DEPLOYMENT",
-                                              "RESULT", "TOOK",   "BY",      "REASON", NULL };
+        static const char *const titles[] = { "WHEN",       "ACTION", "RELEASE", "FROM",
+                                              "DEPLOYMENT", "RESULT", "TOOK",    "PHASES",
+                                              "BY",         "REASON", NULL };
         _cleanup_(table_freep) Table *t = NULL;
         const cJSON *events = get(get(app, "state"), "history");
         int r;

@@ -222,6 +222,21 @@ static int parse_text(const cJSON *v, const char *path, void *target, char **ret
                 name, parse, offsetof(type, member), required \
         }
 
+static int parse_phase_time(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        PhaseTimes *times = target;
+        Phase phase = phase_from_string(v->string);
+
+        if (phase < 0)
+                return fail(reterr, -EBADMSG, "%s is not a known phase", path);
+        return json_parse_uint(v, path, &times->msec[phase], reterr);
+}
+
+static int parse_phase_times(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each_member(v, path, _PHASE_MAX, parse_phase_time, target, reterr);
+}
+
 static int parse_pending(const cJSON *v, const char *path, void *target, char **reterr)
 {
         static const JsonField fields[] = {
@@ -232,6 +247,8 @@ static int parse_pending(const cJSON *v, const char *path, void *target, char **
                 FIELD("serial", json_parse_uint, Pending, serial, true),
                 FIELD("action", parse_action, Pending, action, true),
                 FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
+                FIELD("phase_since_ms", json_parse_uint, Pending, phase_msec, false),
+                FIELD("phases_ms", parse_phase_times, Pending, took, false),
                 FIELD("attempts", json_parse_uint, Pending, attempts, true),
                 FIELD("reason", parse_text, Pending, reason, false),
                 {}
@@ -329,6 +346,7 @@ static int parse_event(const cJSON *v, const char *path, void *target, char **re
                 FIELD("reason", parse_text, Event, reason, false),
                 FIELD("by", parse_text, Event, by, true),
                 FIELD("took_ms", json_parse_uint, Event, took_msec, true),
+                FIELD("phases_ms", parse_phase_times, Event, took, false),
                 {}
         };
         State *s = target;
@@ -454,6 +472,17 @@ static cJSON *add_object(cJSON *parent, const char *name)
         return o;
 }
 
+static bool add_phase_times(cJSON *o, const PhaseTimes *times)
+{
+        cJSON *v = add_object(o, "phases_ms");
+
+        for (int i = 0; v && i < _PHASE_MAX; i++)
+                if (times->msec[i] > 0 &&
+                    !cJSON_AddNumberToObject(v, phase_names[i], times->msec[i]))
+                        return false;
+        return v;
+}
+
 static bool add_pending(cJSON *o, const Pending *p)
 {
         cJSON *v;
@@ -467,7 +496,8 @@ static bool add_pending(cJSON *o, const Pending *p)
                cJSON_AddNumberToObject(v, "serial", p->serial) &&
                add_text(v, "action", action_to_string(p->action)) &&
                cJSON_AddNumberToObject(v, "started_ms", p->started_msec) &&
-               cJSON_AddNumberToObject(v, "attempts", p->attempts);
+               cJSON_AddNumberToObject(v, "phase_since_ms", p->phase_msec) &&
+               add_phase_times(v, &p->took) && cJSON_AddNumberToObject(v, "attempts", p->attempts);
 }
 
 static bool add_staged(cJSON *o, const Staged *s)
@@ -550,7 +580,7 @@ static bool add_event(cJSON *list, const Event *e)
                cJSON_AddNumberToObject(v, "deployment", e->deployment) &&
                add_text(v, "result", result_to_string(e->result)) &&
                add_text(v, "reason", e->reason) && add_text(v, "by", e->by) &&
-               cJSON_AddNumberToObject(v, "took_ms", e->took_msec);
+               cJSON_AddNumberToObject(v, "took_ms", e->took_msec) && add_phase_times(v, &e->took);
 }
 
 static bool add_lists(cJSON *o, const State *s)
@@ -604,9 +634,29 @@ int state_save(const State *s, int dir_fd)
 
 /* Changing */
 
+static uint64_t now_msec(void)
+{
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_REALTIME, &t);
+        return (uint64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* The present phase ends, or goes on from here. The clock may have been set back meanwhile. */
+static void count_phase(State *s)
+{
+        Pending *p = &s->pending;
+        uint64_t now = now_msec();
+
+        if (s->phase != PHASE_IDLE && p->phase_msec > 0 && now > p->phase_msec)
+                p->took.msec[s->phase] += now - p->phase_msec;
+        p->phase_msec = now;
+}
+
 void state_move(State *s, Phase next)
 {
         assert(s->phase == next || phase_next[s->phase] & 1U << next);
+        count_phase(s);
         s->phase = next;
 }
 
@@ -631,21 +681,15 @@ void state_unstage(State *s)
         staged_done(&s->staged);
 }
 
-static uint64_t now_msec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_REALTIME, &t);
-        return (uint64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int state_begin(State *s, Action action, const char *release, const char *from, uint64_t deployment,
                 uint64_t serial, const char *by)
 {
+        uint64_t now = now_msec();
         Pending p = { .deployment = deployment,
                       .serial = serial,
                       .action = action,
-                      .started_msec = now_msec() };
+                      .started_msec = now,
+                      .phase_msec = now };
 
         p.release = strdup(release);
         p.by = strdup(by);
@@ -704,46 +748,54 @@ static int settle_staged(State *s, Result result)
         return 0;
 }
 
-int state_end(State *s, Result result, const char *reason)
+static Event *add_event_slot(State *s)
 {
-        uint64_t now = now_msec();
-        Event *e = s->n_events > 0 ? &s->events[s->n_events - 1] : NULL;
-        char *reason_copy = NULL;
-        int r = settle_staged(s, result);
-
-        if (r < 0)
-                return r;
-
-        if (e && event_repeats(e, &s->pending, result)) {
-                if (state_set(&e->reason, reason) < 0)
-                        return -ENOMEM;
-                e->at_sec = now / 1000;
-                pending_done(&s->pending);
-                s->phase = PHASE_IDLE;
-                return 0;
-        }
-        if (state_set(&reason_copy, reason) < 0)
-                return -ENOMEM;
         if (s->n_events == STATE_HISTORY_MAX) {
                 event_done(&s->events[0]);
                 memmove(s->events, s->events + 1, --s->n_events * sizeof(Event));
         }
-        e = array_grow((void **) &s->events, &s->n_events, sizeof(Event));
-        if (!e) {
-                free(reason_copy);
-                return -ENOMEM;
+        return array_grow((void **) &s->events, &s->n_events, sizeof(Event));
+}
+
+/* The event of the pending transaction, which gives its strings. */
+static int end_event(State *s, Result result, char *reason, Event **ret)
+{
+        Event *e = s->n_events > 0 ? &s->events[s->n_events - 1] : NULL;
+        Pending *p = &s->pending;
+
+        if (e && event_repeats(e, p, result))
+                free(e->reason);
+        else {
+                e = add_event_slot(s);
+                if (!e)
+                        return -ENOMEM;
+                *e = (Event){ .deployment = p->deployment,
+                              .release = TAKE_PTR(p->release),
+                              .from = TAKE_PTR(p->from),
+                              .by = TAKE_PTR(p->by),
+                              .action = p->action,
+                              .result = result };
         }
-        *e = (Event){
-                .at_sec = now / 1000,
-                .deployment = s->pending.deployment,
-                .took_msec = now > s->pending.started_msec ? now - s->pending.started_msec : 0,
-                .release = TAKE_PTR(s->pending.release),
-                .from = TAKE_PTR(s->pending.from),
-                .by = TAKE_PTR(s->pending.by),
-                .reason = reason_copy,
-                .action = s->pending.action,
-                .result = result,
-        };
+        e->reason = reason;
+        *ret = e;
+        return 0;
+}
+
+int state_end(State *s, Result result, const char *reason)
+{
+        const Pending *p = &s->pending;
+        _cleanup_free_ char *copy = NULL;
+        Event *e;
+
+        if (settle_staged(s, result) < 0 || state_set(&copy, reason) < 0)
+                return -ENOMEM;
+        count_phase(s);
+        if (end_event(s, result, copy, &e) < 0)
+                return -ENOMEM;
+        copy = NULL;
+        e->at_sec = p->phase_msec / 1000;
+        e->took_msec = p->phase_msec > p->started_msec ? p->phase_msec - p->started_msec : 0;
+        e->took = p->took;
         pending_done(&s->pending);
         s->phase = PHASE_IDLE;
         return 0;

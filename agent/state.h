@@ -26,7 +26,8 @@
  * } ], "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
  *                     "index": "<sha256>", "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
- * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312 } ] }
+ * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312, "phases_ms":
+ * { "fetching": 1211, "switching": 9, "restarting": 92, "baking": 4000 } } ] }
  *
  * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
  * "failed": the last deployment that was given up here; it is not tried again.
@@ -85,6 +86,12 @@ typedef enum Result {
 const char *result_to_string(Result r);
 Result result_from_string(const char *s);
 
+/* How long a transaction was in each phase. The time between a crash and the next start counts to
+ * the phase that it was in. */
+typedef struct PhaseTimes {
+        uint64_t msec[_PHASE_MAX]; /* of PHASE_IDLE always 0 */
+} PhaseTimes;
+
 /* A transaction that is under way. */
 typedef struct Pending {
         char *release, *from; /* from: NULL when there was none */
@@ -93,6 +100,8 @@ typedef struct Pending {
         uint64_t deployment, serial;
         Action action;
         uint64_t started_msec; /* since the epoch */
+        uint64_t phase_msec;   /* when the present phase began */
+        PhaseTimes took;       /* the phases before */
         uint64_t attempts;     /* starts of the agent that went on with it */
 } Pending;
 
@@ -124,6 +133,7 @@ typedef struct Event {
         char *release, *from, *reason, *by;
         Action action;
         Result result;
+        PhaseTimes took;
 } Event;
 
 typedef struct State {

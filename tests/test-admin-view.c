@@ -30,7 +30,7 @@ static const char *const live =
         "\"2026-11-20T12:00:01Z\",\"action\":\"deploy\",\"release\":\"r1\",\"deployment\":41,"
         "\"result\":\"done\",\"by\":\"agent\",\"took_ms\":812},{\"at\":\"2026-11-22T15:00:05Z\","
         "\"action\":\"deploy\",\"release\":\"r2\",\"from\":\"r1\",\"deployment\":42,\"result\":"
-        "\"done\",\"by\":\"agent\",\"took_ms\":5312}]},\"poll\":{\"at\":\"2026-11-22T17:59:56Z\","
+        "\"done\",\"by\":\"agent\",\"took_ms\":5312,\"phases_ms\":{\"fetching\":1211,\"switching\":9,\"baking\":4000}}]},\"poll\":{\"at\":\"2026-11-22T17:59:56Z\","
         "\"next\":\"2026-11-22T18:00:11Z\",\"ok\":true,\"text\":\"deployment 42 is live (serial "
         "57)\",\"expires\":\"2026-12-22T14:00:00Z\"}}]}";
 
@@ -244,9 +244,9 @@ static void test_history(void **state)
 {
         (void) state;
         check(HISTORY, NULL,
-              "WHEN        ACTION  RELEASE  FROM  DEPLOYMENT  RESULT  TOOK  BY     REASON\n"
-              "2h ago      deploy  r2       r1    42          done    5.3s  agent  -\n"
-              "2 days ago  deploy  r1       -     41          done    0.8s  agent  -\n");
+              "WHEN        ACTION  RELEASE  FROM  DEPLOYMENT  RESULT  TOOK  PHASES                      BY     REASON\n"
+              "2h ago      deploy  r2       r1    42          done    5.3s  fetching 1.2s, baking 4.0s  agent  -\n"
+              "2 days ago  deploy  r1       -     41          done    0.8s  -                           agent  -\n");
 }
 
 static void test_releases(void **state)

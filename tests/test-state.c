@@ -127,6 +127,38 @@ static void what_is_staged_stays_until_it_is_settled(void **dir)
         }
 }
 
+static void each_phase_is_timed(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *cut = NULL, *again = NULL;
+
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        state_move(s, PHASE_FETCHING);
+        s->pending.phase_msec -= 2000;
+        state_move(s, PHASE_SWITCHING);
+        state_move(s, PHASE_RESTARTING);
+        s->pending.phase_msec -= 1000;
+        assert_return_code(state_save(s, fd), 0);
+
+        /* A restart of the agent forgets none of it. */
+        assert_return_code(state_load(fd, "web", &cut, NULL), 0);
+        state_move(cut, PHASE_BAKING);
+        state_move(cut, PHASE_RESTARTING);
+        cut->pending.phase_msec -= 500;
+        /* A clock that was set back takes nothing away. */
+        state_move(cut, PHASE_BAKING);
+        cut->pending.phase_msec += 3600 * 1000;
+        assert_return_code(state_end(cut, RESULT_DONE, NULL), 0);
+        assert_return_code(state_save(cut, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, NULL), 0);
+        const PhaseTimes *took = &again->events[0].took;
+        assert_in_range(took->msec[PHASE_FETCHING], 2000, 2900);
+        assert_in_range(took->msec[PHASE_RESTARTING], 1500, 2400);
+        assert_in_range(took->msec[PHASE_BAKING], 0, 900);
+        assert_int_equal(took->msec[PHASE_REVERTING], 0);
+        assert_int_equal(took->msec[PHASE_IDLE], 0);
+}
+
 static void ends_are_remembered_once(void **dir)
 {
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
@@ -229,6 +261,7 @@ int main(void)
                 test_in_dir(survives_a_restart),
                 test_in_dir(what_is_staged_survives_a_restart),
                 test_in_dir(what_is_staged_stays_until_it_is_settled),
+                test_in_dir(each_phase_is_timed),
                 test_in_dir(ends_are_remembered_once),
                 test_in_dir(damaged_files_are_told_apart),
                 test_in_dir(prune_keeps_what_is_needed),

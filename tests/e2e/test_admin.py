@@ -59,6 +59,8 @@ def test_what_it_shows(web):
     assert (app["root"], app["state"]["current"], app["state"]["phase"]) == ("/srv/web", "r2", "idle")
     assert [(e["action"], e["release"], e["result"], e["by"]) for e in ask(host, "history", "web")] == [
         ("deploy", "r1", "done", "agent"), ("deploy", "r2", "done", "agent")]
+    last = ask(host, "history", "web")[-1]
+    assert last["phases_ms"]["baking"] > 0 and sum(last["phases_ms"].values()) <= last["took_ms"]
     assert [r["release"] for r in ask(host, "releases", "web")] == ["r1", "r2"]
     assert ask(host, "poll", "web") == {"app": "web", "text": "deployment 2 (release r2) is live"}
     for args, rc in ((["status", "db"], NO_SUCH), (["history", "db"], NO_SUCH), (["poll", "db"], NO_SUCH),
