@@ -1,18 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
-#include <time.h>
 
 #include "activation.h"
 #include "err.h"
 #include "log.h"
+#include "outcome.h"
 #include "units.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
  * enough that the report is not late. */
 #define REVERT_BAKE_MAX_USEC (UINT64_C(2) * 1000000)
 
+/* Outcomes of Step.run(). */
+enum {
+        STEP_DONE,
+        STEP_UNDER_WAY, /* step_ended() comes later, from the event loop */
+};
+
+/* A way is a list of steps, in their order. After a crash it goes on with the first step of the
+ * phase that was saved: each step can be done again. */
+typedef struct Step {
+        Phase phase;                         /* saved before the step */
+        bool (*needed)(const Activation *a); /* NULL: always */
+        /* Gives back an outcome, or a negative errno and why: -EBADMSG is the release's own fault.
+         */
+        int (*run)(Activation *a, char **reterr);
+} Step;
+
 struct Activation {
         Site *site;
+        const Step *step; /* the one that is under way */
+        bool watch_only;  /* the units' jobs were done before a crash: watch them */
         UnitRun *run;
         sd_event_source *done_source;
         Result result;
@@ -22,6 +40,8 @@ struct Activation {
         activation_changed_t changed;
         void *userdata;
 };
+
+static void advance(Activation *a);
 
 Activation *activation_free(Activation *a)
 {
@@ -39,14 +59,9 @@ static State *state_of(const Activation *a)
         return a->site->state;
 }
 
-static int on_done(sd_event_source *source, void *userdata)
+static const char *app_of(const Activation *a)
 {
-        Activation *a = userdata;
-        ActivationResult result = { a->result, a->error, a->reason };
-
-        (void) source;
-        a->done(&result, a->userdata);
-        return 0;
+        return a->site->config->app;
 }
 
 static int move(Activation *a, Phase next)
@@ -57,117 +72,6 @@ static int move(Activation *a, Phase next)
         r = site_save(a->site);
         a->changed(a->userdata);
         return r;
-}
-
-static int record_success(State *s)
-{
-        s->down = false;
-        if (s->pending.action == ACTION_DEPLOY) {
-                /* A newer deployment that runs settles what was before it. */
-                state_unpin(s);
-                state_forget_failure(s);
-        }
-        return state_set(&s->last_good, s->pending.release);
-}
-
-static int record_failure(Activation *a)
-{
-        State *s = state_of(a);
-        int r;
-
-        s->down = a->result == RESULT_FAILED;
-        if (s->pending.action != ACTION_DEPLOY)
-                return 0;
-        s->failed_deployment = s->pending.deployment;
-        s->failed_sec = time(NULL);
-        r = state_set(&s->failed, s->pending.release);
-        return r < 0 ? r : state_set(&s->failed_reason, strempty(a->reason));
-}
-
-/* A release chosen by hand stays, until the channel makes a newer deployment. */
-static int record_pin(State *s)
-{
-        int r = state_set(&s->pinned, s->pending.release);
-
-        if (r >= 0)
-                r = state_set(&s->pinned_by, s->pending.by);
-        s->pinned_deployment = MAX(s->deployment, s->pending.deployment);
-        s->pinned_sec = time(NULL);
-        return r;
-}
-
-/* The outcome in the state: what is live (the link knows), what was good, what is not to be tried
- * again. */
-static int record(Activation *a)
-{
-        State *s = state_of(a);
-        int r = 0;
-
-        /* A deployment that touched nothing is as if it had not been. */
-        if (a->error == 0) {
-                s->deployment = MAX(s->deployment, s->pending.deployment);
-                r = a->result == RESULT_DONE ? record_success(s) : record_failure(a);
-                if (r >= 0 && s->pending.action == ACTION_ROLLBACK)
-                        r = record_pin(s);
-        }
-        if (r >= 0)
-                r = site_reconcile(a->site);
-        /* A link that is not ours is nothing that can be recorded. */
-        if (r == -EINVAL)
-                r = state_set(&s->current, NULL);
-        return r < 0 ? r : state_end(s, a->result, a->reason);
-}
-
-static void announce(Activation *a, Result result, int error)
-{
-        int r;
-
-        a->result = result;
-        a->error = error;
-        r = sd_event_source_set_enabled(a->done_source, SD_EVENT_ONESHOT);
-        if (r < 0)
-                site_log(a->site, LOG_CRIT, "App %s: the event loop is broken: %s",
-                         a->site->config->app, strerror(-r));
-}
-
-static void end(Activation *a, Result result, int error)
-{
-        int r;
-
-        a->result = result;
-        a->error = error;
-        r = record(a);
-        if (r >= 0)
-                r = site_save(a->site);
-        if (r < 0)
-                site_log(a->site, LOG_ERR,
-                         "App %s: the end of this could not be saved; a restart would repeat it",
-                         a->site->config->app);
-        announce(a, result, error);
-}
-
-/* The way back */
-
-static void on_reverted(int result, const char *reason, void *userdata)
-{
-        Activation *a = userdata;
-        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
-        const char *from = state_of(a)->pending.from, *app = a->site->config->app;
-
-        (void) ended;
-        if (result < 0) {
-                site_log(a->site, LOG_CRIT,
-                         "App %s: release %s does not run either: %s; look at its units", app,
-                         from ? from : "none", reason);
-                end(a, RESULT_FAILED, 0);
-                return;
-        }
-        if (from)
-                site_log(a->site, LOG_WARNING, "App %s: back on release %s", app, from);
-        else
-                site_log(a->site, LOG_WARNING,
-                         "App %s: there was no release before: the units are stopped", app);
-        end(a, RESULT_REVERTED, 0);
 }
 
 /* How a release goes live. After the state file was lost that is not known of those on disk (serial
@@ -182,36 +86,137 @@ static Activate activate_of(const State *s, const char *release, const char *oth
         return i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
 }
 
-static int run_old_units(Activation *a)
+/* The end */
+
+static int on_done(sd_event_source *source, void *userdata)
 {
-        static const UnitRunCallbacks callbacks = { .done = on_reverted };
+        Activation *a = userdata;
+        ActivationResult result = { a->result, a->error, a->reason };
+
+        (void) source;
+        a->done(&result, a->userdata);
+        return 0;
+}
+
+static void announce(Activation *a, Result result, int error)
+{
+        int r;
+
+        a->result = result;
+        a->error = error;
+        r = sd_event_source_set_enabled(a->done_source, SD_EVENT_ONESHOT);
+        if (r < 0)
+                site_log(a->site, LOG_CRIT, "App %s: the event loop is broken: %s", app_of(a),
+                         strerror(-r));
+}
+
+/* The outcome is in the state, or can't be (r < 0). */
+static void end(Activation *a, Result result, int error, int r)
+{
+        if (r >= 0)
+                r = site_save(a->site);
+        if (r < 0)
+                site_log(a->site, LOG_ERR,
+                         "App %s: the end of this could not be saved; a restart would repeat it",
+                         app_of(a));
+        announce(a, result, error);
+}
+
+static void end_after_switch(Activation *a, Result result)
+{
+        end(a, result, 0, outcome_after_switch(a->site, result, a->reason));
+}
+
+/* Nothing has changed. */
+static void not_begun(Activation *a, int error, const char *reason)
+{
+        State *s = state_of(a);
+
+        a->reason = strdup(reason);
+        /* What a rollback was to replace may be half-done: the state on disk still has it. */
+        if (s->pending.action == ACTION_ROLLBACK) {
+                announce(a, RESULT_FAILED, error);
+                return;
+        }
+        site_log(a->site, LOG_ERR,
+                 "App %s: release %s failed before the switch, release %s stays: %s", app_of(a),
+                 s->pending.release, s->current ? s->current : "none", reason);
+        end(a, RESULT_FAILED, outcome_is_final(error) ? 0 : error,
+            outcome_before_switch(s, error, a->reason));
+}
+
+/* The way back */
+
+static int switch_back(Activation *a, char **reterr)
+{
+        const char *from = state_of(a)->pending.from;
+        int r = site_switch(a->site, from);
+
+        return r < 0 ? fail_errno(reterr, r, "can't put 'current' back to release %s",
+                                  from ? from : "none")
+                     : STEP_DONE;
+}
+
+static void step_ended(Activation *a, int result, const char *reason);
+
+static int old_units_failed(Activation *a, int error, const char *reason, char **reterr)
+{
+        const char *from = state_of(a)->pending.from;
+
+        return fail(reterr, error, "release %s does not run either: %s; look at its units",
+                    from ? from : "none", reason);
+}
+
+static void on_old_units_done(int result, const char *reason, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
+        _cleanup_free_ char *err = NULL;
+
+        (void) ended;
+        if (result < 0)
+                result = old_units_failed(a, result, reason, &err);
+        step_ended(a, result, err);
+}
+
+static int run_old_units(Activation *a, char **reterr)
+{
+        static const UnitRunCallbacks callbacks = { .done = on_old_units_done };
         const State *s = state_of(a);
         const char *from = s->pending.from;
         Activate activate = activate_of(s, from, s->pending.release);
+        int r;
 
         activate.bake_usec = MIN(activate.bake_usec, REVERT_BAKE_MAX_USEC);
-        return unit_run_start(a->site->bus, a->site->event, &activate,
-                              from ? UNIT_RUN_ALL : UNIT_RUN_STOP, &callbacks, a, &a->run);
+        r = unit_run_start(a->site->bus, a->site->event, &activate,
+                           from ? UNIT_RUN_ALL : UNIT_RUN_STOP, &callbacks, a, &a->run);
+        return r < 0 ? old_units_failed(a, r, strerror(-r), reterr) : STEP_UNDER_WAY;
+}
+
+static const Step back[] = {
+        {PHASE_REVERTING,  NULL, switch_back },
+        { PHASE_REVERTING,     NULL, run_old_units },
+        {  }
+};
+
+static void end_of_way_back(Activation *a)
+{
+        const char *from = state_of(a)->pending.from;
+
+        if (from)
+                site_log(a->site, LOG_WARNING, "App %s: back on release %s", app_of(a), from);
+        else
+                site_log(a->site, LOG_WARNING,
+                         "App %s: there was no release before: the units are stopped", app_of(a));
+        end_after_switch(a, RESULT_REVERTED);
 }
 
 static void revert(Activation *a)
 {
-        State *s = state_of(a);
-        const char *from = s->pending.from;
-        int r;
-
         /* Where the phase can't be saved (the log says so) the way back is still the better way. */
         (void) move(a, PHASE_REVERTING);
-        r = site_switch(a->site, from);
-        if (r < 0) {
-                site_log(a->site, LOG_CRIT, "App %s: can't put 'current' back to release %s: %s",
-                         a->site->config->app, from ? from : "none", strerror(-r));
-                end(a, RESULT_FAILED, 0);
-                return;
-        }
-        r = run_old_units(a);
-        if (r < 0)
-                on_reverted(r, strerror(-r), a);
+        a->step = back;
+        advance(a);
 }
 
 /* Something has changed already. */
@@ -221,33 +226,41 @@ static void gone_wrong(Activation *a, const char *reason)
         int r = state_set(&a->reason, reason);
 
         if (s->pending.action == ACTION_ROLLBACK) {
-                site_log(a->site, LOG_ERR, "App %s: rolled back to release %s, but %s",
-                         a->site->config->app, s->pending.release, reason);
-                end(a, RESULT_FAILED, 0);
+                site_log(a->site, LOG_ERR, "App %s: rolled back to release %s, but %s", app_of(a),
+                         s->pending.release, reason);
+                end_after_switch(a, RESULT_FAILED);
                 return;
         }
-        site_log(a->site, LOG_ERR, "App %s: release %s is taken back: %s", a->site->config->app,
+        site_log(a->site, LOG_ERR, "App %s: release %s is taken back: %s", app_of(a),
                  s->pending.release, reason);
         if (r >= 0)
                 r = state_set(&s->pending.reason, reason);
         if (r < 0)
-                site_log(a->site, LOG_ERR, "App %s: the reason is lost: %s", a->site->config->app,
+                site_log(a->site, LOG_ERR, "App %s: the reason is lost: %s", app_of(a),
                          strerror(-r));
         revert(a);
 }
 
-/* Nothing has changed. */
-static void not_begun(Activation *a, int error, const char *what)
+/* The way forward */
+
+static bool switched(Activation *a)
 {
-        (void) fail_errno(&a->reason, error, "%s", what);
-        /* What a rollback was to replace may be half-done: the state on disk still has it. */
-        if (state_of(a)->pending.action == ACTION_ROLLBACK)
-                announce(a, RESULT_FAILED, error);
-        else
-                end(a, RESULT_FAILED, error);
+        _cleanup_free_ char *live = NULL;
+
+        return site_read_current(a->site, &live) == 0 &&
+               streq_ptr(live, state_of(a)->pending.release);
 }
 
-/* The way forward */
+static int switch_release(Activation *a, char **reterr)
+{
+        const char *release = state_of(a)->pending.release;
+        int r = site_switch(a->site, release);
+
+        if (r < 0 && !switched(a))
+                return fail_errno(reterr, r, "can't switch 'current'");
+        site_log(a->site, LOG_INFO, "App %s: switched to release %s", app_of(a), release);
+        return STEP_DONE;
+}
 
 static int on_started(void *userdata)
 {
@@ -265,16 +278,10 @@ static void on_units_done(int result, const char *reason, void *userdata)
         _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
 
         (void) ended;
-        if (result < 0) {
-                gone_wrong(a, reason);
-                return;
-        }
-        site_log(a->site, LOG_NOTICE, "App %s: release %s is live", a->site->config->app,
-                 state_of(a)->pending.release);
-        end(a, RESULT_DONE, 0);
+        step_ended(a, result, reason);
 }
 
-static void run_units(Activation *a, UnitRunMode mode)
+static int run_units(Activation *a, char **reterr)
 {
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
         const State *s = state_of(a);
@@ -284,89 +291,133 @@ static void run_units(Activation *a, UnitRunMode mode)
         /* Who rolls back by hand looks on; a bake would only keep them waiting. */
         if (s->pending.action == ACTION_ROLLBACK)
                 activate.bake_usec = 0;
-        r = unit_run_start(a->site->bus, a->site->event, &activate, mode, &callbacks, a, &a->run);
-        if (r < 0)
-                gone_wrong(a, r == -EHOSTDOWN ? "there is no connection to systemd" : strerror(-r));
+        r = unit_run_start(a->site->bus, a->site->event, &activate,
+                           a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL, &callbacks, a, &a->run);
+        if (r == -EHOSTDOWN)
+                return fail(reterr, r, "there is no connection to systemd");
+        return r < 0 ? r : STEP_UNDER_WAY;
 }
 
-static bool switched(Activation *a)
-{
-        _cleanup_free_ char *live = NULL;
+static const Step forward[] = {
+        {PHASE_SWITCHING,   NULL, switch_release },
+        { PHASE_RESTARTING,   NULL, run_units }, /* and PHASE_BAKING */
+        {       }
+};
 
-        return site_read_current(a->site, &live) == 0 &&
-               streq_ptr(live, state_of(a)->pending.release);
+/* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more
+ * than the units. */
+static bool is_needed(const Activation *a, const Step *step)
+{
+        if (state_of(a)->pending.action == ACTION_ROLLBACK &&
+            (step->phase == PHASE_PREPARING || step->phase == PHASE_FINISHING))
+                return false;
+        return !step->needed || step->needed(a);
 }
 
-static void restart_units(Activation *a)
+static void end_of_way_forward(Activation *a)
 {
-        /* A phase that can't be saved now is repeated after a crash, which does no harm. */
-        (void) move(a, PHASE_RESTARTING);
-        run_units(a, UNIT_RUN_ALL);
+        site_log(a->site, LOG_NOTICE, "App %s: release %s is live", app_of(a),
+                 state_of(a)->pending.release);
+        end_after_switch(a, RESULT_DONE);
 }
 
-static void switch_release(Activation *a)
-{
-        State *s = state_of(a);
-        int r = move(a, PHASE_SWITCHING);
+/* Going the way */
 
-        if (r < 0) {
-                not_begun(a, r, "can't save the state");
+static void step_failed(Activation *a, int error, const char *reason)
+{
+        Phase phase = state_of(a)->phase;
+
+        if (phase == PHASE_REVERTING) {
+                site_log(a->site, LOG_CRIT, "App %s: %s", app_of(a), reason);
+                end_after_switch(a, RESULT_FAILED);
+        } else if (phase <= PHASE_SWITCHING)
+                not_begun(a, error, reason);
+        else
+                gone_wrong(a, reason);
+}
+
+/* The phase is saved, then the step is begun. */
+static int take_step(Activation *a, char **reterr)
+{
+        const Step *step = a->step;
+        int r = 0;
+
+        if (state_of(a)->phase < step->phase)
+                r = move(a, step->phase);
+        /* Before the switch a phase that can't be saved is a reason not to begin. One that can't be
+         * saved later is repeated after a crash, which does no harm. */
+        if (r < 0 && step->phase <= PHASE_SWITCHING)
+                return fail_errno(reterr, r, "can't save the state");
+        return step->run(a, reterr);
+}
+
+static void advance(Activation *a)
+{
+        int r = STEP_DONE;
+
+        for (; a->step->run; a->step++) {
+                _cleanup_free_ char *err = NULL;
+
+                if (is_needed(a, a->step))
+                        r = take_step(a, &err);
+                if (r < 0)
+                        step_failed(a, r, err_text(r, err));
+                if (r != STEP_DONE)
+                        return;
+        }
+        if (state_of(a)->phase == PHASE_REVERTING)
+                end_of_way_back(a);
+        else
+                end_of_way_forward(a);
+}
+
+/* The end of a step that was under way. Negative: it failed. */
+static void step_ended(Activation *a, int result, const char *reason)
+{
+        if (result < 0) {
+                step_failed(a, result, err_text(result, reason));
                 return;
         }
-        r = site_switch(a->site, s->pending.release);
-        if (r < 0 && !switched(a)) {
-                not_begun(a, r, "can't switch 'current'");
-                return;
+        a->step++;
+        advance(a);
+}
+
+/* Beginnings */
+
+/* What was live before a restart of the host has to come up again, and is watched anew. */
+static void go_way(Activation *a)
+{
+        Phase phase = state_of(a)->phase;
+
+        if (phase > PHASE_RESTARTING && !site_is_marked_running(a->site)) {
+                (void) move(a, PHASE_RESTARTING);
+                phase = PHASE_RESTARTING;
         }
-        site_log(a->site, LOG_INFO, "App %s: switched to release %s", a->site->config->app,
-                 s->pending.release);
-        restart_units(a);
-}
-
-/* After a crash: the link may have changed already, and then this is not the beginning. */
-static void switch_again(Activation *a)
-{
-        if (switched(a))
-                restart_units(a);
-        else
-                switch_release(a);
-}
-
-static void bake_again(Activation *a)
-{
-        if (site_is_marked_running(a->site))
-                run_units(a, UNIT_RUN_WATCH);
-        else
-                restart_units(a);
+        a->watch_only = phase == PHASE_BAKING;
+        if (a->watch_only)
+                phase = PHASE_RESTARTING;
+        while (a->step->run && a->step->phase < phase)
+                a->step++;
+        advance(a);
 }
 
 static void go_on(Activation *a)
 {
         State *s = state_of(a);
+        bool tired = s->pending.attempts >= ATTEMPTS_MAX && s->pending.action == ACTION_DEPLOY;
+        const char *why = "the agent or the host went down each time it was tried";
 
-        if (s->phase != PHASE_REVERTING && s->pending.attempts >= ATTEMPTS_MAX &&
-            s->pending.action == ACTION_DEPLOY) {
-                gone_wrong(a, "the agent or the host went down each time it was tried");
-                return;
-        }
-        switch (s->phase) {
-        case PHASE_SWITCHING:
-                switch_again(a);
-                return;
-        case PHASE_RESTARTING:
-                run_units(a, UNIT_RUN_ALL);
-                return;
-        case PHASE_BAKING:
-                bake_again(a);
-                return;
-        case PHASE_REVERTING:
+        a->step = forward;
+        if (s->phase == PHASE_REVERTING) {
                 a->reason = strdup(s->pending.reason ? s->pending.reason
                                                      : "the reason was lost in a crash");
                 revert(a);
-                return;
-        default:
-                switch_release(a);
-        }
+        } else if (tired && s->phase >= PHASE_SWITCHING)
+                gone_wrong(a, why);
+        else if (tired)
+                not_begun(a, -EBADMSG, why);
+        else
+                go_way(a);
 }
 
 int activation_check(const Site *site, char **reterr)

@@ -6,7 +6,8 @@
 
 /*
  * Makes a release live: switch `current`, restart the units, watch them over the bake time; and,
- * when a deployment goes wrong, the way back. Each phase is saved before the act that it announces.
+ * when a deployment goes wrong, the way back. Both ways are tables of steps in activation.c. Each
+ * phase is saved before the act that it announces, and each step can be done again after a crash.
  * The tree of the release must be on disk (synced), in the state's list, and the site's lock held.
  *
  * A deployment that fails is undone: `current` goes back to the release before and its units are

@@ -15,19 +15,27 @@
 #define STATE_SCHEMA "slipway/state/1"
 
 static const char *const phase_names[_PHASE_MAX] = {
-        [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
-        [PHASE_SWITCHING] = "switching", [PHASE_RESTARTING] = "restarting",
-        [PHASE_BAKING] = "baking",       [PHASE_REVERTING] = "reverting",
+        [PHASE_IDLE] = "idle",
+        [PHASE_FETCHING] = "fetching",
+        [PHASE_PREPARING] = "preparing",
+        [PHASE_SWITCHING] = "switching",
+        [PHASE_RESTARTING] = "restarting",
+        [PHASE_BAKING] = "baking",
+        [PHASE_FINISHING] = "finishing",
+        [PHASE_REVERTING] = "reverting",
 };
 
 /* To where each phase may move. A phase may always be saved again. */
 static const unsigned phase_next[_PHASE_MAX] = {
-        [PHASE_IDLE] = 1U << PHASE_FETCHING | 1U << PHASE_SWITCHING,
-        [PHASE_FETCHING] = 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
+        [PHASE_IDLE] = 1U << PHASE_FETCHING | 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING,
+        [PHASE_FETCHING] = 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
+        [PHASE_PREPARING] = 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
         [PHASE_SWITCHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_RESTARTING] = 1U << PHASE_BAKING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         /* Restarting once more: after a reboot. */
-        [PHASE_BAKING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        [PHASE_BAKING] = 1U << PHASE_FINISHING | 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING |
+                         1U << PHASE_IDLE,
+        [PHASE_FINISHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_REVERTING] = 1U << PHASE_IDLE,
 };
 

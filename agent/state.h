@@ -42,19 +42,22 @@
 #define STATE_CHANNELS_MAX 16
 #define STATE_RELEASES_MAX 128
 
-/* Where a transaction stands. The moves are listed in state.c; state_move() asserts them. What a
- * crash leaves behind: before SWITCHING nothing has changed, and the channel is asked again; from
- * SWITCHING on the next start goes on from this phase (switch again, restart again, bake again),
- * and from REVERTING on with going back. A deployment that was begun ATTEMPTS_MAX times is undone
- * instead: it may be what brings the host down. */
+/* Where a transaction stands, in the order of the way forward; before SWITCHING nothing has
+ * changed. The moves are listed in state.c; state_move() asserts them. After a crash in FETCHING
+ * the channel is asked again; from PREPARING on the next start goes on from this phase (pre hooks
+ * again, switch again, restart again, bake again, post hooks again), and from REVERTING on with
+ * going back. A deployment that was begun ATTEMPTS_MAX times is undone instead: it may be what
+ * brings the host down. */
 #define ATTEMPTS_MAX 3
 
 typedef enum Phase {
         PHASE_IDLE,
         PHASE_FETCHING,  /* fetch and unpack into staging */
+        PHASE_PREPARING, /* what the release needs to be done before the switch */
         PHASE_SWITCHING, /* the symlink is about to change, or has */
         PHASE_RESTARTING,
         PHASE_BAKING,
+        PHASE_FINISHING, /* what the release needs to be done once it runs */
         PHASE_REVERTING, /* the symlink is about to go back, or has; units are restarted and checked
                           */
         _PHASE_MAX,

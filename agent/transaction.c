@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <time.h>
 
 #include "err.h"
 #include "log.h"
+#include "outcome.h"
 #include "staging.h"
 #include "sweep.h"
 #include "transaction.h"
@@ -55,33 +55,10 @@ uint64_t transaction_available(const Transaction *t)
 
 /* Ends before the switch */
 
-static bool is_bad_release(int error)
-{
-        return error == -EBADMSG;
-}
-
-static int record_failed(Transaction *t)
-{
-        State *s = t->site->state;
-        int r;
-
-        if (is_bad_release(t->error)) {
-                s->failed_deployment = s->pending.deployment;
-                s->failed_sec = time(NULL);
-                r = state_set(&s->failed, s->pending.release);
-                if (r >= 0)
-                        r = state_set(&s->failed_reason, strempty(t->reason));
-                if (r < 0)
-                        return r;
-        }
-        return state_end(s, RESULT_FAILED, t->reason);
-}
-
-/* A release that is bad in itself is not tried again; anything else may pass. */
 static void end_failed(Transaction *t)
 {
         State *s = t->site->state;
-        ActivationResult result = { RESULT_FAILED, is_bad_release(t->error) ? 0 : t->error,
+        ActivationResult result = { RESULT_FAILED, outcome_is_final(t->error) ? 0 : t->error,
                                     t->reason };
         int r;
 
@@ -90,7 +67,7 @@ static void end_failed(Transaction *t)
                  " (release %s) failed before the switch, release %s stays: %s",
                  t->site->config->app, s->pending.deployment, s->pending.release,
                  s->current ? s->current : "none", strempty(t->reason));
-        r = record_failed(t);
+        r = outcome_before_switch(s, t->error, t->reason);
         if (r >= 0)
                 r = site_save(t->site);
         if (r < 0)
@@ -381,7 +358,7 @@ static const char *newest_other(const State *s)
 /* The release that was live before the present one, as far as it is still here. */
 static const char *release_before(const State *s)
 {
-        if (s->pending.release && s->pending.action == ACTION_DEPLOY && s->phase > PHASE_FETCHING)
+        if (s->pending.release && s->pending.action == ACTION_DEPLOY && s->phase >= PHASE_SWITCHING)
                 return s->pending.from;
         for (size_t i = s->n_events; i > 0; i--) {
                 const Event *e = &s->events[i - 1];
@@ -407,7 +384,7 @@ int transaction_find_rollback(const Site *site, const char *wanted, char **ret, 
                 return fail(reterr, -ENOENT,
                             "release %s is not on this host: see slipway releases %s", release,
                             site->config->app);
-        if (streq_ptr(s->current, release) && s->phase <= PHASE_FETCHING && !s->down)
+        if (streq_ptr(s->current, release) && s->phase < PHASE_SWITCHING && !s->down)
                 return fail(reterr, -EEXIST, "release %s is live already", release);
         *ret = strdup(release);
         return *ret ? 0 : -ENOMEM;
