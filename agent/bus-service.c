@@ -11,7 +11,7 @@
 #define APP_BUS_PREFIX AGENT_BUS_PATH "/app"
 
 /* How long a start waits for the name. */
-#define NAME_LIMIT_USEC (UINT64_C(5) * 1000000)
+#define NAME_LIMIT_USEC (UINT64_C(2) * 1000000)
 
 struct BusService {
         Agent *agent;

@@ -12,6 +12,11 @@
  * The order that misses nothing: match JobRemoved, then ask for the job, on one connection; the
  * job's result is in JobRemoved. After that a unit is well as long as it is active (a oneshot
  * service: or done with success) and NRestarts does not grow.
+ *
+ * A bus or a systemd that does not answer (hung, restarted, executed anew) is no verdict on a unit:
+ * it is asked again until it answers, and what became of the job is read from the unit: its job, or
+ * its InvocationID, which is another one after a start. The time in between does not count to the
+ * deadline.
  */
 
 typedef struct UnitRun UnitRun;
@@ -33,9 +38,9 @@ typedef enum UnitRunMode {
                         */
 } UnitRunMode;
 
-/* Starts a run on the event loop that `bus` is attached to; done() is never called from in here.
- * `activate` is copied. With no units the run succeeds after the bake time at once. `bus` may be
- * NULL if there are no units. */
+/* Starts a run on the event loop that `bus` is on, which must outlive it; done() is never called
+ * from in here. `activate` is copied. With no units the run succeeds after the bake time at once.
+ * -EHOSTDOWN: units, but no connection. */
 _must_check_ int unit_run_start(Bus *bus, sd_event *event, const Activate *activate,
                                 UnitRunMode mode, const UnitRunCallbacks *callbacks, void *userdata,
                                 UnitRun **ret);
