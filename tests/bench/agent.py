@@ -31,6 +31,7 @@ POLLS_PER_SAMPLE = 20
 N_POLLS_WARM_UP = 30
 N_POLLS_RECONNECT = 20
 N_POLLS_CURL = 20
+N_APPS_TOGETHER = 8
 IDLE_PSS_MAX_MB = 12
 IDLE_CPU_MAX_USEC = 250
 DEPLOY_RATIO_MAX = 1.0
@@ -74,6 +75,7 @@ class Bench:
     publisher: slipway.Publisher
     lower: list
     work: pathlib.Path
+    small: pathlib.Path  # a tree of a few files
 
     @contextlib.contextmanager
     def host(self, directory):
@@ -85,13 +87,16 @@ class Bench:
         finally:
             fleet.remove(fleet.hosts)
 
+    def proxy(self):
+        return fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, self.s3.address, tls=self.s3.tls_context())
+
     def go_to(self, release):
         """Makes one of the two releases the channel's newest deployment."""
         self.publisher.run("rollback", *self.publisher.channel_args(), "--key", self.publisher.key_path, release)
 
-    def configure(self, host, *, endpoint=None, interval):
+    def configure(self, host, *, endpoint=None, interval, apps=None):
         slipway.configure(host, self.publisher.url, self.publisher.root_path.read_bytes(),
-                          environment=slipway.store_environment(self.s3, endpoint=endpoint),
+                          environment=slipway.store_environment(self.s3, endpoint=endpoint), apps=apps,
                           poll={"interval": interval, "jitter": "0%"})
 
 
@@ -219,6 +224,11 @@ def wait_polls(proxy, n_polls):
     time.sleep(0.3)
 
 
+def assert_unchanged(proxy, first):
+    answers = {r.status for r in proxy.seen(MANIFEST, "GET")[first:]}
+    assert answers == {304}, f"polls were answered otherwise than with 304: {answers}"
+
+
 def sample_polls(proxy, processes, n_polls, n_per_sample):
     """CPU of a poll in microseconds, one value for each so many polls."""
     samples = []
@@ -227,6 +237,27 @@ def sample_polls(proxy, processes, n_polls, n_per_sample):
         wait_polls(proxy, n_per_sample)
         samples.append((processes.cpu_usec() - before) / (count_polls(proxy) - seen))
     return samples
+
+
+def sample_together(bench, n_polls):
+    """The same for several applications whose polls come together, on as many connections: what a poll takes that does not
+    find the caches cold."""
+    names = [f"app{n}" for n in range(N_APPS_TOGETHER)]
+    for name in names:
+        bench.publisher.run("release", "--store", bench.publisher.url, "--app", name, "--channel", "prod",
+                            "--key", bench.publisher.key_path, bench.small)
+    with bench.host(bench.work / "together") as host, bench.proxy() as proxy:
+        bench.configure(host, endpoint=proxy.endpoint, interval="1s",
+                        apps=[{"app": name, "channel": "prod", "root": f"/srv/{name}"} for name in names])
+        host.start_unit(UNIT)
+        for name in names:
+            wait_for(lambda name=name: (host.work / f"srv/{name}/current").is_symlink(), DEPLOY_LIMIT_SEC, f"{name} on {host}")
+        wait_polls(proxy, N_POLLS_WARM_UP * N_APPS_TOGETHER)
+        first = count_polls(proxy)
+        samples = sample_polls(proxy, Processes(host), n_polls, POLLS_PER_SAMPLE * 2)
+        assert_unchanged(proxy, first)
+        host.stop_unit(UNIT)
+        return samples
 
 
 def sample_curl(host, proxy, url, n_polls):
@@ -242,8 +273,7 @@ def sample_curl(host, proxy, url, n_polls):
 
 
 def idle_rows(bench, n_polls):
-    with bench.host(bench.work / "idle") as host, fault_proxy.FaultProxy(
-            sandbox.SERVER_ADDRESS, bench.s3.address, tls=bench.s3.tls_context()) as proxy:
+    with bench.host(bench.work / "idle") as host, bench.proxy() as proxy:
         bench.go_to("large")
         bench.configure(host, endpoint=proxy.endpoint, interval="1s")
         host.start_unit(UNIT)
@@ -259,8 +289,7 @@ def idle_rows(bench, n_polls):
         n_done = count_polls(proxy) - first
         each_usec = {name: (now - names[name]) / 1000 / n_done
                      for name, now in processes.by_name(Processes.thread_nsec).items()}
-        unchanged = [r.status for r in proxy.seen(MANIFEST, "GET")[first:]]
-        assert set(unchanged) == {304}, f"polls were answered otherwise than with 304: {unchanged}"
+        assert_unchanged(proxy, first)
         proxy.fault(MANIFEST, CloseAfterAnswer(), method="GET")
         wait_polls(proxy, 1)
         anew = sample_polls(proxy, processes, N_POLLS_RECONNECT, N_POLLS_RECONNECT // 4)
@@ -269,6 +298,7 @@ def idle_rows(bench, n_polls):
         url = bench.s3.client(endpoint=proxy.endpoint).generate_presigned_url(
             "get_object", Params={"Bucket": BUCKET, "Key": "deploy/web/channels/prod/manifest.json"}, ExpiresIn=PRESIGNED_SEC)
         curl = statistics.median(sample_curl(host, proxy, url, N_POLLS_CURL))
+    together = sample_together(bench, n_polls)
 
     pss_mb, cpu_usec = sum(pss_kib.values()) / 1024, statistics.median(kept)
 
@@ -277,7 +307,9 @@ def idle_rows(bench, n_polls):
     return [
         Row("idle: memory of all processes (PSS)", f"{pss_mb:.1f} MB", parts({k: v / 1024 for k, v in pss_kib.items()}, "MB"),
             verdict(round(pss_mb, 1), IDLE_PSS_MAX_MB, " MB")),
-        Row("idle: CPU of an unchanged poll", f"{cpu_usec:.0f} µs", parts(each_usec, "µs"),
+        Row(f"idle: CPU of an unchanged poll, {N_APPS_TOGETHER} together", f"{statistics.median(together):.0f} µs", "",
+            verdict(round(statistics.median(together)), IDLE_CPU_MAX_USEC, f" µs (median of {len(together)})")),
+        Row("idle: CPU of one alone, once a second", f"{cpu_usec:.0f} µs", parts(each_usec, "µs"),
             verdict(round(cpu_usec), IDLE_CPU_MAX_USEC, f" µs (median of {len(kept)} × {POLLS_PER_SAMPLE})")),
         Row("idle: CPU of one with a new TLS connection", f"{statistics.median(anew):.0f} µs",
             f"{statistics.median(anew) / cpu_usec:.1f} times"),
@@ -397,9 +429,10 @@ def main():
         publisher = slipway.Publisher(install, work / "publisher", f"s3://{BUCKET}/deploy", slipway.store_environment(s3))
         releases = application.Releases(pathlib.Path(os.environ["SLIPWAY_E2E_APP_TREE"]), work)
         publisher.release(releases.first(), "large", spec=SPEC)
-        publisher.release(application.small_tree(work / "small", "0"), "small", spec=SPEC)
+        small = application.small_tree(work / "small", "0")
+        publisher.release(small, "small", spec=SPEC)
         lower = host_module.make_layer(work, pathlib.Path(os.environ["SLIPWAY_E2E_HOST_ROOT"]), install)
-        measure(Bench(s3, publisher, lower, work), arguments)
+        measure(Bench(s3, publisher, lower, work, small), arguments)
     finally:
         s3.stop()
 
