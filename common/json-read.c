@@ -295,6 +295,16 @@ int json_parse_uint(const cJSON *v, const char *path, void *target, char **reter
         return 0;
 }
 
+int json_parse_counter(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_parse_uint(v, path, target, reterr);
+
+        if (r < 0)
+                return r;
+        return *(uint64_t *) target > 0 ? 0
+                                        : fail(reterr, -EBADMSG, "%s: must be at least 1", path);
+}
+
 int json_parse_bool(const cJSON *v, const char *path, void *target, char **reterr)
 {
         if (!cJSON_IsBool(v))

@@ -71,6 +71,8 @@ int json_parse_string(const cJSON *v, const char *path, void *target, char **ret
 int json_parse_name(const cJSON *v, const char *path, void *target, char **reterr);
 /* uint64_t: 0..JSON_UINT_MAX */
 int json_parse_uint(const cJSON *v, const char *path, void *target, char **reterr);
+/* uint64_t: 1..JSON_UINT_MAX */
+int json_parse_counter(const cJSON *v, const char *path, void *target, char **reterr);
 /* bool */
 int json_parse_bool(const cJSON *v, const char *path, void *target, char **reterr);
 /* Sha256 */

@@ -199,17 +199,6 @@ static int parse_schema(const cJSON *v, const char *path, _unused_ void *target,
         return 0;
 }
 
-static int parse_counter(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        int r = json_parse_uint(v, path, target, reterr);
-
-        if (r < 0)
-                return r;
-        if (*(uint64_t *) target == 0)
-                return fail(reterr, -EBADMSG, "%s: must be at least 1", path);
-        return 0;
-}
-
 static int parse_store_path(const cJSON *v, const char *path, void *target, char **reterr)
 {
         int r = json_parse_string(v, path, target, reterr);
@@ -292,17 +281,17 @@ static int parse_activate(const cJSON *v, const char *path, void *target, char *
 }
 
 static const JsonField manifest_fields[] = {
-        {"schema",         parse_schema, 0, true },
-        { "app",               json_parse_name, offsetof(Manifest, app), true },
-        { "channel",               json_parse_name, offsetof(Manifest, channel), true },
-        { "serial",parse_counter, offsetof(Manifest, serial), true },
-        { "deployment",            parse_counter, offsetof(Manifest, deployment), true },
-        { "published",               json_parse_time, offsetof(Manifest, published_sec), true },
+        {"schema",            parse_schema, 0, true },
+        { "app",                  json_parse_name, offsetof(Manifest, app), true },
+        { "channel",                  json_parse_name, offsetof(Manifest, channel), true },
+        { "serial",json_parse_counter, offsetof(Manifest, serial), true },
+        { "deployment",               json_parse_counter, offsetof(Manifest, deployment), true },
+        { "published",                  json_parse_time, offsetof(Manifest, published_sec), true },
         { "expires",json_parse_time, offsetof(Manifest, expires_sec), true },
-        { "release",        parse_release, 0, true },
-        { "targets",               parse_targets, offsetof(Manifest, targets) },
-        { "activate",                 parse_activate, offsetof(Manifest, activate) },
-        {              },
+        { "release",           parse_release, 0, true },
+        { "targets",                  parse_targets, offsetof(Manifest, targets) },
+        { "activate",               parse_activate, offsetof(Manifest, activate) },
+        {                 },
 };
 
 int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr)

@@ -74,17 +74,6 @@ static int parse_schema(const cJSON *v, const char *path, _unused_ void *target,
         return 0;
 }
 
-static int parse_version(const cJSON *v, const char *path, void *target, char **reterr)
-{
-        int r = json_parse_uint(v, path, target, reterr);
-
-        if (r < 0)
-                return r;
-        if (*(uint64_t *) target == 0)
-                return fail(reterr, -EBADMSG, "%s: must be at least 1", path);
-        return 0;
-}
-
 static int parse_key_type(const cJSON *v, const char *path, void *target, char **reterr)
 {
         KeyType type = cJSON_IsString(v) ? key_type_from_string(v->valuestring) : _KEY_TYPE_INVALID;
@@ -184,13 +173,13 @@ static int parse_role(const cJSON *v, const char *path, void *target, char **ret
 }
 
 static const JsonField trust_fields[] = {
-        {"schema",         parse_schema, 0, true },
-        { "version",               parse_version, offsetof(Trust, version), true },
-        { "expires",               json_parse_time, offsetof(Trust, expires_sec), true },
+        {"schema",            parse_schema, 0, true },
+        { "version",                  json_parse_counter, offsetof(Trust, version), true },
+        { "expires",                  json_parse_time, offsetof(Trust, expires_sec), true },
         { "keys",parse_keys, 0, true },
-        { "manifest",        parse_role, offsetof(Trust, manifest), true },
-        { "root",               parse_role, offsetof(Trust, root), true },
-        {   },
+        { "manifest",           parse_role, offsetof(Trust, manifest), true },
+        { "root",                  parse_role, offsetof(Trust, root), true },
+        {      },
 };
 
 static int check_role(const Trust *t, const Role *role, const char *path, char **reterr)
