@@ -11,6 +11,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import stat
@@ -23,6 +24,7 @@ import unittest
 import zipfile
 
 PROGRAM = None
+SPEC_PAGE = pathlib.Path(__file__).resolve().parents[2] / "publisher/slipway.json.5.scd"
 VERBS = ["keygen", "trust init", "release", "promote", "rollback", "verify", "log"]
 N_RACERS = 6
 N_RACES = 5
@@ -326,6 +328,17 @@ class Release(Case):
         self.assertEqual(result["source"], {"repository": "git.example/acme/web", "commit": commit, "ref": "refs/heads/main",
                                             "by": "ada"})
         self.assertNotIn("s3cret", self.channel_file("manifest.json").read_text() + json.dumps(self.manifest()))
+
+    def test_spec_of_the_man_page(self):
+        """The page's example is what the programs take, and every member goes into the manifest."""
+        example = re.search(r"^```\n(.*?)^```", SPEC_PAGE.read_text(encoding="utf-8"), re.M | re.S).group(1)
+        (self.dir / "spec.json").write_text(example, encoding="utf-8")
+        self.release("--spec", "spec.json")
+        manifest, spec = self.manifest(), json.loads(example)
+        self.assertEqual(manifest["targets"], spec["targets"])
+        self.assertEqual(set(manifest["activate"]), set(spec["activate"]))
+        self.assertEqual(manifest["activate"]["units"], spec["activate"]["units"])
+        self.assertEqual(manifest["activate"]["variables"], spec["activate"]["variables"])
 
     def test_spec(self):
         (self.dir / "spec.json").write_text('{"targets": {"any": [{"Role": ["web"]}]}}')
