@@ -86,6 +86,21 @@ static Activate activate_of(const State *s, const char *release, const char *oth
         return i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
 }
 
+/* The units that ran before the switch: those that the old release has. The names are borrowed. */
+static int ran_before(const Activation *a, char ***ret)
+{
+        const State *s = state_of(a);
+        Activate old = activate_of(s, s->pending.from, s->pending.release);
+        char **names = calloc(old.n_units + 1, sizeof(char *));
+
+        if (!names)
+                return -ENOMEM;
+        for (size_t i = 0; s->pending.from && i < old.n_units; i++)
+                names[i] = old.units[i].name;
+        *ret = names;
+        return 0;
+}
+
 /* The end */
 
 static int on_done(sd_event_source *source, void *userdata)
@@ -184,12 +199,18 @@ static int run_old_units(Activation *a, char **reterr)
         static const UnitRunCallbacks callbacks = { .done = on_old_units_done };
         const State *s = state_of(a);
         const char *from = s->pending.from;
-        Activate activate = activate_of(s, from, s->pending.release);
-        int r;
+        Activate old = activate_of(s, from, s->pending.release);
+        Activate bad = activate_of(s, s->pending.release, from);
+        _cleanup_(unit_plan_done) UnitPlan plan = {};
+        _cleanup_free_ char **ran = NULL;
+        int r = ran_before(a, &ran);
 
-        activate.bake_usec = MIN(activate.bake_usec, REVERT_BAKE_MAX_USEC);
-        r = unit_run_start(a->site->bus, a->site->event, &activate,
-                           from ? UNIT_RUN_ALL : UNIT_RUN_STOP, &callbacks, a, &a->run);
+        if (r >= 0)
+                r = unit_plan_back(from ? &old : NULL, &bad, ran, &plan);
+        plan.bake_usec = MIN(plan.bake_usec, REVERT_BAKE_MAX_USEC);
+        if (r >= 0)
+                r = unit_run_start(a->site->bus, a->site->event, &plan, UNIT_RUN_ALL, &callbacks, a,
+                                   &a->run);
         return r < 0 ? old_units_failed(a, r, strerror(-r), reterr) : STEP_UNDER_WAY;
 }
 
@@ -285,14 +306,22 @@ static int run_units(Activation *a, char **reterr)
 {
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
         const State *s = state_of(a);
-        Activate activate = activate_of(s, s->pending.release, s->pending.from);
-        int r;
+        const char *from = s->pending.from;
+        Activate to = activate_of(s, s->pending.release, from);
+        Activate old = activate_of(s, from, s->pending.release);
+        _cleanup_(unit_plan_done) UnitPlan plan = {};
+        _cleanup_free_ char **ran = NULL;
+        int r = ran_before(a, &ran);
 
+        if (r >= 0)
+                r = unit_plan_forward(&to, from ? &old : NULL, ran, &plan);
         /* Who rolls back by hand looks on; a bake would only keep them waiting. */
         if (s->pending.action == ACTION_ROLLBACK)
-                activate.bake_usec = 0;
-        r = unit_run_start(a->site->bus, a->site->event, &activate,
-                           a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL, &callbacks, a, &a->run);
+                plan.bake_usec = 0;
+        if (r >= 0)
+                r = unit_run_start(a->site->bus, a->site->event, &plan,
+                                   a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL, &callbacks, a,
+                                   &a->run);
         if (r == -EHOSTDOWN)
                 return fail(reterr, r, "there is no connection to systemd");
         return r < 0 ? r : STEP_UNDER_WAY;

@@ -4,12 +4,10 @@
 #include <time.h>
 
 #include "err.h"
+#include "journal-tail.h"
 #include "log.h"
+#include "unit-status.h"
 #include "units.h"
-
-#define SD1_NAME    "org.freedesktop.systemd1"
-#define SD1_PATH    "/org/freedesktop/systemd1"
-#define SD1_MANAGER "org.freedesktop.systemd1.Manager"
 
 #define OWNER_MATCH                                                                 \
         "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus'," \
@@ -22,49 +20,52 @@
 /* What is left of the deadline, at least, when systemd is back. */
 #define LEFT_MIN_USEC (UINT64_C(10) * 1000000)
 
-/* What is read of a unit; all but numbers is borrowed from the message. */
-typedef struct UnitStatus {
-        const char *id, *load_state, *active_state, *sub_state, *type, *result;
-        uint32_t n_restarts;
-        int32_t exec_main_code, exec_main_status;
-        const char *job_path;      /* "/": none */
-        const uint8_t *invocation; /* INVOCATION_SIZE bytes, another at each start; NULL: none */
-} UnitStatus;
+/* systemd answers after it has read all unit files, and has run its generators. */
+#define RELOAD_TIMEOUT_USEC (UINT64_C(90) * 1000000)
 
-#define INVOCATION_SIZE 16
-
-/* One unit of the run. */
+/* A unit that has to run in the end. */
 typedef struct Watched {
         UnitRun *run;
-        const ActivateUnit *unit;
+        const char *name;
         char *path;                 /* of its bus object */
-        uint32_t n_restarts_before; /* before the job */
+        uint32_t n_restarts_before; /* before its last job */
         uint32_t n_restarts;        /* what counts as no restart since */
-        bool baseline;              /* n_restarts was read after the job */
+        sd_id128_t invocation;      /* the run that is watched */
+        bool baseline;              /* these two were read after the jobs */
         bool final;                 /* was read after the end of the bake */
-        uint8_t invocation_before[INVOCATION_SIZE];
-        bool asked; /* for its job */
         sd_bus_slot *changed_slot, *read_slot;
 } Watched;
+
+/* The step whose job is under way. */
+typedef struct Step {
+        char *path;     /* of its unit's bus object */
+        char *job_path; /* once it is known */
+        const char *job_error;
+        sd_id128_t invocation_before;
+        bool asked; /* for the job */
+        sd_bus_slot *call_slot, *read_slot;
+} Step;
 
 struct UnitRun {
         Bus *buses;
         BusWatch watch;
         sd_bus *bus; /* NULL: lost */
         sd_event *event;
-        Activate activate;
+        UnitPlan plan;
         UnitRunMode mode;
         UnitRunCallbacks callbacks;
         void *userdata;
-        Watched *units;
-        size_t n_units;
-        size_t at;      /* the unit whose job is under way */
-        char *job_path; /* of that job, once it is known */
+        Watched *watched;
+        size_t n_watched;
+        bool reloading; /* systemd reads its unit files */
+        size_t at;      /* in plan.steps */
+        Step step;
         bool baking, bake_over, ending;
         bool away; /* the bus or systemd does not answer: nothing is judged */
         uint64_t away_since_usec, again_delay_usec;
-        sd_bus_slot *subscribe_slot, *removed_slot, *owner_slot, *call_slot;
+        sd_bus_slot *subscribe_slot, *removed_slot, *owner_slot, *reload_slot;
         sd_event_source *deadline_source, *bake_source, *end_source, *again_source;
+        JournalTail *tail;
         int result;
         char *reason;
 };
@@ -75,14 +76,25 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error);
 /* Everything that hangs on the connection. */
 static void forget_calls(UnitRun *r)
 {
-        for (size_t i = 0; i < r->n_units; i++) {
-                r->units[i].changed_slot = sd_bus_slot_unref(r->units[i].changed_slot);
-                r->units[i].read_slot = sd_bus_slot_unref(r->units[i].read_slot);
+        for (size_t i = 0; i < r->n_watched; i++) {
+                r->watched[i].changed_slot = sd_bus_slot_unref(r->watched[i].changed_slot);
+                r->watched[i].read_slot = sd_bus_slot_unref(r->watched[i].read_slot);
         }
         r->subscribe_slot = sd_bus_slot_unref(r->subscribe_slot);
         r->removed_slot = sd_bus_slot_unref(r->removed_slot);
         r->owner_slot = sd_bus_slot_unref(r->owner_slot);
-        r->call_slot = sd_bus_slot_unref(r->call_slot);
+        r->reload_slot = sd_bus_slot_unref(r->reload_slot);
+        r->step.call_slot = sd_bus_slot_unref(r->step.call_slot);
+        r->step.read_slot = sd_bus_slot_unref(r->step.read_slot);
+}
+
+static void step_done(Step *s)
+{
+        sd_bus_slot_unref(s->call_slot);
+        sd_bus_slot_unref(s->read_slot);
+        free(s->path);
+        free(s->job_path);
+        *s = (Step){};
 }
 
 UnitRun *unit_run_free(UnitRun *r)
@@ -91,21 +103,29 @@ UnitRun *unit_run_free(UnitRun *r)
                 return NULL;
         bus_unwatch(r->buses, &r->watch);
         forget_calls(r);
-        for (size_t i = 0; i < r->n_units; i++)
-                free(r->units[i].path);
-        free(r->units);
+        for (size_t i = 0; i < r->n_watched; i++)
+                free(r->watched[i].path);
+        free(r->watched);
+        step_done(&r->step);
+        journal_tail_free(r->tail);
         sd_event_source_unref(r->again_source);
         sd_event_source_unref(r->deadline_source);
         sd_event_source_unref(r->bake_source);
         sd_event_source_unref(r->end_source);
-        activate_done(&r->activate);
+        unit_plan_done(&r->plan);
         sd_bus_unref(r->bus);
         sd_event_unref(r->event);
-        free(r->job_path);
         free(r->reason);
         free(r);
         return NULL;
 }
+
+static const ActivateUnit *step_unit(const UnitRun *r)
+{
+        return &r->plan.steps[r->at];
+}
+
+/* The end */
 
 static int on_end(sd_event_source *source, void *userdata)
 {
@@ -118,6 +138,11 @@ static int on_end(sd_event_source *source, void *userdata)
         return 0;
 }
 
+static void end_soon(UnitRun *r)
+{
+        (void) sd_event_source_set_enabled(r->end_source, SD_EVENT_ONESHOT);
+}
+
 /* Ends the run from the event loop, once: callers up the stack may still use r. Takes `reason`. */
 static void finish(UnitRun *r, int result, char *reason)
 {
@@ -128,7 +153,7 @@ static void finish(UnitRun *r, int result, char *reason)
         r->ending = true;
         r->result = result;
         r->reason = reason;
-        (void) sd_event_source_set_enabled(r->end_source, SD_EVENT_ONESHOT);
+        end_soon(r);
 }
 
 static void finish_error(UnitRun *r, int error, const char *what, const char *unit, const char *why)
@@ -137,6 +162,44 @@ static void finish_error(UnitRun *r, int error, const char *what, const char *un
 
         err_set(&reason, "%s: %s: %s", unit, what, why);
         finish(r, error, reason);
+}
+
+/* One line of them all: a reason has no line breaks. */
+static char *join_lines(const char *lines)
+{
+        char *joined = malloc(3 * strlen(lines) + 1), *p = joined;
+
+        for (; joined && *lines; lines++)
+                p = *lines == '\n' ? stpcpy(p, " | ") : (*p = *lines, p + 1);
+        if (joined)
+                *p = 0;
+        return joined;
+}
+
+static void on_tail(const char *lines, void *userdata)
+{
+        UnitRun *r = userdata;
+        _cleanup_free_ char *joined = lines ? join_lines(lines) : NULL;
+        char *longer = NULL;
+
+        if (joined)
+                err_set(&longer, "%s; its last lines: %s", strempty(r->reason), joined);
+        if (longer) {
+                free(r->reason);
+                r->reason = longer;
+        }
+        end_soon(r);
+}
+
+/* As finish_error(), with what this run of the unit wrote last. */
+static void finish_with_tail(UnitRun *r, int error, const char *what, const char *unit,
+                             const char *why, sd_id128_t invocation)
+{
+        if (r->ending)
+                return;
+        finish_error(r, error, what, unit, why);
+        if (journal_tail_start(r->event, invocation, on_tail, r, &r->tail) >= 0)
+                (void) sd_event_source_set_enabled(r->end_source, SD_EVENT_OFF);
 }
 
 /* When the bus or systemd is away */
@@ -207,111 +270,11 @@ static int check_sent(UnitRun *r, int k)
 
 /* Reading a unit */
 
-static int read_job(sd_bus_message *m, const char **ret_path)
-{
-        uint32_t id;
-
-        return sd_bus_message_read(m, "(uo)", &id, ret_path);
-}
-
-static int read_invocation(sd_bus_message *m, const uint8_t **ret)
-{
-        const void *bytes;
-        size_t size;
-        int r = sd_bus_message_read_array(m, 'y', &bytes, &size);
-
-        if (r >= 0)
-                *ret = size == INVOCATION_SIZE ? bytes : NULL;
-        return r;
-}
-
-static int read_property(sd_bus_message *m, const char *type, void *target)
-{
-        int r = sd_bus_message_enter_container(m, 'v', type);
-
-        if (r < 0)
-                return r;
-        if (streq(type, "(uo)"))
-                r = read_job(m, target);
-        else if (streq(type, "ay"))
-                r = read_invocation(m, target);
-        else
-                r = sd_bus_message_read_basic(m, type[0], target);
-        if (r < 0)
-                return r;
-        return sd_bus_message_exit_container(m);
-}
-
-static int read_status(sd_bus_message *m, UnitStatus *s)
-{
-        struct {
-                const char *name, *type;
-                void *target;
-        } wanted[] = {
-                {"LoadState",       "s",    &s->load_state      },
-                { "ActiveState",    "s",    &s->active_state    },
-                { "SubState",       "s",    &s->sub_state       },
-                { "Type",           "s",    &s->type            },
-                { "Result",         "s",    &s->result          },
-                { "NRestarts",      "u",    &s->n_restarts      },
-                { "ExecMainCode",   "i",    &s->exec_main_code  },
-                { "ExecMainStatus", "i",    &s->exec_main_status},
-                { "Job",            "(uo)", &s->job_path        },
-                { "InvocationID",   "ay",   &s->invocation      },
-        };
-        const char *name;
-        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
-
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                size_t i;
-                r = sd_bus_message_read_basic(m, 's', &name);
-                if (r < 0)
-                        return r;
-                for (i = 0; i < ELEMENTSOF(wanted) && !streq(name, wanted[i].name); i++)
-                        ;
-                r = i < ELEMENTSOF(wanted) ? read_property(m, wanted[i].type, wanted[i].target)
-                                           : sd_bus_message_skip(m, "v");
-                if (r < 0)
-                        return r;
-                r = sd_bus_message_exit_container(m);
-        }
-        return r < 0 ? r : sd_bus_message_exit_container(m);
-}
-
-static char *describe_failure(const UnitStatus *s)
-{
-        /* si_code values of waitid(2): 1 exited, 2 killed, 3 dumped core. */
-        const char *how = s->exec_main_code == 1 ? "exit status" : "signal";
-        char *text = NULL;
-        int n;
-
-        if (s->load_state && !streq(s->load_state, "loaded"))
-                n = asprintf(&text, "unit is %s", s->load_state);
-        else if (s->exec_main_code > 0 && (s->exec_main_status != 0 || s->exec_main_code != 1))
-                n = asprintf(&text, "%s (%s), result %s, main process ended with %s %d",
-                             strempty(s->active_state), strempty(s->sub_state), strempty(s->result),
-                             how, s->exec_main_status);
-        else
-                n = asprintf(&text, "%s (%s)%s%s", strempty(s->active_state),
-                             strempty(s->sub_state), s->result ? ", result " : "",
-                             strempty(s->result));
-        return n < 0 ? NULL : text;
-}
-
-static bool status_is_well(const UnitStatus *s)
-{
-        if (!s->active_state)
-                return false;
-        if (streq(s->active_state, "active") || streq(s->active_state, "reloading"))
-                return true;
-        return streq(s->active_state, "inactive") && s->type && streq(s->type, "oneshot") &&
-               s->result && streq(s->result, "success");
-}
-
 static void judge(Watched *w, const UnitStatus *s)
 {
         UnitRun *r = w->run;
         _cleanup_free_ char *what = NULL;
+        bool restarted;
 
         if (!w->baseline) {
                 /* A start by hand sets the counter back, a reload does not. */
@@ -319,22 +282,23 @@ static void judge(Watched *w, const UnitStatus *s)
                         w->n_restarts = s->n_restarts;
                 else if (s->n_restarts >= w->n_restarts_before)
                         w->n_restarts = w->n_restarts_before;
+                w->invocation = s->invocation;
                 w->baseline = true;
         }
-        if (status_is_well(s) && s->n_restarts <= w->n_restarts)
+        restarted = s->n_restarts > w->n_restarts;
+        if (unit_status_is_well(s) && !restarted)
                 return;
-        what = describe_failure(s);
-        if (s->n_restarts > w->n_restarts)
-                finish_error(r, -EIO, "it died and was restarted by systemd", w->unit->name,
-                             strempty(what));
-        else
-                finish_error(r, -EIO, "it did not stay up", w->unit->name, strempty(what));
+        what = unit_status_describe(s);
+        /* What it said when it died stands in the journal of that run. */
+        finish_with_tail(r, -EIO,
+                         restarted ? "it died and was restarted by systemd" : "it did not stay up",
+                         w->name, strempty(what), restarted ? w->invocation : s->invocation);
 }
 
 static bool all_read(const UnitRun *r)
 {
-        for (size_t i = 0; i < r->n_units; i++)
-                if (!r->units[i].final)
+        for (size_t i = 0; i < r->n_watched; i++)
+                if (!r->watched[i].final)
                         return false;
         return true;
 }
@@ -343,20 +307,20 @@ static int on_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Watched *w = userdata;
         UnitRun *r = w->run;
-        UnitStatus s = {};
+        UnitStatus s;
         int k;
 
         (void) error;
         if (!is_answer(r, m))
                 return 1;
         if (sd_bus_message_is_method_error(m, NULL)) {
-                finish_error(r, -EIO, "can't read its state", w->unit->name,
+                finish_error(r, -EIO, "can't read its state", w->name,
                              sd_bus_message_get_error(m)->message);
                 return 1;
         }
-        k = read_status(m, &s);
+        k = unit_status_read(m, &s);
         if (k < 0) {
-                finish_error(r, k, "can't read its state", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't read its state", w->name, strerror(-k));
                 return 1;
         }
         judge(w, &s);
@@ -366,41 +330,37 @@ static int on_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
-static int read_unit(Watched *w, sd_bus_message_handler_t handler)
+static int read_unit(UnitRun *r, const char *path, sd_bus_message_handler_t handler, void *userdata,
+                     sd_bus_slot **slot)
 {
-        int k = -ENOTCONN;
+        *slot = sd_bus_slot_unref(*slot);
+        return check_sent(r, r->bus ? unit_status_ask(r->bus, path, handler, userdata, slot)
+                                    : -ENOTCONN);
+}
 
-        w->read_slot = sd_bus_slot_unref(w->read_slot);
-        if (w->run->bus)
-                k = sd_bus_call_method_async(w->run->bus, &w->read_slot, SD1_NAME, w->path,
-                                             "org.freedesktop.DBus.Properties", "GetAll", handler,
-                                             w, "s", "");
-        return check_sent(w->run, k);
+static void read_watched(Watched *w)
+{
+        int k = read_unit(w->run, w->path, on_read, w, &w->read_slot);
+
+        if (k < 0)
+                finish_error(w->run, k, "can't read its state", w->name, strerror(-k));
 }
 
 static void read_all(UnitRun *r)
 {
-        for (size_t i = 0; i < r->n_units && !r->ending; i++) {
-                int k = read_unit(&r->units[i], on_read);
-                if (k < 0)
-                        finish_error(r, k, "can't read its state", r->units[i].unit->name,
-                                     strerror(-k));
-        }
+        for (size_t i = 0; i < r->n_watched && !r->ending; i++)
+                read_watched(&r->watched[i]);
 }
 
 static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Watched *w = userdata;
-        int r;
 
         (void) m;
         (void) error;
         /* A read that is under way at the end of the bake decides; do not replace it. */
-        if (!w->run->baking || w->run->ending || w->run->bake_over)
-                return 0;
-        r = read_unit(w, on_read);
-        if (r < 0)
-                finish_error(w->run, r, "can't read its state", w->unit->name, strerror(-r));
+        if (w->run->baking && !w->run->ending && !w->run->bake_over)
+                read_watched(w);
         return 0;
 }
 
@@ -413,7 +373,7 @@ static int on_bake_end(sd_event_source *source, uint64_t usec, void *userdata)
         (void) source;
         (void) usec;
         r->bake_over = true;
-        if (r->n_units == 0)
+        if (r->n_watched == 0)
                 finish(r, 0, NULL);
         if (!r->away)
                 read_all(r);
@@ -434,45 +394,51 @@ static int begin_bake(UnitRun *r)
          */
         read_all(r);
         return sd_event_add_time_relative(r->event, &r->bake_source, CLOCK_BOOTTIME,
-                                          r->n_units > 0 ? r->activate.bake_usec : 0, 0,
-                                          on_bake_end, r);
+                                          r->n_watched > 0 ? r->plan.bake_usec : 0, 0, on_bake_end,
+                                          r);
 }
 
 /* The jobs */
 
+static int read_step(UnitRun *r, sd_bus_message_handler_t handler)
+{
+        return read_unit(r, r->step.path, handler, r, &r->step.read_slot);
+}
+
 static int on_job_failed_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        Watched *w = userdata;
+        UnitRun *r = userdata;
         _cleanup_free_ char *what = NULL;
         UnitStatus s = {};
 
         (void) error;
-        if (!is_answer(w->run, m))
+        if (!is_answer(r, m))
                 return 1;
-        if (!sd_bus_message_is_method_error(m, NULL) && read_status(m, &s) >= 0)
-                what = describe_failure(&s);
-        finish_error(w->run, -EIO, "its job failed", w->unit->name,
-                     what ? what : "no more is known");
+        if (!sd_bus_message_is_method_error(m, NULL) && unit_status_read(m, &s) >= 0)
+                what = unit_status_describe(&s);
+        finish_with_tail(r, -EIO, r->step.job_error, step_unit(r)->name,
+                         what ? what : "no more is known", s.invocation);
         return 1;
 }
 
 static void job_ended(UnitRun *r, const char *job_result)
 {
-        Watched *w = &r->units[r->at];
+        const char *unit = step_unit(r)->name;
         int k;
 
-        free(r->job_path);
-        r->job_path = NULL;
-        if (!streq(job_result, "done")) {
-                k = read_unit(w, on_job_failed_read);
+        free(r->step.job_path);
+        r->step.job_path = NULL;
+        r->step.job_error = job_result_describe(job_result);
+        if (r->step.job_error) {
+                k = read_step(r, on_job_failed_read);
                 if (k < 0)
-                        finish_error(r, -EIO, "its job failed", w->unit->name, job_result);
+                        finish_error(r, -EIO, r->step.job_error, unit, job_result);
                 return;
         }
         r->at++;
         k = next_job(r);
         if (k < 0)
-                finish_error(r, k, "can't go on after it", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't go on after it", unit, strerror(-k));
 }
 
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -484,7 +450,7 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error
         (void) error;
         if (sd_bus_message_read(m, "uoss", &id, &path, &unit, &job_result) < 0)
                 return 0;
-        if (!r->ending && r->job_path && streq(path, r->job_path))
+        if (!r->ending && r->step.job_path && streq(path, r->step.job_path))
                 job_ended(r, job_result);
         return 0;
 }
@@ -498,22 +464,22 @@ static int on_job_queued(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (!is_answer(r, m))
                 return 1;
         /* What is not there needs no stopping. */
-        if (r->mode == UNIT_RUN_STOP && sd_bus_message_is_method_error(m, SD1_NAME ".NoSuchUnit")) {
+        if (step_unit(r)->action == UNIT_STOP &&
+            sd_bus_message_is_method_error(m, SD1_NAME ".NoSuchUnit")) {
                 job_ended(r, "done");
                 return 1;
         }
         if (sd_bus_message_is_method_error(m, NULL)) {
-                finish_error(r, -EIO, "systemd refused the job", r->units[r->at].unit->name,
+                finish_error(r, -EIO, "systemd refused the job", step_unit(r)->name,
                              sd_bus_message_get_error(m)->message);
                 return 1;
         }
-        if (sd_bus_message_read(m, "o", &path) < 0 || !(r->job_path = strdup(path)))
-                finish_error(r, -ENOMEM, "can't follow its job", r->units[r->at].unit->name,
-                             "bad answer");
+        if (sd_bus_message_read(m, "o", &path) < 0 || !(r->step.job_path = strdup(path)))
+                finish_error(r, -ENOMEM, "can't follow its job", step_unit(r)->name, "bad answer");
         return 1;
 }
 
-static const char *job_method(const UnitRun *r, UnitAction action)
+static const char *job_method(UnitAction action)
 {
         static const char *const methods[_UNIT_ACTION_MAX] = {
                 [UNIT_RESTART] = "RestartUnit",
@@ -524,7 +490,7 @@ static const char *job_method(const UnitRun *r, UnitAction action)
                 [UNIT_STOP] = "StopUnit",
         };
 
-        return r->mode == UNIT_RUN_STOP ? "StopUnit" : methods[action];
+        return methods[action];
 }
 
 /* Follows the changes of the unit's object. */
@@ -539,7 +505,7 @@ static int match_unit(Watched *w)
 static int match_other(Watched *w, const char *name)
 {
         char *path;
-        int k = sd_bus_path_encode(SD1_PATH "/unit", name, &path);
+        int k = unit_path(name, &path);
 
         if (k < 0)
                 return k;
@@ -548,80 +514,95 @@ static int match_other(Watched *w, const char *name)
         return check_sent(w->run, match_unit(w));
 }
 
-static void note_before(Watched *w, const UnitStatus *s)
+/* What has to be known from before the job. */
+static int note_before(UnitRun *r, const UnitStatus *s)
 {
-        w->n_restarts_before = s->n_restarts;
-        if (s->invocation)
-                memcpy(w->invocation_before, s->invocation, INVOCATION_SIZE);
+        const char *name = step_unit(r)->name;
+        int k = 0;
+
+        r->step.invocation_before = s->invocation;
+        for (size_t i = 0; i < r->n_watched && k >= 0; i++)
+                if (streq(r->watched[i].name, name)) {
+                        r->watched[i].n_restarts_before = s->n_restarts;
+                        /* An alias has signals under its canonical name only. */
+                        if (s->id && !streq(s->id, name))
+                                k = match_other(&r->watched[i], s->id);
+                }
+        return k;
 }
 
-static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int ask_for_job(UnitRun *r)
 {
-        Watched *w = userdata;
-        UnitRun *r = w->run;
-        UnitStatus s = {};
+        const ActivateUnit *u = step_unit(r);
         int k;
 
-        (void) error;
-        if (!is_answer(r, m))
-                return 1;
-        if (!sd_bus_message_is_method_error(m, NULL) && read_status(m, &s) >= 0)
-                note_before(w, &s);
-        /* An alias has signals under its canonical name only. */
-        k = s.id && !streq(s.id, w->unit->name) ? match_other(w, s.id) : 0;
-        if (k < 0) {
-                finish_error(r, k, "can't follow it", w->unit->name, strerror(-k));
-                return 1;
-        }
-        r->call_slot = sd_bus_slot_unref(r->call_slot);
+        r->step.call_slot = sd_bus_slot_unref(r->step.call_slot);
         /* A release that crashed may have used up the unit's start limit (systemd.unit(5),
          * StartLimitBurst=): ours is a new try. Nothing waits for an answer: the order is kept, and
          * a unit that is not loaded has nothing to reset. */
         k = sd_bus_call_method_async(r->bus, NULL, SD1_NAME, SD1_PATH, SD1_MANAGER,
-                                     "ResetFailedUnit", NULL, NULL, "s", w->unit->name);
+                                     "ResetFailedUnit", NULL, NULL, "s", u->name);
         if (k >= 0)
-                k = sd_bus_call_method_async(r->bus, &r->call_slot, SD1_NAME, SD1_PATH, SD1_MANAGER,
-                                             job_method(r, w->unit->action), on_job_queued, r, "ss",
-                                             w->unit->name, "replace");
-        w->asked = true;
-        k = check_sent(r, k);
+                k = sd_bus_call_method_async(r->bus, &r->step.call_slot, SD1_NAME, SD1_PATH,
+                                             SD1_MANAGER, job_method(u->action), on_job_queued, r,
+                                             "ss", u->name, "replace");
+        r->step.asked = true;
+        return check_sent(r, k);
+}
+
+static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        UnitRun *r = userdata;
+        UnitStatus s;
+        int k = 0;
+
+        (void) error;
+        if (!is_answer(r, m))
+                return 1;
+        if (!sd_bus_message_is_method_error(m, NULL) && unit_status_read(m, &s) >= 0)
+                k = note_before(r, &s);
+        if (k >= 0 && !r->away)
+                k = ask_for_job(r);
         if (k < 0)
-                finish_error(r, k, "can't ask systemd", w->unit->name, strerror(-k));
+                finish_error(r, k, "can't ask systemd", step_unit(r)->name, strerror(-k));
         return 1;
 }
 
 static int next_job(UnitRun *r)
 {
-        /* Units that were only to be reloaded belong to others as well. */
-        while (r->mode == UNIT_RUN_STOP && r->at < r->n_units &&
-               r->units[r->at].unit->action != UNIT_RESTART)
-                r->at++;
-        if (r->at < r->n_units)
-                return read_unit(&r->units[r->at], on_before);
-        if (r->mode == UNIT_RUN_STOP) {
-                finish(r, 0, NULL);
-                return 0;
-        }
-        return begin_bake(r);
+        int k;
+
+        step_done(&r->step);
+        if (r->at >= r->plan.n_steps)
+                return begin_bake(r);
+        k = unit_path(step_unit(r)->name, &r->step.path);
+        return k < 0 ? k : read_step(r, on_before);
 }
 
-static void overdue(UnitRun *r)
-{
-        char *reason = NULL;
+/* The deadline */
 
-        (void) fail(&reason, -ETIMEDOUT, "not well within the deadline of %llu s: %s",
-                    (unsigned long long) (r->activate.deadline_usec / 1000000),
-                    r->at < r->n_units ? r->units[r->at].unit->name : "its units");
-        finish(r, -ETIMEDOUT, reason);
+static void overdue(UnitRun *r, const UnitStatus *s)
+{
+        _cleanup_free_ char *what = NULL, *state = unit_status_describe(s);
+        bool at_a_job = r->at < r->plan.n_steps;
+
+        err_set(&what, "not well within the deadline of %llu s",
+                (unsigned long long) (r->plan.deadline_usec / 1000000));
+        finish_with_tail(r, -ETIMEDOUT, strempty(what), at_a_job ? step_unit(r)->name : "its units",
+                         at_a_job ? strempty(state) : "the bake is not over", s->invocation);
 }
 
 static int on_overdue_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        Watched *w = userdata;
+        UnitRun *r = userdata;
+        UnitStatus s = {};
 
         (void) error;
-        if (is_answer(w->run, m))
-                overdue(w->run);
+        if (!is_answer(r, m))
+                return 1;
+        if (sd_bus_message_is_method_error(m, NULL) || unit_status_read(m, &s) < 0)
+                s = (UnitStatus){};
+        overdue(r, &s);
         return 1;
 }
 
@@ -629,20 +610,17 @@ static int on_overdue_read(sd_bus_message *m, void *userdata, sd_bus_error *erro
  * counts, not that of the bus. */
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
+        static const UnitStatus unknown = {};
         UnitRun *r = userdata;
-        int k;
+        const char *path;
 
         (void) source;
         (void) usec;
-        if (r->away)
+        if (r->away || r->ending)
                 return 0;
-        if (r->n_units == 0) {
-                overdue(r);
-                return 0;
-        }
-        k = read_unit(&r->units[MIN(r->at, r->n_units - 1)], on_overdue_read);
-        if (k < 0)
-                overdue(r);
+        path = r->step.path ? r->step.path : r->n_watched > 0 ? r->watched[0].path : NULL;
+        if (!path || read_unit(r, path, on_overdue_read, r, &r->step.read_slot) < 0)
+                overdue(r, &unknown);
         return 0;
 }
 
@@ -651,8 +629,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 /* What became of the job that was under way. */
 static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        Watched *w = userdata;
-        UnitRun *r = w->run;
+        UnitRun *r = userdata;
         UnitStatus s = {};
         bool anew;
         int k = -EIO;
@@ -661,29 +638,29 @@ static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (!is_answer(r, m))
                 return 1;
         if (!sd_bus_message_is_method_error(m, NULL))
-                k = read_status(m, &s);
+                k = unit_status_read(m, &s);
         if (k >= 0 && s.job_path && !streq(s.job_path, "/")) {
-                r->job_path = strdup(s.job_path);
-                if (!r->job_path)
-                        finish_error(r, -ENOMEM, "can't follow its job", w->unit->name,
+                r->step.job_path = strdup(s.job_path);
+                if (!r->step.job_path)
+                        finish_error(r, -ENOMEM, "can't follow its job", step_unit(r)->name,
                                      "no memory");
                 return 1;
         }
-        anew = k >= 0 && s.invocation &&
-               memcmp(s.invocation, w->invocation_before, INVOCATION_SIZE) != 0;
-        if (w->asked && anew && status_is_well(&s))
+        anew = r->step.asked && k >= 0 && !sd_id128_equal(s.invocation, r->step.invocation_before);
+        if (anew && unit_status_is_well(&s))
                 job_ended(r, "done");
-        else if (w->asked && anew && s.active_state && streq(s.active_state, "failed"))
+        else if (anew && streq(strempty(s.active_state), "failed"))
                 job_ended(r, "failed");
         else {
                 /* It was not asked for, or asked for in vain; once more does no harm. */
-                k = read_unit(w, on_before);
+                k = read_step(r, on_before);
                 if (k < 0)
-                        finish_error(r, k, "can't ask systemd", w->unit->name, strerror(-k));
+                        finish_error(r, k, "can't ask systemd", step_unit(r)->name, strerror(-k));
         }
         return 1;
 }
 
+static int reload_systemd(UnitRun *r);
 static int connect_run(UnitRun *r);
 
 static void go_on(UnitRun *r)
@@ -694,14 +671,16 @@ static void go_on(UnitRun *r)
         r->bus = sd_bus_ref(bus_get(r->buses));
         if (!r->bus || !r->away || r->ending)
                 return;
-        free(r->job_path);
-        r->job_path = NULL;
+        free(r->step.job_path);
+        r->step.job_path = NULL;
         forget_calls(r);
         k = check_sent(r, connect_run(r));
-        if (k >= 0 && r->baking)
+        if (k >= 0 && r->reloading)
+                k = reload_systemd(r);
+        else if (k >= 0 && r->baking)
                 read_all(r);
         else if (k >= 0)
-                k = read_unit(&r->units[r->at], on_look);
+                k = read_step(r, on_look);
         if (k < 0)
                 finish_error(r, k, "can't be asked again", "systemd", strerror(-k));
 }
@@ -766,27 +745,68 @@ static int connect_run(UnitRun *r)
         if (k >= 0)
                 k = sd_bus_add_match_async(r->bus, &r->owner_slot, OWNER_MATCH, on_owner_changed,
                                            NULL, r);
-        for (size_t i = 0; k >= 0 && i < r->n_units; i++)
-                k = match_unit(&r->units[i]);
+        for (size_t i = 0; k >= 0 && i < r->n_watched; i++)
+                k = match_unit(&r->watched[i]);
         return k;
 }
 
 static int set_up_units(UnitRun *r)
 {
-        r->units = calloc(MAX(r->activate.n_units, (size_t) 1), sizeof(Watched));
-        if (!r->units)
-                return -ENOMEM;
-        r->n_units = r->activate.n_units;
-        for (size_t i = 0; i < r->n_units; i++) {
-                Watched *w = &r->units[i];
-                int k;
+        int k = 0;
 
-                *w = (Watched){ .run = r, .unit = &r->activate.units[i] };
-                k = sd_bus_path_encode(SD1_PATH "/unit", w->unit->name, &w->path);
-                if (k < 0)
-                        return k;
+        r->watched = calloc(MAX(r->plan.n_watched, (size_t) 1), sizeof(Watched));
+        if (!r->watched)
+                return -ENOMEM;
+        r->n_watched = r->plan.n_watched;
+        for (size_t i = 0; i < r->n_watched && k >= 0; i++) {
+                Watched *w = &r->watched[i];
+
+                *w = (Watched){ .run = r, .name = r->plan.watched[i] };
+                k = unit_path(w->name, &w->path);
         }
-        return 0;
+        return k;
+}
+
+static int on_reloaded(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        UnitRun *r = userdata;
+        int k;
+
+        (void) error;
+        if (!is_answer(r, m))
+                return 1;
+        r->reloading = false;
+        if (sd_bus_message_is_method_error(m, NULL)) {
+                finish_error(r, -EIO, "can't read its unit files again", "systemd",
+                             sd_bus_message_get_error(m)->message);
+                return 1;
+        }
+        k = next_job(r);
+        if (k < 0)
+                finish_error(r, k, "can't be asked", "systemd", strerror(-k));
+        return 1;
+}
+
+static int reload_systemd(UnitRun *r)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int k = sd_bus_message_new_method_call(r->bus, &m, SD1_NAME, SD1_PATH, SD1_MANAGER,
+                                               "Reload");
+
+        if (k >= 0)
+                k = sd_bus_call_async(r->bus, &r->reload_slot, m, on_reloaded, r,
+                                      RELOAD_TIMEOUT_USEC);
+        return check_sent(r, k);
+}
+
+static int begin(UnitRun *r)
+{
+        if (r->mode == UNIT_RUN_WATCH)
+                r->at = r->plan.n_steps;
+        r->reloading = r->mode == UNIT_RUN_ALL && r->plan.reload_systemd;
+        if (!r->reloading)
+                return next_job(r);
+        return r->away ? 0 : reload_systemd(r);
 }
 
 static int add_timers(UnitRun *r)
@@ -804,39 +824,38 @@ static int add_timers(UnitRun *r)
         if (k < 0)
                 return k;
         return sd_event_add_time_relative(r->event, &r->deadline_source, CLOCK_BOOTTIME,
-                                          r->activate.deadline_usec, 0, on_deadline, r);
+                                          r->plan.deadline_usec, 0, on_deadline, r);
 }
 
-int unit_run_start(Bus *bus, sd_event *event, const Activate *activate, UnitRunMode mode,
+int unit_run_start(Bus *bus, sd_event *event, UnitPlan *plan, UnitRunMode mode,
                    const UnitRunCallbacks *callbacks, void *userdata, UnitRun **ret)
 {
-        _cleanup_(unit_run_freep) UnitRun *r = calloc(1, sizeof(UnitRun));
+        _cleanup_(unit_run_freep) UnitRun *r = NULL;
+        _cleanup_(unit_plan_done) UnitPlan p = *plan;
         int k;
 
+        *plan = (UnitPlan){};
+        r = calloc(1, sizeof(UnitRun));
         if (!r)
                 return -ENOMEM;
         r->buses = bus;
         r->watch = (BusWatch){ .changed = on_bus_changed, .userdata = r };
         r->bus = sd_bus_ref(bus_get(bus));
         r->event = sd_event_ref(event);
+        r->plan = p;
+        p = (UnitPlan){};
         r->mode = mode;
         r->callbacks = *callbacks;
         r->userdata = userdata;
-        k = activate_copy(activate, &r->activate);
-        if (k < 0)
-                return k;
         k = add_timers(r);
         if (k >= 0)
                 k = set_up_units(r);
-        if (k >= 0 && r->n_units > 0) {
+        if (k >= 0 && (r->plan.n_steps > 0 || r->plan.reload_systemd)) {
                 bus_watch(bus, &r->watch);
                 k = r->bus ? check_sent(r, connect_run(r)) : -EHOSTDOWN;
         }
-        if (k < 0)
-                return k;
-        if (mode == UNIT_RUN_WATCH)
-                r->at = r->n_units;
-        k = next_job(r);
+        if (k >= 0)
+                k = begin(r);
         if (k < 0)
                 return k;
         *ret = TAKE_PTR(r);
