@@ -20,16 +20,17 @@ static const struct {
         const char *name;
         int error;
 } bus_errors[] = {
-        {BUS_ERROR_BUSY,                                   -EBUSY    },
-        { BUS_ERROR_NO_SUCH_RELEASE,                       -ENOENT   },
-        { BUS_ERROR_FAILED,                                -ECANCELED},
-        { SD_BUS_ERROR_SERVICE_UNKNOWN,                    -ESRCH    },
-        { SD_BUS_ERROR_NAME_HAS_NO_OWNER,                  -ESRCH    },
-        { SD_BUS_ERROR_NO_REPLY,                           -ETIMEDOUT},
-        { SD_BUS_ERROR_TIMEOUT,                            -ETIMEDOUT},
-        { SD_BUS_ERROR_ACCESS_DENIED,                      -EACCES   },
-        { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, -EACCES   },
-        { SD_BUS_ERROR_UNKNOWN_OBJECT,                     -ENODEV   },
+        {BUS_ERROR_BUSY,                                   -EBUSY       },
+        { BUS_ERROR_NO_SUCH_RELEASE,                       -ENOENT      },
+        { BUS_ERROR_REFUSED,                               -EKEYREJECTED},
+        { BUS_ERROR_FAILED,                                -ECANCELED   },
+        { SD_BUS_ERROR_SERVICE_UNKNOWN,                    -ESRCH       },
+        { SD_BUS_ERROR_NAME_HAS_NO_OWNER,                  -ESRCH       },
+        { SD_BUS_ERROR_NO_REPLY,                           -ETIMEDOUT   },
+        { SD_BUS_ERROR_TIMEOUT,                            -ETIMEDOUT   },
+        { SD_BUS_ERROR_ACCESS_DENIED,                      -EACCES      },
+        { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, -EACCES      },
+        { SD_BUS_ERROR_UNKNOWN_OBJECT,                     -ENODEV      },
 };
 
 /* The error of a call that failed with r, its text for a person. `app` is NULL for Describe(). */
@@ -55,28 +56,28 @@ static int judge_error(int r, const sd_bus_error *e, const char *app, char **ret
         }
 }
 
-/* Calls a method of the application's object (or, without one, of the agent's) with `n` strings.
- * The answer's string goes to *ret, unless that is NULL. */
-static int call(sd_bus *bus, const char *app, const char *method, const char *const *arguments,
-                size_t n, uint64_t timeout_usec, char **ret, char **reterr)
+/* A call of a method of the application's object, or, without one, of the agent's. */
+static int new_call(sd_bus *bus, const char *app, const char *method, sd_bus_message **ret)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_free_ char *path = NULL;
+        int r = app ? sd_bus_path_encode(APP_PATH_PREFIX, app, &path) : 0;
+
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(
+                        bus, ret, AGENT_BUS_NAME, app ? path : AGENT_BUS_PATH,
+                        app ? APP_BUS_INTERFACE : AGENT_BUS_INTERFACE, method);
+        return r < 0 ? r : sd_bus_message_set_auto_start(*ret, false);
+}
+
+/* Sends it; the answer's string goes to *ret, unless that is NULL. */
+static int send_call(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t timeout_usec,
+                     char **ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
         const char *text;
         int r;
 
-        r = app ? sd_bus_path_encode(APP_PATH_PREFIX, app, &path) : 0;
-        if (r >= 0)
-                r = sd_bus_message_new_method_call(
-                        bus, &m, AGENT_BUS_NAME, app ? path : AGENT_BUS_PATH,
-                        app ? APP_BUS_INTERFACE : AGENT_BUS_INTERFACE, method);
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                r = sd_bus_message_append_basic(m, 's', arguments[i]);
-        if (r >= 0)
-                r = sd_bus_message_set_auto_start(m, false);
-        if (r < 0)
-                return fail_errno(reterr, r, "cannot make the call %s()", method);
         r = sd_bus_call(bus, m, timeout_usec, &e, &reply);
         if (r < 0)
                 return judge_error(r, &e, app, reterr);
@@ -84,9 +85,23 @@ static int call(sd_bus *bus, const char *app, const char *method, const char *co
                 return 0;
         r = sd_bus_message_read(reply, "s", &text);
         if (r < 0)
-                return fail_errno(reterr, r, "cannot read slipwayd's answer to %s()", method);
+                return fail_errno(reterr, r, "cannot read slipwayd's answer to %s()",
+                                  sd_bus_message_get_member(m));
         *ret = strdup(text);
         return *ret ? 0 : -ENOMEM;
+}
+
+/* A method with `n` strings. */
+static int call(sd_bus *bus, const char *app, const char *method, const char *const *arguments,
+                size_t n, uint64_t timeout_usec, char **ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = new_call(bus, app, method, &m);
+
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = sd_bus_message_append_basic(m, 's', arguments[i]);
+        return r < 0 ? fail_errno(reterr, r, "cannot make the call %s()", method)
+                     : send_call(bus, m, app, timeout_usec, ret, reterr);
 }
 
 int admin_bus_open(bool user, sd_bus **ret, char **reterr)
@@ -135,6 +150,19 @@ int admin_bus_activate(sd_bus *bus, const char *app, const char *by, uint64_t ti
                        char **ret, char **reterr)
 {
         return call(bus, app, "Activate", &by, 1, timeout_usec, ret, reterr);
+}
+
+int admin_bus_deploy_files(sd_bus *bus, const char *app, const OrderFiles *files, const char *by,
+                           bool wait, uint64_t timeout_usec, char **ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r = new_call(bus, app, "DeployFiles", &m);
+
+        if (r >= 0)
+                r = sd_bus_message_append(m, "hhhsb", files->manifest_fd, files->index_fd,
+                                          files->artifact_fd, by, (int) wait);
+        return r < 0 ? fail_errno(reterr, r, "cannot make the call DeployFiles()")
+                     : send_call(bus, m, app, STAGE_TIMEOUT_USEC + timeout_usec, ret, reterr);
 }
 
 int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)

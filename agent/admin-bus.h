@@ -5,6 +5,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "file-order.h"
 #include "macro.h"
 
 /*
@@ -14,6 +15,7 @@
  *   -ENODEV        slipwayd knows no such application
  *   -ENOENT        no such release on this host
  *   -EBUSY         something else is under way for this application
+ *   -EKEYREJECTED  refused, nothing was changed (BUS_ERROR_REFUSED)
  *   -ECANCELED     it was tried, and did not succeed (BUS_ERROR_FAILED)
  *   -ETIMEDOUT     no answer in time
  *   -EACCES        only root may do this
@@ -44,6 +46,12 @@ _must_check_ int admin_bus_stage(sd_bus *bus, const char *app, const char *by, c
 /* Makes live what is staged, for `by`. *ret, to be freed: the release. */
 _must_check_ int admin_bus_activate(sd_bus *bus, const char *app, const char *by,
                                     uint64_t timeout_usec, char **ret, char **reterr);
+
+/* Deploys from files, for `by`. *ret, to be freed: with `wait` the release that is live, else what
+ * begins. timeout_usec: for making it live; fetching and unpacking have theirs. */
+_must_check_ int admin_bus_deploy_files(sd_bus *bus, const char *app, const OrderFiles *files,
+                                        const char *by, bool wait, uint64_t timeout_usec,
+                                        char **ret, char **reterr);
 
 /* The channel decides again. */
 _must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

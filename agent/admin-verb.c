@@ -24,6 +24,8 @@
 bool arg_json = false;
 bool arg_user = false;
 const char *arg_config = NULL;
+bool arg_wait = false;
+const char *arg_file = NULL, *arg_index = NULL, *arg_manifest = NULL;
 
 void known_done(Known *k)
 {

@@ -17,6 +17,8 @@
 /* Options of the command line. */
 extern bool arg_json, arg_user;
 extern const char *arg_config; /* NULL: the usual place */
+extern bool arg_wait;
+extern const char *arg_file, *arg_index, *arg_manifest; /* of deploy */
 
 /* What is known about this host, and where from. */
 typedef struct Known {
@@ -63,5 +65,6 @@ AgentOptions admin_offline_options(void);
  * releases may take to come up, and another to go back. */
 uint64_t admin_change_timeout_usec(const cJSON *app);
 
+int verb_deploy(char **args);
 int verb_stage(char **args);
 int verb_activate(char **args);

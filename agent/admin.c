@@ -200,6 +200,7 @@ static const struct Verb {
         { "poll",     0, 1, verb_poll    },
         { "stage",    1, 1, verb_stage   },
         { "activate", 1, 1, verb_activate},
+        { "deploy",   1, 1, verb_deploy  },
         { "rollback", 1, 2, verb_rollback},
         { "resume",   1, 1, verb_resume  },
 };
@@ -214,15 +215,20 @@ static void print_help(void)
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
              "  slipway [OPTION...] activate APP            make live what is staged\n"
+             "  slipway [OPTION...] deploy APP              deploy a release from files\n"
              "  slipway [OPTION...] rollback APP [RELEASE]  go back: to the release before, or to this one\n"
              "  slipway [OPTION...] resume APP              let the channel decide again after a rollback\n"
              "\n"
              "Options:\n"
-             "  --json         write JSON\n"
-             "  --user         ask the slipwayd of this user, not the system's\n"
-             "  --config FILE  where slipwayd's configuration is, for when it does not run\n"
-             "  --help         show this\n"
-             "  --version      show the version\n"
+             "  --json           write JSON\n"
+             "  --user           ask the slipwayd of this user, not the system's\n"
+             "  --config FILE    where slipwayd's configuration is, for when it does not run\n"
+             "  --file FILE      of deploy: the artifact\n"
+             "  --index FILE     of deploy: its index; default: the file named index beside it\n"
+             "  --manifest FILE  of deploy: the signed manifest, as it lies in the store\n"
+             "  --wait           of deploy: until the release held\n"
+             "  --help           show this\n"
+             "  --version        show the version\n"
              "\n"
              "See slipway(1).");
 }
@@ -230,14 +236,27 @@ static void print_help(void)
 /* Returns an exit code when there is nothing more to do, -1 to go on. */
 static int parse_options(int argc, char **argv)
 {
-        enum { OPT_JSON = 256, OPT_USER, OPT_CONFIG, OPT_VERSION };
+        enum {
+                OPT_JSON = 256,
+                OPT_USER,
+                OPT_CONFIG,
+                OPT_VERSION,
+                OPT_FILE,
+                OPT_INDEX,
+                OPT_MANIFEST,
+                OPT_WAIT
+        };
         static const struct option options[] = {
                 {"json",       no_argument, NULL, OPT_JSON },
                 { "user",        no_argument, NULL, OPT_USER },
                 { "config",           required_argument, NULL, OPT_CONFIG },
                 { "help",no_argument, NULL, 'h' },
                 { "version",    no_argument, NULL, OPT_VERSION },
-                {       },
+                { "file",    required_argument, NULL, OPT_FILE },
+                { "index",        required_argument, NULL, OPT_INDEX },
+                { "manifest",           required_argument, NULL, OPT_MANIFEST },
+                { "wait",        no_argument, NULL, OPT_WAIT },
+                {  },
         };
         int c;
 
@@ -251,6 +270,18 @@ static int parse_options(int argc, char **argv)
                         break;
                 case OPT_CONFIG:
                         arg_config = optarg;
+                        break;
+                case OPT_FILE:
+                        arg_file = optarg;
+                        break;
+                case OPT_INDEX:
+                        arg_index = optarg;
+                        break;
+                case OPT_MANIFEST:
+                        arg_manifest = optarg;
+                        break;
+                case OPT_WAIT:
+                        arg_wait = true;
                         break;
                 case OPT_VERSION:
                         puts("slipway " SLIPWAY_VERSION);

@@ -18,12 +18,15 @@
  * live now Stage(s by) -> s text             asks
  * the store now and has its deployment fetched and unpacked, not made live; answers when it is
  * staged, or that there is nothing to do Activate(s by) -> s release       makes live what is
- * staged; answers when it held Resume()                          takes back a local rollback: the
+ * staged; answers when it held DeployFiles(h manifest, h index, h artifact, s by, b wait) -> s text
+ * deploys from files, judged as the store's; answers when it begins or, with wait, with the release
+ * that held Resume()                          takes back a local rollback: the
  * channel decides again properties Name s, Channel s, Phase s, Release s, Pinned s, Failed s   with
  * change signals
  *
  * Methods that change something are for uid 0 (or, with --user, the same user). Errors are
- * org.slipway.Error.Busy, .NoSuchRelease, .Failed, with a message for a person.
+ * org.slipway.Error.Busy, .NoSuchRelease, .Refused (nothing was changed), .Failed, with a message
+ * for a person.
  *
  * Describe() gives
  *   { "version": "0.1.0", "instance": "i-1", "store": "s3://...", "fetch": "running",
@@ -39,4 +42,5 @@
 
 #define BUS_ERROR_BUSY            "org.slipway.Error.Busy"
 #define BUS_ERROR_NO_SUCH_RELEASE "org.slipway.Error.NoSuchRelease"
+#define BUS_ERROR_REFUSED         "org.slipway.Error.Refused"
 #define BUS_ERROR_FAILED          "org.slipway.Error.Failed"

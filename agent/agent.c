@@ -55,6 +55,11 @@ static int own_directory(const char *path, mode_t mode, const Identity *owner, i
         return 0;
 }
 
+static bool fetches(const Agent *a)
+{
+        return !a->options.offline || a->options.from_files;
+}
+
 static int open_directories(Agent *a, char **reterr)
 {
         static const Identity nobody = {};
@@ -62,7 +67,7 @@ static int open_directories(Agent *a, char **reterr)
 
         if (r >= 0)
                 r = own_directory(a->paths.runtime_dir, 0700, &nobody, &a->runtime_dir_fd, reterr);
-        if (r >= 0 && !a->options.offline)
+        if (r >= 0 && fetches(a))
                 r = own_directory(a->paths.cache_dir, 0700, &a->fetch_identity, NULL, reterr);
         return r;
 }
@@ -104,7 +109,7 @@ static int open_all(Agent *a, char **reterr)
                         reterr);
         if (r < 0)
                 return r;
-        if (!a->options.offline) {
+        if (fetches(a)) {
                 r = trust_load(a->config->trust_path, &a->trust, reterr);
                 if (r < 0)
                         return r;
@@ -118,7 +123,7 @@ static int open_all(Agent *a, char **reterr)
         r = sd_event_new(&a->event);
         if (r >= 0)
                 r = bus_new(a->event, a->options.user, &a->bus);
-        if (r >= 0 && !a->options.offline)
+        if (r >= 0 && fetches(a))
                 r = fetcher_new(a->event, a->config->store, a->paths.cache_dir, &a->fetch_identity,
                                 &a->fetcher);
         return r < 0 ? fail_errno(reterr, r, "can't set up the event loop") : make_apps(a, reterr);

@@ -20,10 +20,12 @@ typedef struct App App;
 typedef struct BusService BusService;
 
 typedef struct AgentOptions {
-        bool user;    /* everything unprivileged, on the user's bus and below XDG directories */
-        bool once;    /* one round, then end with its result */
-        bool offline; /* only what is on this host: no trust root, no fetch, no polls (slipway
-                         rollback) */
+        bool user;       /* everything unprivileged, on the user's bus and below XDG directories */
+        bool once;       /* one round, then end with its result */
+        bool offline;    /* only what is on this host: no trust root, no fetch, no polls (slipway
+                            rollback) */
+        bool from_files; /* beside offline: the trust root and slipway-fetch, to deploy from files
+                          */
         const char *config; /* path; NULL: the usual place */
 } AgentOptions;
 

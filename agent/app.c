@@ -6,6 +6,7 @@
 #include "app.h"
 #include "bus-service.h"
 #include "err.h"
+#include "file-order.h"
 #include "index-store.h"
 #include "json-read.h"
 #include "judge.h"
@@ -63,10 +64,13 @@ struct App {
         Spooled spooled;
 
         Transaction *transaction;
-        Told rollback; /* who waits for it, if it is a rollback */
-        Told order;    /* who waits for it, if it was asked for otherwise */
-        Told stage;    /* who wants the channel's deployment staged, until it is judged */
-        char *stage_by;
+        Told rollback;         /* who waits for it, if it is a rollback */
+        Told order;            /* who waits for it, if it was asked for otherwise */
+        Told stage;            /* who wants the channel's deployment staged, until it is judged */
+        FileOrder *file_order; /* until it is judged */
+        Told files;            /* who brought it */
+        bool files_wait;       /* and wants to hear the end */
+        char *asked_by;        /* of stage and files */
         Sweep *sweep;
         Reporter *reporter;
         bool verdict_unreported;
@@ -90,7 +94,8 @@ App *app_free(App *a)
         free(a->poll_text);
         free(a->refused);
         free(a->retry.reason);
-        free(a->stage_by);
+        file_order_free(a->file_order);
+        free(a->asked_by);
         free(a);
         return NULL;
 }
@@ -321,7 +326,7 @@ static void tell_rollback(Told told, const ActivationResult *result, const State
                 told.told(-EIO, strempty(result->reason), told.userdata);
 }
 
-/* A staging, or an activation of what was staged. */
+/* A staging, an activation of what was staged, or a deployment from files. */
 static void tell_order(App *a, const ActivationResult *result, bool staged)
 {
         _cleanup_free_ char *text = NULL;
@@ -334,7 +339,11 @@ static void tell_order(App *a, const ActivationResult *result, bool staged)
         else
                 err_set(&text, "%s; live is %s", strempty(result->reason),
                         s->current ? s->current : "nothing");
-        tell(&a->order, result->result == RESULT_DONE ? 0 : -EIO, strempty(text));
+        tell(&a->order,
+             result->result == RESULT_DONE                  ? 0
+             : result->result == RESULT_REVERTED || s->down ? -EIO
+                                                            : -EKEYREJECTED,
+             strempty(text));
 }
 
 static char *verdict_now(App *a, Verdict *ret)
@@ -456,19 +465,22 @@ static int with_lock(App *a, int (*change)(App *a), char **reterr)
                      : 0;
 }
 
-static int record_floor(App *a)
+static int raise_floor(App *a, const Manifest *m, const Sha256 *digest, char **reterr)
 {
-        int r = state_set_floor(a->site->state, a->wanted->serial, a->wanted->deployment,
-                                &a->wanted_digest);
+        State *s = a->site->state;
+        int r;
 
-        return r < 0 ? r : site_save(a->site);
-}
-
-static int raise_floor(App *a, char **reterr)
-{
-        if (a->wanted->serial == state_floor(a->site->state)->serial)
+        if (m->serial == state_floor(s)->serial)
                 return 0;
-        return with_lock(a, record_floor, reterr);
+        r = site_lock(a->site, NULL, reterr);
+        if (r < 0)
+                return r;
+        r = state_set_floor(a->site->state, m->serial, m->deployment, digest);
+        if (r >= 0)
+                r = site_save(a->site);
+        site_unlock(a->site);
+        return r < 0 ? fail_errno(reterr, r, "can't change the state of app %s", a->config->app)
+                     : 0;
 }
 
 static void adopt(App *a)
@@ -510,7 +522,7 @@ static void act_on_request(App *a, Verdict verdict)
         if (verdict == VERDICT_DEPLOY || verdict == VERDICT_STAGED) {
                 a->order = a->stage;
                 a->stage = (Told){};
-                deploy(a, strempty(a->stage_by), true);
+                deploy(a, strempty(a->asked_by), true);
                 if (!a->transaction)
                         tell(&a->order, -EIO, strempty(a->poll_text));
                 return;
@@ -567,7 +579,7 @@ static int prepare(App *a, char **reterr)
                 if (is_under_way(a))
                         return 1;
         }
-        return raise_floor(a, reterr);
+        return raise_floor(a, a->wanted, &a->wanted_digest, reterr);
 }
 
 /* What the channel's manifest means now. */
@@ -826,13 +838,19 @@ static int fail_busy(const App *a, char **reterr)
                     a->config->app, a->config->app);
 }
 
+/* Something is under way, or will be. */
+static bool is_asked(const App *a)
+{
+        return a->transaction || a->stage.told || a->file_order;
+}
+
 int app_stage(App *a, const char *by, app_told_t told, void *userdata, char **reterr)
 {
         int r;
 
-        if (a->transaction || a->stage.told)
+        if (is_asked(a))
                 return fail_busy(a, reterr);
-        r = state_set(&a->stage_by, by);
+        r = state_set(&a->asked_by, by);
         if (r >= 0)
                 r = poller_poll(a->poller);
         if (r < 0)
@@ -845,7 +863,7 @@ int app_activate(App *a, const char *by, app_told_t told, void *userdata, char *
 {
         int r;
 
-        if (a->transaction)
+        if (is_asked(a))
                 return fail_busy(a, reterr);
         a->sweep = sweep_free(a->sweep);
         r = transaction_activate(a->site, by, &transaction_callbacks, a, &a->transaction, reterr);
@@ -853,6 +871,95 @@ int app_activate(App *a, const char *by, app_told_t told, void *userdata, char *
                 return r;
         a->order = (Told){ told, userdata };
         bus_service_app_changed(a->agent, a);
+        return 0;
+}
+
+/* 1: there is nothing to do. *ret_text says what it means. */
+static int judge_files(App *a, char **ret_text, char **reterr)
+{
+        Manifest *m = file_order_manifest(a->file_order);
+        const Sha256 *digest = file_order_digest(a->file_order);
+        const Config *c = a->agent->config;
+        int r;
+
+        if (a->transaction)
+                return fail_busy(a, reterr);
+        r = site_refresh(a->site, reterr);
+        if (r >= 0)
+                r = judge_fresh(m, digest, a->site->state, a->agent->trust, time(NULL), reterr);
+        if (r >= 0)
+                r = raise_floor(a, m, digest, reterr);
+        if (r < 0)
+                return r;
+        switch (judge_wanted(m, a->site->state, c->tags, c->n_tags, ret_text)) {
+        case VERDICT_DEPLOY:
+        case VERDICT_STAGED:
+                return 0;
+        case VERDICT_NOTHING:
+        case VERDICT_ADOPT:
+                return 1;
+        default:
+                return fail(reterr, -EPERM, "%s", strempty(*ret_text));
+        }
+}
+
+static int begin_files(App *a, char **ret_text, char **reterr)
+{
+        StagingFiles files = file_order_files(a->file_order);
+        Manifest *m = file_order_manifest(a->file_order);
+        Order order = { .manifest = m, .by = strempty(a->asked_by), .files = &files };
+        int r;
+
+        /* Cut off before the switch, by a crash: nothing but a word in the state. */
+        r = a->site->state->phase == PHASE_FETCHING ? take_up(a, reterr) : 0;
+        if (r < 0)
+                return r;
+        a->sweep = sweep_free(a->sweep);
+        r = transaction_deploy(a->site, a->agent->fetcher, &order, &transaction_callbacks, a,
+                               &a->transaction, reterr);
+        if (r < 0)
+                return r;
+        err_set(ret_text, "deployment %" PRIu64 " (release %s) begins", m->deployment, m->release);
+        return 0;
+}
+
+static void on_file_order(int result, const char *reason, void *userdata)
+{
+        _cleanup_free_ char *text = NULL, *err = NULL;
+        App *a = userdata;
+        int r = result < 0 ? fail(&err, result, "%s", reason) : judge_files(a, &text, &err);
+
+        if (r == 0)
+                r = begin_files(a, &text, &err);
+        a->file_order = file_order_free(a->file_order);
+        if (r < 0) {
+                site_log(a->site, a->agent->options.offline ? LOG_DEBUG : LOG_WARNING,
+                         "App %s: the files that %s brought are refused: %s", a->config->app,
+                         strempty(a->asked_by), err_text(r, err));
+                tell(&a->files, -EKEYREJECTED, err_text(r, err));
+        } else if (a->transaction && a->files_wait) {
+                a->order = a->files;
+                a->files = (Told){};
+        } else
+                tell(&a->files, 0, strempty(a->files_wait ? a->site->state->current : text));
+        bus_service_app_changed(a->agent, a);
+}
+
+int app_deploy_files(App *a, const OrderFiles *files, bool wait, const char *by, app_told_t told,
+                     void *userdata, char **reterr)
+{
+        int r;
+
+        if (is_asked(a))
+                return fail_busy(a, reterr);
+        r = state_set(&a->asked_by, by);
+        if (r >= 0)
+                r = file_order_new(a->agent->fetcher, a->agent->trust, a->config, files,
+                                   on_file_order, a, &a->file_order, reterr);
+        if (r < 0)
+                return r;
+        a->files = (Told){ told, userdata };
+        a->files_wait = wait;
         return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <cJSON.h>
 
 #include "agent.h"
+#include "file-order.h"
 #include "macro.h"
 #include "state.h"
 
@@ -57,6 +58,14 @@ _must_check_ int app_stage(App *a, const char *by, app_told_t told, void *userda
  * and why, when it was taken back. Errors at once: -EBUSY, -ENOENT (nothing is staged). */
 _must_check_ int app_activate(App *a, const char *by, app_told_t told, void *userdata,
                               char **reterr);
+
+/* Deploys a release from files (duplicated), judged as what the store says. told() gets, with
+ * `wait`, the release that is live when it held; else what begins, or that there is nothing to do.
+ * It gets -EKEYREJECTED and why when the files are refused or it failed before anything changed,
+ * -EIO when it was taken back. Errors at once: -EBUSY, -EINVAL (no regular files). Not with
+ * agent->trust NULL. */
+_must_check_ int app_deploy_files(App *a, const OrderFiles *files, bool wait, const char *by,
+                                  app_told_t told, void *userdata, char **reterr);
 
 /* Forgets the pin, a failed deployment and what is staged: the channel decides again, at once. */
 _must_check_ int app_resume(App *a, char **reterr);

@@ -73,7 +73,8 @@ static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *erro
 static void reply_told(int result, const char *text, void *userdata)
 {
         sd_bus_message *call = userdata;
-        int r = result < 0 ? sd_bus_reply_method_errorf(call, BUS_ERROR_FAILED, "%s", text)
+        const char *error = result == -EKEYREJECTED ? BUS_ERROR_REFUSED : BUS_ERROR_FAILED;
+        int r = result < 0 ? sd_bus_reply_method_errorf(call, error, "%s", text)
                            : sd_bus_reply_method_return(call, "s", text);
 
         if (r < 0)
@@ -97,6 +98,7 @@ static int reply_error(sd_bus_error *error, int r, const char *err)
         return sd_bus_error_setf(error,
                                  r == -EBUSY                    ? BUS_ERROR_BUSY
                                  : r == -ENOENT || r == -EEXIST ? BUS_ERROR_NO_SUCH_RELEASE
+                                 : r == -EINVAL                 ? BUS_ERROR_REFUSED
                                                                 : BUS_ERROR_FAILED,
                                  "%s", err_text(r, err));
 }
@@ -145,6 +147,26 @@ static int method_stage(sd_bus_message *m, void *userdata, sd_bus_error *error)
 static int method_activate(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         return ask_app(m, userdata, error, app_activate);
+}
+
+static int method_deploy_files(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        _cleanup_free_ char *err = NULL;
+        OrderFiles files;
+        const char *by;
+        int wait, r;
+
+        r = sd_bus_message_read(m, "hhhsb", &files.manifest_fd, &files.index_fd, &files.artifact_fd,
+                                &by, &wait);
+        if (r < 0)
+                return r;
+        r = app_deploy_files(userdata, &files, wait, by[0] ? by : "unknown", reply_told,
+                             sd_bus_message_ref(m), &err);
+        if (r < 0) {
+                sd_bus_message_unref(m);
+                return reply_error(error, r, err);
+        }
+        return 1;
 }
 
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -210,6 +232,10 @@ static const sd_bus_vtable app_vtable[] = {
                                 method_stage, 0),
         SD_BUS_METHOD_WITH_ARGS("Activate", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", release),
                                 method_activate, 0),
+        SD_BUS_METHOD_WITH_ARGS(
+                "DeployFiles",
+                SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "s", by, "b", wait),
+                SD_BUS_RESULT("s", text), method_deploy_files, 0),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,
                                 0),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),

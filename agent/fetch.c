@@ -175,12 +175,12 @@ static void remember(Fetch *f, const char *path, char *etag)
 
 /* Polls */
 
-static int open_envelope(const StoreReply *reply, int *ret_fd, char **reterr)
+static int open_envelope(const char *data, size_t data_size, int *ret_fd, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
         _cleanup_free_ uint8_t *packed = NULL;
         size_t size;
-        int r = envelope_parse(reply->data, reply->size, MANIFEST_PAYLOAD_TYPE, &e, reterr);
+        int r = envelope_parse(data, data_size, MANIFEST_PAYLOAD_TYPE, &e, reterr);
 
         if (r < 0)
                 return fail_prefix(reterr, r, "the manifest's envelope is broken");
@@ -200,7 +200,7 @@ static void answer_manifest(Call *c, StoreReply *reply)
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *err = NULL;
 
-        m.result = open_envelope(reply, &fd, &err);
+        m.result = open_envelope(reply->data, reply->size, &fd, &err);
         if (m.result < 0)
                 (void) stpncpy(m.text, err_text(m.result, err), MESSAGE_TEXT_MAX);
         answer_fd(c->fetch, &m, fd);
@@ -236,6 +236,28 @@ static int do_poll(Fetch *f, const Message *m)
                                  .if_none_match = k ? k->etag : NULL };
 
         return call_start(f, m, &request, on_polled);
+}
+
+/* Files that slipwayd was handed */
+
+static int do_open(Fetch *f, const Message *m, int fd, char **reterr)
+{
+        Message answered = { .type = MESSAGE_POLLED, .id = m->id };
+        _cleanup_close_ int packed_fd = -EBADF;
+        _cleanup_free_ char *data = NULL;
+        size_t size;
+        int r = fd < 0 ? -EPROTO : fd_read_all(fd, ENVELOPE_SIZE_MAX, &data, &size);
+
+        if (r == -EFBIG)
+                return fail(reterr, r, "the manifest's envelope has more than %d bytes",
+                            ENVELOPE_SIZE_MAX);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read the manifest's envelope");
+        r = open_envelope(data, size, &packed_fd, reterr);
+        if (r < 0)
+                return r;
+        answer_fd(f, &answered, packed_fd);
+        return 0;
 }
 
 /* Status objects */
@@ -643,6 +665,7 @@ static MessageType answer_type(MessageType request)
 {
         switch (request) {
         case MESSAGE_POLL:
+        case MESSAGE_OPEN:
                 return MESSAGE_POLLED;
         case MESSAGE_PUT:
                 return MESSAGE_PUT_DONE;
@@ -655,8 +678,12 @@ static MessageType answer_type(MessageType request)
 
 static int obey(Fetch *f, const Message *m, int fd, char **reterr)
 {
-        int r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
+        int r;
 
+        /* Needs no store, and may come because there is none. */
+        if (m->type == MESSAGE_OPEN)
+                return do_open(f, m, fd, reterr);
+        r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
         if (r < 0)
                 return r;
         switch (m->type) {

@@ -22,6 +22,8 @@
 typedef enum MessageType {
         /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
         MESSAGE_POLL = 1, /* text: object path of a manifest. Answered by POLLED. */
+        MESSAGE_OPEN, /* descriptor: a file with a manifest's envelope that did not come from the
+                       * store. Answered by POLLED. */
         MESSAGE_GET, /* text: object path; size, sha256 of the whole. To the spool, resuming what is
                       * there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...,
                       * then GOT. Several may ask for the same object: it is fetched once. */

@@ -195,6 +195,24 @@ int offline_activate(const AgentOptions *options, const char *name, const char *
         return r < 0 ? r : run(agent, &o, ret_live, reterr);
 }
 
+int offline_deploy_files(const AgentOptions *options, const char *name, const OrderFiles *files,
+                         const char *by, char **ret_live, char **reterr)
+{
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        AgentOptions with_files = *options;
+        Outcome o = {};
+        App *app = NULL;
+        int r;
+
+        with_files.from_files = true;
+        r = open_app(&with_files, name, &agent, &app, reterr);
+        if (r < 0)
+                return r;
+        o.event = agent->event;
+        r = app_deploy_files(app, files, true, by, on_told, &o, reterr);
+        return r < 0 ? r : run(agent, &o, ret_live, reterr);
+}
+
 int offline_resume(const AgentOptions *options, const char *name, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;

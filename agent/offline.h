@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent.h"
+#include "file-order.h"
 #include "macro.h"
 
 /*
@@ -19,5 +20,11 @@ _must_check_ int offline_rollback(const AgentOptions *options, const char *app, 
 /* Makes live what is staged, and watches it; *ret_live as above. */
 _must_check_ int offline_activate(const AgentOptions *options, const char *app, const char *by,
                                   char **ret_live, char **reterr);
+
+/* Deploys from files, with the trust root and slipway-fetch of the configuration, and watches it;
+ * *ret_live: the release that is live, or that there is nothing to do. */
+_must_check_ int offline_deploy_files(const AgentOptions *options, const char *app,
+                                      const OrderFiles *files, const char *by, char **ret_live,
+                                      char **reterr);
 
 _must_check_ int offline_resume(const AgentOptions *options, const char *app, char **reterr);

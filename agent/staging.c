@@ -24,7 +24,7 @@ struct Staging {
         char name[NAME_MAX + 1]; /* of the staging directory */
         FetchRequest *index_request, *artifact_request;
         int index_fd, artifact_fd;
-        bool index_complete, artifact_sent;
+        bool from_files, index_complete, artifact_sent;
         uint64_t available, available_sent;
         Child *unpack;
         sd_event_source *done_source, *limit_source;
@@ -104,6 +104,8 @@ static int keep_index(Staging *s, char **reterr)
 
 static void drop_spool(Staging *s)
 {
+        if (s->from_files)
+                return;
         fetcher_drop(s->place.fetcher, &s->manifest->index.sha256);
         fetcher_drop(s->place.fetcher, &s->manifest->artifact.sha256);
 }
@@ -132,6 +134,11 @@ static void on_bad_frame(Staging *s, const Message *m)
         Message again = { .type = MESSAGE_GET_AGAIN, .offset = m->offset, .size = m->size };
         int r;
 
+        if (s->from_files) {
+                finish(s, -EKEYREJECTED,
+                       "the artifact's file is not what was signed: bring the one of this release");
+                return;
+        }
         if (!s->artifact_request || m->size > s->manifest->artifact.size_bytes ||
             m->offset > s->manifest->artifact.size_bytes - m->size) {
                 finish(s, -EPROTO,
@@ -253,19 +260,12 @@ static bool on_object_message(Staging *s, const Message *m, int *fd, int *object
         return true;
 }
 
-static void on_index(const Message *m, int *fd, void *userdata)
+/* The whole index is there. */
+static void take_index(Staging *s)
 {
         _cleanup_free_ char *err = NULL;
-        Staging *s = userdata;
         int r;
 
-        if (on_object_message(s, m, fd, &s->index_fd, "index") || m->type != MESSAGE_GOT ||
-            s->index_complete)
-                return;
-        if (s->index_fd < 0) {
-                finish(s, -EPROTO, "slipway-fetch gave no index");
-                return;
-        }
         s->index_complete = true;
         r = keep_index(s, &err);
         if (r < 0) {
@@ -277,6 +277,20 @@ static void on_index(const Message *m, int *fd, void *userdata)
         r = start_unpack(s);
         if (r < 0)
                 finish_errno(s, r, "can't start to unpack");
+}
+
+static void on_index(const Message *m, int *fd, void *userdata)
+{
+        Staging *s = userdata;
+
+        if (on_object_message(s, m, fd, &s->index_fd, "index") || m->type != MESSAGE_GOT ||
+            s->index_complete)
+                return;
+        if (s->index_fd < 0) {
+                finish(s, -EPROTO, "slipway-fetch gave no index");
+                return;
+        }
+        take_index(s);
 }
 
 static void on_artifact(const Message *m, int *fd, void *userdata)
@@ -333,8 +347,29 @@ static int add_sources(Staging *s)
                                           UNPACK_MAX_USEC, 0, on_limit, s);
 }
 
-int staging_start(const StagingPlace *place, const Manifest *manifest, staging_done_t done,
-                  void *userdata, Staging **ret)
+static int fetch(Staging *s)
+{
+        int r = get_object(s, &s->manifest->index, on_index, &s->index_request);
+
+        return r < 0 ? r : get_object(s, &s->manifest->artifact, on_artifact, &s->artifact_request);
+}
+
+static int take_files(Staging *s, const StagingFiles *files)
+{
+        s->from_files = true;
+        s->available = s->manifest->artifact.size_bytes;
+        s->index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0);
+        if (s->index_fd < 0)
+                return -errno;
+        s->artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0);
+        if (s->artifact_fd < 0)
+                return -errno;
+        take_index(s);
+        return 0;
+}
+
+int staging_start(const StagingPlace *place, const Manifest *manifest, const StagingFiles *files,
+                  staging_done_t done, void *userdata, Staging **ret)
 {
         _cleanup_(staging_freep) Staging *s = calloc(1, sizeof(Staging));
         char hex[17];
@@ -356,10 +391,7 @@ int staging_start(const StagingPlace *place, const Manifest *manifest, staging_d
         r = add_sources(s);
         if (r < 0)
                 return r;
-        r = get_object(s, &manifest->index, on_index, &s->index_request);
-        if (r < 0)
-                return r;
-        r = get_object(s, &manifest->artifact, on_artifact, &s->artifact_request);
+        r = files ? take_files(s, files) : fetch(s);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

@@ -10,7 +10,8 @@
  * Brings the tree of a release onto the disk: index and artifact come through slipway-fetch into
  * its spool, while slipway-unpack checks and writes below releases/.staging-<id>.<random>; then the
  * tree gets its final name, and its index is kept (index-store.h). What was begun and not finished
- * is for sweep.h to remove.
+ * is for sweep.h to remove. Artifact and index that an administrator brought as files go straight
+ * to slipway-unpack, which takes nothing on trust.
  */
 
 #define STAGING_PREFIX ".staging-"
@@ -32,9 +33,16 @@ typedef struct Staging Staging;
  */
 typedef void (*staging_done_t)(int result, const char *reason, void *userdata);
 
-/* Starts; `manifest` must outlive the staging. done() is never called from in here. */
+/* What does not come through slipway-fetch: regular files, which others may change meanwhile. */
+typedef struct StagingFiles {
+        int index_fd, artifact_fd;
+} StagingFiles;
+
+/* Starts; `files` (duplicated) may be NULL; `manifest` must outlive the staging. done() is never
+ * called from in here. */
 _must_check_ int staging_start(const StagingPlace *place, const Manifest *manifest,
-                               staging_done_t done, void *userdata, Staging **ret);
+                               const StagingFiles *files, staging_done_t done, void *userdata,
+                               Staging **ret);
 
 /* Ends it, without calling back: the children's work is dropped, the spool stays for the next try.
  */

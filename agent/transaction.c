@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <inttypes.h>
 
 #include "err.h"
+#include "fd.h"
 #include "log.h"
 #include "outcome.h"
 #include "staging.h"
@@ -15,7 +17,8 @@ struct Transaction {
         Sweep *clearing;    /* removes what is in the way of the release's directory */
         Staging *staging;
         Activation *activation;
-        bool stage;
+        bool stage, from_files;
+        StagingFiles files;
         sd_event_source *early_end_source; /* failed before the switch, or staged */
         int error;                         /* 0: staged */
         char *reason;
@@ -32,6 +35,8 @@ Transaction *transaction_free(Transaction *t)
         staging_free(t->staging);
         activation_free(t->activation);
         manifest_free(t->manifest);
+        fd_close(t->files.index_fd);
+        fd_close(t->files.artifact_fd);
         site_unlock(t->site);
         free(t->reason);
         free(t);
@@ -200,7 +205,8 @@ static void stage(Transaction *t)
                                .releases_fd = t->site->releases_fd,
                                .app = t->site->config->app,
                                .state_dir_fd = t->site->state_dir_fd };
-        int r = staging_start(&place, t->manifest, on_staged, t, &t->staging);
+        int r = staging_start(&place, t->manifest, t->from_files ? &t->files : NULL, on_staged, t,
+                              &t->staging);
 
         if (r < 0)
                 fail_later_errno(t, r, "can't begin to fetch");
@@ -288,10 +294,13 @@ static int transaction_new(Site *site, Manifest *manifest, const TransactionCall
                 site_unlock(site);
                 return -ENOMEM;
         }
-        *t = (Transaction){ .site = site,
-                            .manifest = manifest ? manifest_ref(manifest) : NULL,
-                            .callbacks = *callbacks,
-                            .userdata = userdata };
+        *t = (Transaction){
+                .site = site,
+                .manifest = manifest ? manifest_ref(manifest) : NULL,
+                .files = {-EBADF, -EBADF},
+                .callbacks = *callbacks,
+                .userdata = userdata
+        };
         r = sd_event_add_defer(site->event, &t->early_end_source, on_early_end, t);
         if (r >= 0)
                 r = sd_event_source_set_enabled(t->early_end_source, SD_EVENT_OFF);
@@ -301,6 +310,14 @@ static int transaction_new(Site *site, Manifest *manifest, const TransactionCall
         }
         *ret = t;
         return 0;
+}
+
+static int keep_files(Transaction *t, const StagingFiles *files)
+{
+        t->from_files = true;
+        t->files.index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0);
+        t->files.artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0);
+        return t->files.index_fd < 0 || t->files.artifact_fd < 0 ? -errno : 0;
 }
 
 int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
@@ -318,6 +335,9 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
                 return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
         t->fetcher = fetcher;
         t->stage = order->stage;
+        r = order->files ? keep_files(t, order->files) : 0;
+        if (r < 0)
+                return fail_errno(reterr, r, "can't keep the files of the release");
         foreign = site_reconcile(site);
         r = state_begin(site->state, order->stage ? ACTION_STAGE : ACTION_DEPLOY, m->release,
                         site->state->current, m->deployment, m->serial, order->by);

@@ -6,6 +6,7 @@
 #include "macro.h"
 #include "manifest.h"
 #include "site.h"
+#include "staging.h"
 
 /*
  * One change of an application on this host, from its first act to its end: a deployment (fetch,
@@ -26,9 +27,10 @@ typedef struct TransactionCallbacks {
 
 /* What is to be deployed. */
 typedef struct Order {
-        Manifest *manifest; /* referenced by the transaction */
-        const char *by;     /* who asked, for the history */
-        bool stage;         /* fetch and unpack only; then the state's `staged` has it */
+        Manifest *manifest;        /* referenced by the transaction */
+        const char *by;            /* who asked, for the history */
+        bool stage;                /* fetch and unpack only; then the state's `staged` has it */
+        const StagingFiles *files; /* NULL: from the store; duplicated */
 } Order;
 
 /* Begins a deployment of the manifest's release. Errors at once: -EBUSY (another program changes

@@ -213,6 +213,59 @@ static void a_shorter_object_is_refused(void **state)
         bench_close(&b);
 }
 
+/* Asks with a descriptor. */
+static void ask_with_fd(Bench *b, const Message *m, int fd, Message *ret, int *ret_fd)
+{
+        assert_return_code(message_send(b->sockets[0], m, fd), 0);
+        expect(b, ret, ret_fd);
+}
+
+static int file_of(const char *data, size_t size)
+{
+        int fd = memfd_sealed("t", data, size);
+
+        assert_return_code(fd, 0);
+        return fd;
+}
+
+static void files_are_opened_without_a_store(void **state)
+{
+        static const char envelope[] =
+                "{\"payloadType\":\"application/vnd.slipway.manifest+json\",\"payload\":\"e30=\","
+                "\"signatures\":[{\"keyid\":\"\",\"sig\":\"AAAA\"}]}";
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_close_ int good = file_of(envelope, strlen(envelope)), got = -EBADF,
+                            cut = file_of(envelope, strlen(envelope) - 1), none = -EBADF,
+                            huge = -EBADF;
+        _cleanup_free_ char *packed = NULL, *spaces = malloc(ENVELOPE_SIZE_MAX + 2);
+        Message m = order(MESSAGE_OPEN, 1, ""), reply;
+        size_t size;
+        Bench b;
+
+        bench_open(&b, *state);
+        fetch_free(b.fetch);
+        assert_return_code(fetch_new("s3://", b.cache, b.sockets[1], &b.fetch, NULL), 0);
+        ask_with_fd(&b, &m, good, &reply, &got);
+        assert_int_equal(reply.type, MESSAGE_POLLED);
+        assert_int_equal(reply.result, 0);
+        assert_return_code(fd_read_all(got, 4096, &packed, &size), 0);
+        assert_return_code(envelope_unpack(packed, size, &e), 0);
+        assert_int_equal(e->payload_size, 2);
+
+        ask_with_fd(&b, &m, cut, &reply, &none);
+        assert_int_equal(reply.result, -EBADMSG);
+        assert_non_null(strstr(reply.text, "envelope is broken"));
+        assert_non_null(spaces);
+        memset(spaces, ' ', ENVELOPE_SIZE_MAX + 2);
+        huge = file_of(spaces, ENVELOPE_SIZE_MAX + 1);
+        ask_with_fd(&b, &m, huge, &reply, &none);
+        assert_int_equal(reply.result, -EFBIG);
+        ask_with_fd(&b, &m, -EBADF, &reply, &none);
+        assert_int_equal(reply.result, -EPROTO);
+        assert_int_equal(none, -EBADF);
+        bench_close(&b);
+}
+
 static void no_store_is_an_answer(void **state)
 {
         Message m = order(MESSAGE_POLL, 1, "web/manifest"), reply;
@@ -711,6 +764,7 @@ int main(void)
                 test_in_dir(polls_are_conditional),
                 test_in_dir(objects_come_in_chunks_and_resume),
                 test_in_dir(a_shorter_object_is_refused),
+                test_in_dir(files_are_opened_without_a_store),
                 test_in_dir(no_store_is_an_answer),
                 test_in_dir(ranges_are_of_one_object),
                 test_in_dir(broken_connections_cost_little),
