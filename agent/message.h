@@ -51,8 +51,11 @@ typedef enum MessageType {
         /* slipwayd to slipway-unpack, one order per process */
         MESSAGE_INDEX, /* descriptor: the index file; size, sha256: what it must be. First message.
                         */
+        MESSAGE_LINKS, /* descriptor: the paths that become links to shared/ (shared-link.h); size:
+                        * of it. After INDEX; or as the first message, for a release that is there.
+                        */
         MESSAGE_RELEASES, /* descriptor: the releases directory; text: name of the directory to make
-                             there (staging). */
+                           * there (staging), or, without INDEX, of the release. */
         MESSAGE_ARTIFACT, /* descriptor: the artifact's spool file; size: of the whole artifact. */
         /* MESSAGE_AVAILABLE: as above */
         MESSAGE_REPLACED, /* offset, size: this part was fetched again, try it once more. */
@@ -65,6 +68,8 @@ typedef enum MessageType {
                               REPLACED. */
         MESSAGE_UNPACKED,  /* result: 0 (everything written and synced) or a negative errno; text:
                               why. Then it exits. */
+        MESSAGE_LINKED,    /* result: 0 (links made and synced) or a negative errno; text: why. Then
+                            * it exits. */
         MESSAGE_REMOVED,   /* result; text: the name, or why not. */
         _MESSAGE_TYPE_MAX,
 } MessageType;

@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "index-store.h"
 #include "log.h"
+#include "shared-link.h"
 #include "staging.h"
 
 #define UNPACK_MAX_USEC (UINT64_C(3600) * 1000000)
@@ -217,6 +218,14 @@ static int send_artifact(Staging *s)
         return send_available(s);
 }
 
+static int send_links(Staging *s)
+{
+        Message m = { .type = MESSAGE_LINKS };
+        _cleanup_close_ int fd = shared_links_pack(&s->manifest->activate, &m.size);
+
+        return fd < 0 ? fd : tell_unpack(s, &m, fd);
+}
+
 static int start_unpack(Staging *s)
 {
         static const ChildCallbacks callbacks = { on_unpack_message, on_unpack_exited };
@@ -234,6 +243,8 @@ static int start_unpack(Staging *s)
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         r = tell_unpack(s, &index, s->index_fd);
+        if (r >= 0 && s->manifest->activate.n_shared > 0)
+                r = send_links(s);
         if (r >= 0)
                 r = tell_unpack(s, &releases, s->place.releases_fd);
         return r < 0 ? r : send_artifact(s);

@@ -11,12 +11,14 @@
 #include "manifest.h"
 #include "message.h"
 #include "name.h"
+#include "shared-link.h"
 #include "tree-writer.h"
 
 typedef struct Unpack {
         int socket_fd, releases_fd, staging_fd, artifact_fd;
         char *staging;
         Index *index;
+        SharedPaths links;
 } Unpack;
 
 static void unpack_done(Unpack *u)
@@ -26,6 +28,7 @@ static void unpack_done(Unpack *u)
         fd_close(u->artifact_fd);
         free(u->staging);
         index_free(u->index);
+        shared_paths_done(&u->links);
 }
 
 static bool is_file_name(const char *s)
@@ -33,9 +36,8 @@ static bool is_file_name(const char *s)
         return tree_path_is_valid(s) && !strchr(s, '/');
 }
 
-/* The next message, which must be of this type and have a descriptor. */
-static int receive_with_fd(int socket_fd, MessageType type, Message *ret, int *ret_fd,
-                           char **reterr)
+/* The next message, which must have a descriptor. */
+static int receive_with_fd(int socket_fd, Message *ret, int *ret_fd, char **reterr)
 {
         _cleanup_close_ int fd = -EBADF;
         int r = message_receive(socket_fd, ret, &fd);
@@ -44,11 +46,18 @@ static int receive_with_fd(int socket_fd, MessageType type, Message *ret, int *r
                 return fail(reterr, -ECONNRESET, "slipwayd is gone");
         if (r < 0)
                 return fail_errno(reterr, r, "cannot receive from slipwayd");
-        if (ret->type != type || fd < 0)
-                return fail(reterr, -EPROTO, "slipwayd sent message %u instead of %u", ret->type,
-                            type);
+        if (fd < 0)
+                return fail(reterr, -EPROTO, "slipwayd sent message %u without a descriptor",
+                            ret->type);
         *ret_fd = TAKE_FD(fd);
         return 0;
+}
+
+static int expect_type(const Message *m, MessageType type, char **reterr)
+{
+        return m->type == type ? 0
+                               : fail(reterr, -EPROTO, "slipwayd sent message %u instead of %u",
+                                      m->type, type);
 }
 
 /* Reads the index into memory of our own before it is checked: the file may belong to others. */
@@ -93,18 +102,50 @@ static int make_staging(Unpack *u, const char *name, char **reterr)
                        : 0;
 }
 
+static int load_links(const Message *m, int fd, SharedPaths *ret, char **reterr)
+{
+        int r = shared_links_unpack(fd, m->size, ret);
+
+        return r < 0 ? fail_errno(reterr, r, "cannot read the list of links") : 0;
+}
+
+/* MESSAGE_LINKS, if it is there, then MESSAGE_RELEASES. */
+static int take_place(Unpack *u, Message *m, char **reterr)
+{
+        _cleanup_close_ int fd = -EBADF;
+        int r = receive_with_fd(u->socket_fd, m, &fd, reterr);
+
+        if (r >= 0 && m->type == MESSAGE_LINKS) {
+                r = load_links(m, fd, &u->links, reterr);
+                fd = fd_close(fd);
+                for (size_t i = 0; r >= 0 && i < u->links.n_paths; i++)
+                        r = shared_link_judge(u->index, u->links.paths[i], reterr);
+                if (r >= 0)
+                        r = receive_with_fd(u->socket_fd, m, &fd, reterr);
+        }
+        if (r >= 0)
+                r = expect_type(m, MESSAGE_RELEASES, reterr);
+        if (r < 0)
+                return r;
+        u->releases_fd = TAKE_FD(fd);
+        return 0;
+}
+
 /* The orders after INDEX. */
 static int take_orders(Unpack *u, char **reterr)
 {
         Message m;
-        int r = receive_with_fd(u->socket_fd, MESSAGE_RELEASES, &m, &u->releases_fd, reterr);
+        int r = take_place(u, &m, reterr);
 
         if (r < 0)
                 return r;
         r = make_staging(u, m.text, reterr);
         if (r < 0)
                 return r;
-        r = receive_with_fd(u->socket_fd, MESSAGE_ARTIFACT, &m, &u->artifact_fd, reterr);
+        r = receive_with_fd(u->socket_fd, &m, &u->artifact_fd, reterr);
+        if (r < 0)
+                return r;
+        r = expect_type(&m, MESSAGE_ARTIFACT, reterr);
         if (r < 0)
                 return r;
         if (m.size != index_artifact_size(u->index))
@@ -127,6 +168,16 @@ static int write_tree(Unpack *u, char **reterr)
         return tree_write(u->staging_fd, u->index, next_frame, frames, reterr);
 }
 
+static int make_links(const SharedPaths *links, int tree_fd, char **reterr)
+{
+        _cleanup_(beneath_freep) Beneath *tree = NULL;
+        int r = beneath_new(tree_fd, &tree);
+
+        for (size_t i = 0; r >= 0 && i < links->n_paths; i++)
+                r = shared_link_make(tree, links->paths[i], reterr);
+        return r;
+}
+
 /* Nothing may point to the release before all of it is on the disk. */
 static int finish_staging(Unpack *u, char **reterr)
 {
@@ -147,6 +198,8 @@ static int unpack(Unpack *u, unpack_tighten_t tighten, char **reterr)
         if (r < 0)
                 return r;
         r = write_tree(u, reterr);
+        if (r >= 0)
+                r = make_links(&u->links, u->staging_fd, reterr);
         return r < 0 ? r : finish_staging(u, reterr);
 }
 
@@ -179,6 +232,41 @@ static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
                 }
         }
         return answered(message_reply(socket_fd, MESSAGE_UNPACKED, m->id, MIN(r, 0),
+                                      r < 0 ? err_text(r, err) : NULL),
+                        reterr);
+}
+
+/* In a release that is there. */
+static int link_release(int socket_fd, const SharedPaths *links, char **reterr)
+{
+        _cleanup_close_ int releases_fd = -EBADF, tree_fd = -EBADF;
+        Message m;
+        int r = receive_with_fd(socket_fd, &m, &releases_fd, reterr);
+
+        if (r >= 0)
+                r = expect_type(&m, MESSAGE_RELEASES, reterr);
+        if (r < 0)
+                return r;
+        if (!is_file_name(m.text))
+                return fail(reterr, -EPROTO, "'%s' can't be the name of a release", m.text);
+        tree_fd = dir_open_at(releases_fd, m.text);
+        if (tree_fd < 0)
+                return fail_errno(reterr, tree_fd, "cannot open release '%s'", m.text);
+        r = make_links(links, tree_fd, reterr);
+        if (r >= 0 && syncfs(tree_fd) < 0)
+                r = fail_errno(reterr, -errno, "cannot sync the links of release '%s'", m.text);
+        return r;
+}
+
+static int link_and_answer(int socket_fd, const Message *m, int fd, char **reterr)
+{
+        _cleanup_(shared_paths_done) SharedPaths links = {};
+        _cleanup_free_ char *err = NULL;
+        int r = load_links(m, fd, &links, &err);
+
+        if (r >= 0)
+                r = link_release(socket_fd, &links, &err);
+        return answered(message_reply(socket_fd, MESSAGE_LINKED, m->id, MIN(r, 0),
                                       r < 0 ? err_text(r, err) : NULL),
                         reterr);
 }
@@ -230,5 +318,7 @@ int unpack_run(int socket_fd, unpack_tighten_t tighten, char **reterr)
                 return fail_errno(reterr, r, "cannot receive from slipwayd");
         if (m.type == MESSAGE_INDEX && fd >= 0)
                 return unpack_and_answer(socket_fd, &m, fd, tighten, reterr);
+        if (m.type == MESSAGE_LINKS && fd >= 0)
+                return link_and_answer(socket_fd, &m, fd, reterr);
         return remove_until_closed(socket_fd, &m, TAKE_FD(fd), reterr);
 }

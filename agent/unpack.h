@@ -6,14 +6,19 @@
 /*
  * The work of slipway-unpack: one order from slipwayd, by the messages of message.h. Either
  *
- *   INDEX, RELEASES, ARTIFACT, then AVAILABLE... -> BAD_FRAME and REPLACED as needed -> UNPACKED
+ *   INDEX, maybe LINKS, RELEASES, ARTIFACT, then AVAILABLE...
+ *                                               -> BAD_FRAME and REPLACED as needed -> UNPACKED
  *
- * or REMOVE -> REMOVED, any number of times, until slipwayd closes the socket.
+ * or LINKS, RELEASES -> LINKED; or REMOVE -> REMOVED, any number of times, until slipwayd closes
+ * the socket.
  *
  * Unpacking makes the staging directory (which must not exist, or be empty), writes the whole
  * release into it, gives it mode 0755 and syncs file system and releases directory before it
  * answers 0. If anything fails, the staging directory is removed before the answer. A process that
- * died leaves it behind, for REMOVE.
+ * died leaves it behind, for REMOVE. Links that the release has no place for are refused before
+ * anything is written.
+ *
+ * LINKS without INDEX makes them in a release that is there already, and syncs.
  */
 
 /* Called once, after the index was checked and before a byte of the artifact is read: gives up

@@ -13,6 +13,7 @@
 #include "index.h"
 #include "message.h"
 #include "pack.h"
+#include "shared-link.h"
 #include "tar-header.h"
 #include "test.h"
 #include "unpack.h"
@@ -23,10 +24,11 @@ typedef struct Order {
         const void *index;
         size_t index_size;
         const char *staging;
-        Sha256 *index_sha256;   /* NULL: the right one */
-        uint64_t artifact_size; /* 0: the index's */
-        uint64_t step_bytes;    /* announces so many at once; 0: all */
-        uint64_t hang_up_at;    /* closes the socket after so many, if not 0 */
+        const Activate *activate; /* NULL: no links */
+        Sha256 *index_sha256;     /* NULL: the right one */
+        uint64_t artifact_size;   /* 0: the index's */
+        uint64_t step_bytes;      /* announces so many at once; 0: all */
+        uint64_t hang_up_at;      /* closes the socket after so many, if not 0 */
         void (*repair)(int artifact_fd, unsigned n_bad, const Message *bad);
 } Order;
 
@@ -68,6 +70,15 @@ static void send_order(int fd, const Message *m, int descriptor)
         assert_true(r == 0 || r == -EPIPE);
 }
 
+static void send_links(int fd, const Activate *activate)
+{
+        Message m = { .type = MESSAGE_LINKS };
+        _cleanup_close_ int links_fd = shared_links_pack(activate, &m.size);
+
+        assert_return_code(links_fd, 0);
+        send_order(fd, &m, links_fd);
+}
+
 static void send_orders(int fd, const Order *o, int releases_fd)
 {
         _cleanup_close_ int index_fd = sample_fd(o->index, o->index_size);
@@ -80,6 +91,8 @@ static void send_orders(int fd, const Order *o, int releases_fd)
         else
                 assert_int_equal(sha256(o->index, o->index_size, &m.sha256), 0);
         send_order(fd, &m, index_fd);
+        if (o->activate)
+                send_links(fd, o->activate);
         m = (Message){ .type = MESSAGE_RELEASES };
         (void) snprintf(m.text, sizeof(m.text), "%s", o->staging);
         send_order(fd, &m, releases_fd);
@@ -678,13 +691,106 @@ static void wrong_orders(void **state)
         assert_true(is_empty(fd));
 }
 
+static SharedLink some_links[] = { { .path = (char *) "var/log" }, { .path = (char *) "d/s" } };
+static const Activate with_links = { .shared = some_links, .n_shared = ELEMENTSOF(some_links) };
+
+static void assert_links(int releases_fd)
+{
+        _cleanup_free_ char *log = NULL, *s = NULL;
+        struct stat st;
+
+        assert_int_equal(readlink_at(releases_fd, "new/var/log", &log), 0);
+        assert_string_equal(log, "../../../shared/var/log");
+        assert_int_equal(readlink_at(releases_fd, "new/d/s", &s), 0);
+        assert_string_equal(s, "../../../shared/d/s");
+        assert_return_code(fstatat(releases_fd, "new/var", &st, 0), errno);
+        assert_int_equal(st.st_mode, S_IFDIR | 0755);
+}
+
+static void makes_shared_links(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "releases");
+        _cleanup_(craft_done) Craft c = craft_archive(NULL);
+        Order o = craft_order(&c);
+
+        o.activate = &with_links;
+        Answer a = unpack_to(fd, &o);
+        assert_string_equal(a.text, "");
+        assert_links(fd);
+}
+
+static void refuses_links_without_a_place(void **state)
+{
+        static const char *const paths[] = { "a", "a/x", "d", "d/b", "d/l" };
+        _cleanup_close_ int fd = make_dir(*state, "releases");
+        _cleanup_(craft_done) Craft c = craft_archive(NULL);
+
+        for (size_t n = 0; n < ELEMENTSOF(paths); n++) {
+                SharedLink link = { .path = (char *) paths[n] };
+                const Activate activate = { .shared = &link, .n_shared = 1 };
+                Order o = craft_order(&c);
+
+                o.activate = &activate;
+                /* Before anything is written, this name would be refused. */
+                o.staging = "not/made";
+                Answer a = unpack_to(fd, &o);
+                assert_refused(&a, fd, -EBADMSG, "is to be a link to shared/", paths[n]);
+        }
+}
+
+/* Has slipway-unpack make links in a release that is there, and gives back what it says. */
+static Message link_release(int releases_fd, const char *name)
+{
+        Message m = { .type = MESSAGE_RELEASES };
+        int fds[2], message_fd;
+
+        assert_int_equal(message_pair(fds), 0);
+        Child child = { .socket_fd = fds[1] };
+        assert_int_equal(pthread_create(&child.thread, NULL, child_main, &child), 0);
+        send_links(fds[0], &with_links);
+        (void) snprintf(m.text, sizeof(m.text), "%s", name);
+        send_order(fds[0], &m, releases_fd);
+        assert_true(is_readable(fds[0], 30000));
+        assert_int_equal(message_receive(fds[0], &m, &message_fd), 1);
+        assert_int_equal(m.type, MESSAGE_LINKED);
+        fd_close(fds[0]);
+        assert_int_equal(pthread_join(child.thread, NULL), 0);
+        assert_int_equal(child.result, 0);
+        return m;
+}
+
+static void links_a_release_that_is_there(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "releases");
+        _cleanup_(craft_done) Craft c = craft_archive(NULL);
+        Order o = craft_order(&c);
+        Message m = link_release(fd, "new");
+
+        assert_int_equal(m.result, -ENOENT);
+        m = link_release(fd, "../releases");
+        assert_int_equal(m.result, -EPROTO);
+        assert_int_equal(unpack_to(fd, &o).result, 0);
+        for (int i = 0; i < 2; i++) {
+                m = link_release(fd, "new");
+                assert_string_equal(m.text, "");
+                assert_int_equal(m.result, 0);
+                assert_links(fd);
+        }
+        assert_int_equal(unlinkat(fd, "new/d/s", 0), 0);
+        assert_int_equal(mkdirat(fd, "new/d/s", 0755), 0);
+        assert_int_equal(mkdirat(fd, "new/d/s/x", 0755), 0);
+        m = link_release(fd, "new");
+        assert_int_equal(m.result, -EBADMSG);
+        assert_non_null(strstr(m.text, "'d/s'"));
+}
+
 /* Messages that do not belong where they come. */
 static void wrong_messages(void **state)
 {
         (void) state;
         static const MessageType types[] = { MESSAGE_RELEASES, MESSAGE_ARTIFACT, MESSAGE_AVAILABLE,
                                              MESSAGE_REPLACED, MESSAGE_UNPACKED, MESSAGE_POLL,
-                                             MESSAGE_INDEX,    MESSAGE_REMOVE };
+                                             MESSAGE_INDEX,    MESSAGE_REMOVE,   MESSAGE_LINKS };
 
         for (size_t n = 0; n < ELEMENTSOF(types); n++) {
                 int fds[2];
@@ -918,16 +1024,19 @@ static void program_in_its_sandbox(void **state)
         PackResult packed;
         _cleanup_close_ int artifact_fd = pack_large(*state, &packed);
         _cleanup_(craft_done) Craft hostile = craft_archive(&hostiles[0]);
-        const Order orders[] = {
+        _cleanup_(craft_done) Craft good = craft_archive(NULL);
+        Order orders[] = {
                 {.artifact_fd = artifact_fd,
                  .index = packed.index,
                  .index_size = packed.index_size_bytes,
                  .staging = "new"},
-                craft_order(&hostile)
+                craft_order(&hostile),
+                craft_order(&good)
         };
 
         if (!getenv("SLIPWAY_BUILD_ROOT"))
                 skip();
+        orders[2].activate = &with_links;
         for (size_t n = 0; n < ELEMENTSOF(orders); n++) {
                 Answer a = {};
                 int fds[2], status;
@@ -942,8 +1051,12 @@ static void program_in_its_sandbox(void **state)
                         assert_int_equal(a.result, 0);
                         assert_same_as_packed(fd, &packed);
                         assert_int_equal(remove_tree_at(fd, "new"), 0);
-                } else
+                } else if (n == 1)
                         assert_refused(&a, fd, -EBADMSG, "/tmp/", "hostile, in the sandbox");
+                else {
+                        assert_string_equal(a.text, "");
+                        assert_links(fd);
+                }
         }
         pack_result_done(&packed);
 }
@@ -959,6 +1072,9 @@ int main(void)
                 test_in_dir(truncated_artifact),
                 test_in_dir(refuses_odd_frames),
                 test_in_dir(wrong_orders),
+                test_in_dir(makes_shared_links),
+                test_in_dir(refuses_links_without_a_place),
+                test_in_dir(links_a_release_that_is_there),
                 cmocka_unit_test(wrong_messages),
                 test_in_dir(disk_full),
                 test_in_dir(read_only),
