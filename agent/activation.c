@@ -3,8 +3,10 @@
 
 #include "activation.h"
 #include "err.h"
+#include "linking.h"
 #include "log.h"
 #include "outcome.h"
+#include "shared.h"
 #include "units.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
@@ -32,6 +34,7 @@ struct Activation {
         const Step *step; /* the one that is under way */
         bool watch_only;  /* the units' jobs were done before a crash: watch them */
         UnitRun *run;
+        Linking *linking;
         sd_event_source *done_source;
         Result result;
         int error;
@@ -48,6 +51,7 @@ Activation *activation_free(Activation *a)
         if (!a)
                 return NULL;
         unit_run_free(a->run);
+        linking_free(a->linking);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
         free(a);
@@ -327,10 +331,51 @@ static int run_units(Activation *a, char **reterr)
         return r < 0 ? r : STEP_UNDER_WAY;
 }
 
+static const Installed *installed_of(const Activation *a)
+{
+        return state_find_release(state_of(a), state_of(a)->pending.release);
+}
+
+static bool has_shared_links(const Activation *a)
+{
+        const Installed *i = installed_of(a);
+
+        return i && i->activate.n_shared > 0;
+}
+
+static void on_linked(int result, const char *reason, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_(linking_freep) Linking *ended = TAKE_PTR(a->linking); /* owns reason */
+
+        (void) ended;
+        step_ended(a, result, reason);
+}
+
+/* What was just unpacked has its links; one that was here may be deployed anew with others. */
+static int link_shared(Activation *a, char **reterr)
+{
+        const Site *site = a->site;
+        const Installed *i = installed_of(a);
+        int r = shared_make(site->config->root, site->root_fd, &i->activate, reterr);
+
+        if (r < 0)
+                return r;
+        r = linking_is_done(site->releases_fd, i->release, &i->activate);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't look for the links to shared/");
+        if (r > 0)
+                return STEP_DONE;
+        r = linking_start(site->event, &site->unpack, site->releases_fd, i, on_linked, a,
+                          &a->linking, reterr);
+        return r < 0 ? r : STEP_UNDER_WAY;
+}
+
 static const Step forward[] = {
-        {PHASE_SWITCHING,   NULL, switch_release },
-        { PHASE_RESTARTING,   NULL, run_units }, /* and PHASE_BAKING */
-        {       }
+        {PHASE_PREPARING,   has_shared_links, link_shared },
+        { PHASE_SWITCHING,      NULL, switch_release },
+        { PHASE_RESTARTING,  NULL, run_units }, /* and PHASE_BAKING */
+        {}
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more

@@ -10,6 +10,7 @@
 #include "index-store.h"
 #include "json-read.h"
 #include "judge.h"
+#include "live.h"
 #include "log.h"
 #include "memory.h"
 #include "poller.h"
@@ -346,12 +347,40 @@ static void tell_order(App *a, const ActivationResult *result, bool staged)
              strempty(text));
 }
 
+/* What the state has as live may not be what is on the disk. */
+static void look_at_live(App *a, Verdict *verdict, char **text)
+{
+        _cleanup_free_ char *what = NULL;
+        const Manifest *m = a->wanted;
+
+        if (*verdict != VERDICT_NOTHING && *verdict != VERDICT_ADOPT)
+                return;
+        switch (live_check(a->site, &m->activate, &what)) {
+        case LIVE_DAMAGED:
+                /* What is staged goes live when somebody says so, and not for this. */
+                if (a->config->activate_by_hand)
+                        break;
+                *verdict = VERDICT_DEPLOY;
+                err_set(text, "deployment %" PRIu64 " (release %s) is to be deployed again: %s",
+                        m->deployment, m->release, strempty(what));
+                return;
+        case LIVE_CHANGED:
+                break;
+        default:
+                return;
+        }
+        *verdict = VERDICT_NOTHING;
+        err_set(text, "deployment %" PRIu64 " (release %s) was made live here, but %s",
+                m->deployment, m->release, strempty(what));
+}
+
 static char *verdict_now(App *a, Verdict *ret)
 {
         const Config *c = a->agent->config;
         char *text = NULL;
 
         *ret = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
+        look_at_live(a, ret, &text);
         if (*ret == VERDICT_DEPLOY && a->config->activate_by_hand)
                 err_set(&text, "deployment %" PRIu64 " (release %s) is to be staged",
                         a->wanted->deployment, a->wanted->release);

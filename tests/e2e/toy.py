@@ -53,18 +53,21 @@ class Toy:
         self.n_releases = 0
         self.config = {"app": app, "channel": channel}
 
-    def release(self, script=GOOD, *, bake="100ms", deadline="10min", action="restart", units=True, more=(), **options):
-        """Publishes a release and returns its id."""
+    def release(self, script=GOOD, *, bake="100ms", deadline="10min", action="restart", units=True, more=(), also=None,
+                again=None, **options):
+        """Publishes a release and returns its id. also: more members of "activate"; again: the number of a release whose id
+        and script this one has."""
         self.n_releases += 1
         n = self.n_releases
-        activate = {"health": {"bake": bake, "deadline": deadline}}
+        name = f"r{again or n}"
+        activate = {**(also or {}), "health": {"bake": bake, "deadline": deadline}}
         if units:
             activate["units"] = [{"name": self.unit, "action": action}]
-        tree = sorted([*entries(f"r{n}", script, self.app), *more], key=lambda e: e.path.encode())
-        release = formats.make_release(tree, f"r{n}", app=self.app, channel=self.channel, serial=n, deployment=n,
+        tree = sorted([*entries(name, script, self.app), *more], key=lambda e: e.path.encode())
+        release = formats.make_release(tree, name, app=self.app, channel=self.channel, serial=n, deployment=n,
                                        activate=activate, **options)
         formats.publish(self.store, release, [self.key], app=self.app, channel=self.channel)
-        return f"r{n}"
+        return name
 
     # -- the host
 
@@ -111,7 +114,7 @@ class Toy:
     def leftovers(self):
         """Names that have no business on the host while nothing is under way."""
         known = {r["release"] for r in self.state()["releases"]}
-        found = [n for n in self.host.listdir(self.root) if n not in ("releases", "current")]
+        found = [n for n in self.host.listdir(self.root) if n not in ("releases", "current", "shared")]
         found += [n for n in self.host.listdir(f"{self.root}/releases") if n not in known]
         return found + self.host.listdir("/var/cache/slipway")
 

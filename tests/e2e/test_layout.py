@@ -1,0 +1,125 @@
+"""What lies on a host besides the trees of releases: shared files that outlive them."""
+
+import re
+
+import formats
+import toy
+from waiting import wait_for
+
+UPLOADS = {"path": "var/uploads", "create": "directory", "user": "daemon", "group": "daemon", "mode": "0750"}
+SETTINGS = {"path": "config/local.env", "create": "file", "mode": "0600"}
+
+
+def links(*shared):
+    return {"links": {"shared": list(shared)}}
+
+
+def wait_reason(web, release, pattern):
+    """Waits until the release failed before the switch for this reason."""
+    def reason():
+        return next((e["reason"] for e in reversed(web.state()["history"])
+                     if (e["release"], e["result"]) == (release, "failed")), None)
+    found = wait_for(reason, toy.WAIT_SEC, f"{release} to fail")
+    assert re.search(pattern, found), found
+
+
+def stat(host, path):
+    return host.run(["stat", "-c", "%F %U:%G %a", path]).stdout.strip()
+
+
+def test_shared_links(host):
+    web = toy.Toy(host, toy.local_store(host))
+    web.release(also=links(UPLOADS, SETTINGS), more=[formats.Entry("var", type="d")])
+    toy.start([web])
+    web.assert_whole("r1")
+    assert host.readlink("/srv/web/current/var/uploads") == "../../../shared/var/uploads"
+    assert stat(host, "/srv/web/shared/var/uploads") == "directory daemon:daemon 750"
+    assert stat(host, "/srv/web/shared/config/local.env") == "regular empty file root:root 600"
+    assert stat(host, "/srv/web/shared/var") == "directory root:root 755"
+
+    host.run(["sh", "-c", "echo precious >/srv/web/current/var/uploads/file; chmod 0700 /srv/web/shared/var/uploads"],
+             user="daemon")
+    more = [formats.Entry("var", type="d"), formats.Entry("var/uploads", type="d")]
+    web.assert_whole(web.release(also=links(UPLOADS), more=more))
+    assert host.read("/srv/web/current/var/uploads/file") == "precious\n"
+    assert stat(host, "/srv/web/shared/var/uploads") == "directory daemon:daemon 700"
+
+    # the same release, with another link
+    web.release(again=2, also=links(UPLOADS, "log"), more=more)
+    wait_reason(web, "r2", r"needs /srv/web/shared/log, which is missing: make it, or let")
+    assert web.running() == "r2"
+    host.run(["mkdir", "/srv/web/shared/log"])
+    web.wait(lambda s: s["phase"] == "idle" and s["deployment"] == 3, "the other deployment of r2")
+    web.assert_whole("r2")
+    assert host.readlink("/srv/web/releases/r2/log") == "../../shared/log"
+    assert stat(host, "/srv/web/releases/r2/log").startswith("symbolic link slipway-unpack:")
+
+
+def test_shared_links_that_cannot_be(host):
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+
+    # in the release's own way: never tried again
+    shipped = [formats.Entry("var", type="d"), formats.Entry("var/log", content=b"shipped")]
+    web.release(also=links("var/log"), more=shipped)
+    web.wait_failed("r2")
+    assert "the release has a file at 'var/log'" in web.state()["failed"]["reason"]
+    assert not host.exists("/srv/web/shared")
+
+    web.release(also=links({**UPLOADS, "user": "nobody-knows"}))
+    wait_reason(web, "r3", r"no user nobody-knows on this host, to which /srv/web/shared/var/uploads is to belong")
+    assert not host.exists("/srv/web/shared")
+
+    # who owns a shared directory can't lead root elsewhere
+    host.run(["install", "-d", "-o", "daemon", "/srv/web/shared/data"])
+    host.run(["ln", "-s", "/etc", "/srv/web/shared/data/sub"], user="daemon")
+    web.release(also=links({"path": "data/sub/passwd-2", "create": "file"}))
+    wait_reason(web, "r4", r"links are not followed")
+    assert not host.exists("/etc/passwd-2")
+    assert web.running() == "r1"
+    web.assert_whole(web.release(also=links("data")))
+
+
+def wait_polled(web, pattern):
+    wait_for(lambda: re.search(pattern, web.status()["poll"].get("text", "")), toy.WAIT_SEC, f"the poll to say {pattern!r}")
+
+
+def test_what_is_live_is_gone(host):
+    """`current` or the live release's tree is removed by hand: it is deployed again."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.release(also=links(UPLOADS))
+    toy.start([web])
+    web.assert_whole("r1")
+    for gone in ("/srv/web/current", "/srv/web/releases/r1", "/srv/web/current/var/uploads", "/srv/web"):
+        cursor = host.journal_cursor()
+        host.run(["rm", "-r", gone])
+        host.wait_journal(r"to be deployed again: .* (is gone|lacks links)", unit="slipwayd.service", after=cursor)
+        host.wait_journal(r"release r1 is live", unit="slipwayd.service", after=cursor)
+        web.assert_whole("r1")
+        assert host.exists("/srv/web/current/var/uploads/.")
+    web.assert_whole(web.release())
+
+
+def test_current_is_changed_by_hand(host):
+    """To another release, or to something that is no link: it stays, and status says so, until the next deployment."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.assert_whole(web.release())
+    pid = host.unit(web.unit, "MainPID")
+    host.run(["ln", "-sfn", "releases/r1", "/srv/web/current"])
+    wait_polled(web, r"release r2\) was made live here, but /srv/web/current was changed by hand to release r1")
+    assert host.unit(web.unit, "MainPID") == pid and host.readlink("/srv/web/current") == "releases/r1"
+    web.assert_whole(web.release())
+
+    host.run(["sh", "-c", "rm /srv/web/current && mkdir /srv/web/current && touch /srv/web/current/mine"])
+    wait_polled(web, r"/srv/web/current is no link to a release any more: move it away")
+    assert host.run(["slipway", "rollback", "web"], check=False).rc != 0
+    web.release()
+    wait_reason(web, "r4", r"/srv/web/current is not a link to a release of Slipway: move it away first")
+    assert host.exists("/srv/web/current/mine")
+    host.run(["rm", "-r", "/srv/web/current"])
+    web.assert_whole("r4")
