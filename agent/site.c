@@ -326,6 +326,21 @@ int site_new(const AppConfig *config, sd_event *event, Bus *bus, const Identity 
 
 /* The lock */
 
+/* What whoever had the lock before was killed over. */
+static void remove_leftovers(Site *s)
+{
+        char name[NAME_MAX + 1];
+        int r;
+
+        state_file_name(s, name);
+        r = replace_leftovers_remove_at(s->state_dir_fd, name);
+        if (r >= 0 && s->root_fd >= 0)
+                r = replace_leftovers_remove_at(s->root_fd, "current");
+        if (r < 0)
+                site_log(s, LOG_WARNING, "App %s: can't remove what a crash left half-written: %s",
+                         s->config->app, strerror(-r));
+}
+
 int site_lock(Site *s, pid_t *ret_holder, char **reterr)
 {
         _cleanup_close_ int fd = -EBADF;
@@ -350,6 +365,8 @@ int site_lock(Site *s, pid_t *ret_holder, char **reterr)
                 r = site_refresh(s, reterr);
         if (r < 0)
                 site_unlock(s);
+        else
+                remove_leftovers(s);
         return r;
 }
 

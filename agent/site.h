@@ -48,8 +48,9 @@ void site_reload(Site *s);
 /* Saves the state, and logs a failure. The lock must be held. */
 int site_save(Site *s);
 
-/* Takes the lock without waiting, opens the directories anew and refreshes the state. -EBUSY:
- * somebody has it; *ret_holder (may be NULL) is their process id, or 0. */
+/* Takes the lock without waiting, opens the directories anew, refreshes the state and removes what
+ * a crash left half-written beside the state and the link. -EBUSY: somebody has it; *ret_holder
+ * (may be NULL) is their process id, or 0. */
 _must_check_ int site_lock(Site *s, pid_t *ret_holder, char **reterr);
 void site_unlock(Site *s);
 bool site_is_locked(const Site *s);

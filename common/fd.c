@@ -217,6 +217,35 @@ int symlink_replace_at(const char *target, int dir_fd, const char *name)
         return fsync(dir_fd) < 0 ? -errno : 0;
 }
 
+/* As temporary_name() makes them. */
+static bool is_temporary_of(const char *entry, const char *name)
+{
+        size_t size = strlen(name);
+
+        return entry[0] == '.' && strncmp(entry + 1, name, size) == 0 && entry[1 + size] == '.' &&
+               strspn(entry + size + 2, "0123456789abcdef") == 16 && entry[size + 18] == '\0';
+}
+
+int replace_leftovers_remove_at(int dir_fd, const char *name)
+{
+        int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+
+        if (!dir) {
+                r = -errno;
+                fd_close(fd);
+                return r;
+        }
+        while (r >= 0 && (errno = 0, entry = readdir(dir)))
+                if (is_temporary_of(entry->d_name, name) && unlinkat(dir_fd, entry->d_name, 0) < 0)
+                        r = -errno;
+        if (r >= 0)
+                r = -errno;
+        (void) closedir(dir);
+        return r;
+}
+
 int readlink_at(int dir_fd, const char *path, char **ret)
 {
         char target[PATH_MAX];

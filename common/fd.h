@@ -48,6 +48,10 @@ _must_check_ int file_write_atomic_at(int dir_fd, const char *name, const void *
  * A directory of that name is -EISDIR. */
 _must_check_ int symlink_replace_at(const char *target, int dir_fd, const char *name);
 
+/* Removes what these two left aside for `name` in dir_fd when their process was killed in them.
+ * Nobody may be replacing `name` meanwhile. */
+_must_check_ int replace_leftovers_remove_at(int dir_fd, const char *name);
+
 /* The target of a symlink, to be freed. Not a symlink: -EINVAL. Longer than PATH_MAX:
  * -ENAMETOOLONG. */
 _must_check_ int readlink_at(int dir_fd, const char *path, char **ret);

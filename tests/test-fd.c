@@ -45,6 +45,28 @@ static void symlink_is_replaced(void **state)
         assert_int_equal(symlink_replace_at("b", dir, "d"), -EISDIR);
 }
 
+static void leftovers_of_a_replacement_go(void **state)
+{
+        static const char *const others[] = { "f",
+                                              "f.0123456789abcdef",
+                                              ".f.0123456789abcde",
+                                              ".f.0123456789abcdef0",
+                                              ".f.0123456789abcdeg",
+                                              ".f.g.0123456789abcdef",
+                                              ".0123456789abcdef" };
+        _cleanup_close_ int dir = dir_open_at(AT_FDCWD, *state);
+
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                assert_return_code(file_write_atomic_at(dir, others[i], "", 0, 0600), 0);
+        assert_return_code(file_write_atomic_at(dir, ".f.0123456789abcdef", "half", 4, 0600), 0);
+        assert_return_code(symlinkat("gone", dir, ".f.fedcba9876543210"), 0);
+        assert_return_code(replace_leftovers_remove_at(dir, "f"), 0);
+        assert_int_equal(faccessat(dir, ".f.0123456789abcdef", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+        assert_int_equal(faccessat(dir, ".f.fedcba9876543210", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                assert_return_code(faccessat(dir, others[i], F_OK, 0), errno);
+}
+
 static void tree_is_removed(void **state)
 {
         _cleanup_close_ int dir = dir_open_at(AT_FDCWD, *state);
@@ -91,9 +113,9 @@ static void memfd_is_sealed(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                test_in_dir(write_is_atomic),      test_in_dir(read_is_capped),
-                test_in_dir(symlink_is_replaced),  test_in_dir(tree_is_removed),
-                cmocka_unit_test(memfd_is_sealed),
+                test_in_dir(write_is_atomic),     test_in_dir(read_is_capped),
+                test_in_dir(symlink_is_replaced), test_in_dir(leftovers_of_a_replacement_go),
+                test_in_dir(tree_is_removed),     cmocka_unit_test(memfd_is_sealed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
