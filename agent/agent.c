@@ -21,7 +21,11 @@ Agent *agent_free(Agent *a)
         for (size_t i = 0; i < a->n_apps; i++)
                 app_free(a->apps[i]);
         free(a->apps);
-        fetcher_free(a->fetcher);
+        /* Nobody comes after a round to do what was left to slipway-fetch without an answer. */
+        if (a->options.once)
+                fetcher_finish(a->fetcher);
+        else
+                fetcher_free(a->fetcher);
         trust_free(a->trust);
         config_free(a->config);
         paths_done(&a->paths);

@@ -3,10 +3,12 @@
 #include <fnmatch.h>
 #include <grp.h>
 #include <limits.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,6 +77,19 @@ Child *child_free(Child *c)
         fd_close(c->socket_fd);
         free(c);
         return NULL;
+}
+
+Child *child_finish(Child *c, uint64_t usec)
+{
+        _cleanup_close_ int fd = -EBADF;
+        struct pollfd p = { .events = POLLIN };
+
+        if (c && c->pid > 0) {
+                p.fd = fd = syscall(SYS_pidfd_open, c->pid, 0);
+                if (fd >= 0 && shutdown(c->socket_fd, SHUT_WR) == 0)
+                        (void) poll(&p, 1, usec / 1000);
+        }
+        return child_free(c);
 }
 
 static int own_directory(char ret[static PATH_MAX])

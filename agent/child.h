@@ -49,6 +49,10 @@ _must_check_ int child_spawn(sd_event *event, const char *program, char *const a
 Child *child_free(Child *c);
 DEFINE_CLEANUP_FUNC(Child *, child_free);
 
+/* The same, but first it gets `usec` to deal with what it was sent and to end by itself, which a
+ * child does that reads the end of its messages. Waits for that: for the end of a program. */
+Child *child_finish(Child *c, uint64_t usec);
+
 /* Sends; the descriptor stays the caller's. A child that does not read its messages gives -EAGAIN.
  */
 _must_check_ int child_send(Child *c, const Message *m, int fd);

@@ -9,6 +9,7 @@
 #define SILENCE_MAX_USEC (UINT64_C(15) * 60 * 1000000)
 #define RESTART_MIN_USEC (UINT64_C(100) * 1000)
 #define RESTART_MAX_USEC (UINT64_C(60) * 1000000)
+#define FINISH_MAX_USEC  (UINT64_C(1) * 1000000)
 #define RUN_GOOD_USEC \
         (UINT64_C(30) * 1000000) /* a child that ran so long starts again without delay */
 
@@ -78,6 +79,13 @@ Fetcher *fetcher_free(Fetcher *f)
         free(f->why_ended);
         free(f);
         return NULL;
+}
+
+Fetcher *fetcher_finish(Fetcher *f)
+{
+        if (f)
+                f->child = child_finish(f->child, FINISH_MAX_USEC);
+        return fetcher_free(f);
 }
 
 static FetchRequest *next_lost(Fetcher *f)

@@ -27,6 +27,10 @@ _must_check_ int fetcher_new(sd_event *event, const char *store, const char *cac
 Fetcher *fetcher_free(Fetcher *f);
 DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
 
+/* The same, but what was sent to the child before is done, within a second. For the end of a
+ * program that has waited for all its requests. */
+Fetcher *fetcher_finish(Fetcher *f);
+
 bool fetcher_is_running(const Fetcher *f);
 
 /* Sends the request (m->id is set here). A child that can't be started now is no error: the request

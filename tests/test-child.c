@@ -148,6 +148,25 @@ static void freed_children_are_reaped(void **state)
         bench_close(&b);
 }
 
+static void finish(const char *part, uint64_t usec, int code)
+{
+        siginfo_t si = {};
+        Bench b = {};
+
+        bench_start(&b, part, NULL);
+        b.child = child_finish(b.child, usec);
+        bench_close(&b);
+        assert_return_code(waitid(P_ALL, 0, &si, WEXITED), errno);
+        assert_int_equal(si.si_code, code);
+}
+
+static void a_finished_child_ends_by_itself(void **state)
+{
+        (void) state;
+        finish("chatter", UINT64_C(20) * 1000000, CLD_EXITED);
+        finish("stay", 1000, CLD_KILLED);
+}
+
 /* The loop may end before the child: nothing waits, nothing leaks. */
 static void a_loop_may_end_first(void **state)
 {
@@ -212,6 +231,7 @@ int main(void)
                 cmocka_unit_test(last_words_are_heard),
                 cmocka_unit_test(a_chatterer_hides_no_end),
                 cmocka_unit_test(freed_children_are_reaped),
+                cmocka_unit_test(a_finished_child_ends_by_itself),
                 cmocka_unit_test(a_loop_may_end_first),
                 cmocka_unit_test(only_named_variables_go_along),
                 cmocka_unit_test(a_missing_program),
