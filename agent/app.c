@@ -250,8 +250,12 @@ static void prune(App *a)
         r = site_lock(a->site, NULL, &err);
         if (r < 0)
                 return;
-        if (a->site->state->phase == PHASE_IDLE && a->site->releases_fd >= 0)
-                r = select_and_sweep(a);
+        if (a->site->state->phase == PHASE_IDLE) {
+                /* A crash in the last moment of a transaction. */
+                site_clear_running(a->site);
+                if (a->site->releases_fd >= 0)
+                        r = select_and_sweep(a);
+        }
         site_unlock(a->site);
         if (r < 0)
                 site_log(a->site, LOG_WARNING,
