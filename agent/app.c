@@ -63,6 +63,7 @@ struct App {
         Sha256 wanted_digest;
         Retry retry;
         Spooled spooled;
+        bool spool_known; /* nothing is in the spool that `spooled` and the transaction don't say */
 
         Transaction *transaction;
         Told rollback;         /* who waits for it, if it is a rollback */
@@ -304,6 +305,21 @@ static void drop_spooled(App *a)
         if (!sha256_equal(&s->artifact, &m->artifact.sha256))
                 fetcher_drop(a->agent->fetcher, &s->artifact);
         a->spooled = (Spooled){};
+}
+
+/* A crash may have come between the fetching of the channel's deployment and the dropping: what has
+ * been taken up to its end is not fetched again. Once after a start. */
+static void drop_forgotten(App *a)
+{
+        const Manifest *m = a->wanted;
+
+        if (a->spool_known)
+                return;
+        a->spool_known = true;
+        if (a->site->state->deployment < m->deployment)
+                return;
+        fetcher_drop(a->agent->fetcher, &m->index.sha256);
+        fetcher_drop(a->agent->fetcher, &m->artifact.sha256);
 }
 
 static bool waits_for_retry(const App *a)
@@ -629,6 +645,7 @@ static void consider(App *a)
         }
         if (r > 0)
                 return;
+        drop_forgotten(a);
         drop_spooled(a);
         set_verdict(a, true, verdict_now(a, &verdict));
         if (a->stage.told)
