@@ -17,6 +17,7 @@ import sandbox
 import slipway
 
 HOSTS = pytest.StashKey()
+SUMMARY = pytest.StashKey()  # lines for the end of the run
 
 
 def directory_from(variable):
@@ -77,6 +78,15 @@ def host(make_hosts):
 def hosts(make_hosts):
     """Three fresh hosts for this test."""
     return make_hosts(3)
+
+
+def pytest_configure(config):
+    config.stash[SUMMARY] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash[SUMMARY]:
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

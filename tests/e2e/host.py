@@ -82,7 +82,7 @@ class Host:
         self._root = work / "root"
         self._srv = work / "srv"
         self._lower = lower
-        self._cgroup = pathlib.Path("/sys/fs/cgroup") / self.name
+        self.cgroup = pathlib.Path("/sys/fs/cgroup") / self.name
         self._nspawn = None
         self._leader = None
 
@@ -101,7 +101,7 @@ class Host:
         self._srv.mkdir()
         (self._root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
         (self._root / "etc/machine-id").write_text("", encoding="ascii")
-        self._cgroup.mkdir()
+        self.cgroup.mkdir()
         link, netns = f"v-{self.name}", self.name
         sandbox.run("ip", "netns", "add", netns)
         sandbox.run("ip", "link", "add", link, "type", "veth", "peer", "name", "host0", "netns", netns)
@@ -120,7 +120,7 @@ class Host:
 
         def enter():
             sandbox.die_with_parent()
-            (self._cgroup / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+            (self.cgroup / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
         with open(self.work / "console.log", "ab") as console:
             self._nspawn = subprocess.Popen(
@@ -185,9 +185,9 @@ class Host:
         finally:
             self._nspawn = self._leader = None
         # everything below is a leftover of the ended host; the kernel may still be reaping it
-        sandbox.wait_cgroup_empty(self._cgroup)
-        for directory, _, _ in os.walk(self._cgroup, topdown=False):
-            if directory != str(self._cgroup):
+        sandbox.wait_cgroup_empty(self.cgroup)
+        for directory, _, _ in os.walk(self.cgroup, topdown=False):
+            if directory != str(self.cgroup):
                 os.rmdir(directory)
 
     def remove(self):
@@ -196,12 +196,13 @@ class Host:
         # the kernel would remove it with the namespace, but some time later: the next host may want its name by then
         sandbox.run("ip", "link", "del", f"v-{self.name}")
         sandbox.run("ip", "netns", "del", self.name)
-        os.rmdir(self._cgroup)
+        os.rmdir(self.cgroup)
         sandbox.remove_work(self.work)
 
     # -- commands and files
 
-    def _enter(self, args, user=None):
+    def command(self, args, user=None):
+        """The command that runs another one on the host."""
         assert self.running, f"{self} is down"
         command = ["nsenter", f"--target={self._leader}", "--mount", "--net", "--pid", "--uts", "--ipc"]
         if user is not None:
@@ -212,7 +213,7 @@ class Host:
     def run(self, args, *, check=True, input=None, timeout_sec=RUN_TIMEOUT_SEC, user=None, env=None):
         """Runs a command on the host and returns its Result; with check, another exit status than 0 fails the test."""
         args = [str(a) for a in args]
-        done = subprocess.run(self._enter(args, user), input=input, capture_output=True, text=True, errors="replace",
+        done = subprocess.run(self.command(args, user), input=input, capture_output=True, text=True, errors="replace",
                               timeout=timeout_sec, env={"PATH": PATH, "LANG": "C.UTF-8", **(env or {})})
         result = Result(args, done.returncode, done.stdout, done.stderr)
         if check and result.rc != 0:
@@ -222,7 +223,7 @@ class Host:
     @contextlib.contextmanager
     def popen(self, args, *, user=None, env=None, **kwargs):
         """Runs a command beside the test; it is killed, and waited for, at the end of the block."""
-        child = subprocess.Popen(self._enter([str(a) for a in args], user), text=True, preexec_fn=sandbox.die_with_parent,
+        child = subprocess.Popen(self.command([str(a) for a in args], user), text=True, preexec_fn=sandbox.die_with_parent,
                                  env={"PATH": PATH, "LANG": "C.UTF-8", **(env or {})}, **kwargs)
         try:
             with child:
@@ -234,18 +235,22 @@ class Host:
                 child.kill()
                 child.wait()
 
+    def seen_from_here(self, path):
+        """A path of the host, as it is reached from outside."""
+        return f"/proc/{self._leader}/root{path}"
+
     def write(self, path, data, *, mode=0o644, owner="root:root"):
         """Writes a file (text or bytes), making its directory; never half: written aside and renamed."""
         data = data.encode() if isinstance(data, str) else data
         script = ('set -e; umask 077; mkdir -p -m 0755 -- "$(dirname -- "$1")"; t=$(mktemp -- "$1.XXXXXX"); cat >"$t"; '
                   'chown -- "$3" "$t"; chmod -- "$2" "$t"; mv -T -- "$t" "$1"')
-        done = subprocess.run(self._enter(["sh", "-c", script, "sh", path, f"{mode:o}", owner]), input=data,
+        done = subprocess.run(self.command(["sh", "-c", script, "sh", path, f"{mode:o}", owner]), input=data,
                               capture_output=True, timeout=RUN_TIMEOUT_SEC, env={"PATH": PATH})
         if done.returncode != 0:
             raise AssertionError(f"{self}: cannot write {path}: {done.stderr.decode(errors='replace')}")
 
     def read_bytes(self, path):
-        done = subprocess.run(self._enter(["cat", "--", path]), capture_output=True, timeout=RUN_TIMEOUT_SEC,
+        done = subprocess.run(self.command(["cat", "--", path]), capture_output=True, timeout=RUN_TIMEOUT_SEC,
                               env={"PATH": PATH})
         if done.returncode != 0:
             raise FileNotFoundError(f"{self}: {done.stderr.decode(errors='replace').strip()}")
@@ -271,7 +276,7 @@ class Host:
     def copy_in(self, source, path):
         """Copies a tree of the building machine to `path` on the host, which becomes its copy."""
         with subprocess.Popen(["tar", "-C", str(source), "-c", "."], stdout=subprocess.PIPE) as pack:
-            done = subprocess.run(self._enter(["sh", "-c", 'mkdir -p -- "$1" && tar -C "$1" -x', "sh", path]),
+            done = subprocess.run(self.command(["sh", "-c", 'mkdir -p -- "$1" && tar -C "$1" -x', "sh", path]),
                                   stdin=pack.stdout, capture_output=True, text=True, timeout=300, env={"PATH": PATH})
         if done.returncode != 0 or pack.returncode != 0:
             raise AssertionError(f"{self}: cannot copy {source} to {path}: {done.stderr}")

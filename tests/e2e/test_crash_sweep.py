@@ -1,0 +1,75 @@
+"""The agent goes down before every single file operation and bus call of what it does, comes up again, and nothing is lost, half
+done or left over. See crash_sweep.py."""
+
+import contextlib
+import os
+import pathlib
+
+import pytest
+
+import crash_sweep
+import toy
+from conftest import SUMMARY
+from crash_sweep import End, Scenario
+
+N_HOSTS = 2
+TIMEOUT_SEC = 1200
+
+
+def poll(station):
+    station.run_service("Poll")
+
+
+def roll_back(station):
+    station.run_service("Rollback", "ss", "", "root")
+
+
+def roll_back_offline(station):
+    result = station.run_to_end("slipway", "rollback", "web")
+    crash_sweep.require(result is None or result.rc == 0, f"slipway rollback: {result}")
+
+
+def prune(station):
+    station.run_to_end("slipwayd", "--once")
+
+
+BOTH = frozenset({"r1", "r2"})
+DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD)
+SCENARIOS = [
+    DEPLOYMENT,
+    Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
+    Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2"), toy.CRASHING),
+    Scenario("rollback", (toy.GOOD, toy.GOOD), roll_back, End("r1", BOTH, pinned="r1"), again=True),
+    Scenario("offline rollback", (toy.GOOD, toy.GOOD), roll_back_offline, End("r1", BOTH, pinned="r1"), again=True),
+    Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), prune, End("r3", frozenset({"r2", "r3"})), keep=2),
+]
+
+
+@pytest.fixture(scope="module")
+def stations(make_module_hosts):
+    programs = pathlib.Path(os.environ["SLIPWAY_E2E_CRASH_POINTS"])
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(contextlib.closing(crash_sweep.Station(host, programs)))
+               for host in make_module_hosts(N_HOSTS)]
+
+
+def describe(verdicts):
+    return "\n".join(f"point {v.point} ({v.stopped_at}): {text}" for v in verdicts for text in v.violations)
+
+
+@pytest.mark.timeout(TIMEOUT_SEC)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
+def test_every_point(stations, scenario, request):
+    verdicts = crash_sweep.sweep(stations, scenario)
+    n_hit = sum(v.stopped_at is not None for v in verdicts)
+    n_violations = sum(len(v.violations) for v in verdicts)
+    request.config.stash[SUMMARY].append(f"crash sweep: {scenario.name}: {len(verdicts)} points, hit {n_hit} in each of "
+                                         f"{len(crash_sweep.WAYS)} ways, {n_violations} violations")
+    assert not n_violations, describe(verdicts)
+    assert n_hit == len(verdicts) > 0
+
+
+def test_a_missing_fsync_is_found(stations):
+    """The sweep can fail: an agent that does not sync its files before it renames them does not get through."""
+    verdicts = crash_sweep.sweep(stations, DEPLOYMENT, step=9, flags=crash_sweep.LOSE_FILE_SYNCS)
+    assert any(text.startswith("power: ") for v in verdicts for text in v.violations)
