@@ -596,10 +596,83 @@ WRAP(int, sd_bus_reply_method_errorf, sd_bus_message *call, const char *name, co
         return r;
 }
 
+WRAP(int, sd_bus_reply_method_error, sd_bus_message *call, const sd_bus_error *e)
+{
+        bus_point("sd_bus_reply_method_error", sd_bus_message_get_member(call));
+        return __real_sd_bus_reply_method_error(call, e);
+}
+
+WRAP(int, sd_bus_reply_method_errno, sd_bus_message *call, int error, const sd_bus_error *e)
+{
+        bus_point("sd_bus_reply_method_errno", sd_bus_message_get_member(call));
+        return __real_sd_bus_reply_method_errno(call, error, e);
+}
+
+WRAP(int, sd_bus_emit_signal, sd_bus *bus, const char *path, const char *interface,
+     const char *member, const char *types, ...)
+{
+        va_list ap;
+        int r;
+
+        bus_point("sd_bus_emit_signal", member);
+        va_start(ap, types);
+        r = sd_bus_emit_signalv(bus, path, interface, member, types, ap);
+        va_end(ap);
+        return r;
+}
+
+WRAP(int, sd_bus_get_property, sd_bus *bus, const char *destination, const char *path,
+     const char *interface, const char *member, sd_bus_error *ret_error, sd_bus_message **reply,
+     const char *type)
+{
+        bus_point("sd_bus_get_property", member);
+        return __real_sd_bus_get_property(bus, destination, path, interface, member, ret_error,
+                                          reply, type);
+}
+
+WRAP(int, sd_bus_get_property_string, sd_bus *bus, const char *destination, const char *path,
+     const char *interface, const char *member, sd_bus_error *ret_error, char **ret)
+{
+        bus_point("sd_bus_get_property_string", member);
+        return __real_sd_bus_get_property_string(bus, destination, path, interface, member,
+                                                 ret_error, ret);
+}
+
 WRAP(int, sd_bus_request_name, sd_bus *bus, const char *name, uint64_t flags)
 {
         bus_point("sd_bus_request_name", name);
         return __real_sd_bus_request_name(bus, name, flags);
+}
+
+WRAP(int, sd_bus_request_name_async, sd_bus *bus, sd_bus_slot **slot, const char *name,
+     uint64_t flags, sd_bus_message_handler_t callback, void *userdata)
+{
+        bus_point("sd_bus_request_name_async", name);
+        return __real_sd_bus_request_name_async(bus, slot, name, flags, callback, userdata);
+}
+
+WRAP(int, sd_bus_add_match, sd_bus *bus, sd_bus_slot **slot, const char *match,
+     sd_bus_message_handler_t callback, void *userdata)
+{
+        bus_point("sd_bus_add_match", match);
+        return __real_sd_bus_add_match(bus, slot, match, callback, userdata);
+}
+
+WRAP(int, sd_bus_add_match_async, sd_bus *bus, sd_bus_slot **slot, const char *match,
+     sd_bus_message_handler_t callback, sd_bus_message_handler_t install_callback, void *userdata)
+{
+        bus_point("sd_bus_add_match_async", match);
+        return __real_sd_bus_add_match_async(bus, slot, match, callback, install_callback,
+                                             userdata);
+}
+
+WRAP(int, sd_bus_match_signal, sd_bus *bus, sd_bus_slot **slot, const char *sender,
+     const char *path, const char *interface, const char *member, sd_bus_message_handler_t callback,
+     void *userdata)
+{
+        bus_point("sd_bus_match_signal", member);
+        return __real_sd_bus_match_signal(bus, slot, sender, path, interface, member, callback,
+                                          userdata);
 }
 
 WRAP(int, sd_bus_match_signal_async, sd_bus *bus, sd_bus_slot **slot, const char *sender,
@@ -609,6 +682,18 @@ WRAP(int, sd_bus_match_signal_async, sd_bus *bus, sd_bus_slot **slot, const char
         bus_point("sd_bus_match_signal_async", member);
         return __real_sd_bus_match_signal_async(bus, slot, sender, path, interface, member,
                                                 callback, install_callback, userdata);
+}
+
+WRAP(int, sd_bus_query_sender_creds, sd_bus_message *m, uint64_t mask, sd_bus_creds **ret)
+{
+        bus_point("sd_bus_query_sender_creds", sd_bus_message_get_member(m));
+        return __real_sd_bus_query_sender_creds(m, mask, ret);
+}
+
+WRAP(int, sd_bus_query_sender_privilege, sd_bus_message *m, int capability)
+{
+        bus_point("sd_bus_query_sender_privilege", sd_bus_message_get_member(m));
+        return __real_sd_bus_query_sender_privilege(m, capability);
 }
 
 /* After a loss of power it is another boot. */
