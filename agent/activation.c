@@ -3,11 +3,11 @@
 
 #include "activation.h"
 #include "err.h"
+#include "health.h"
 #include "linking.h"
 #include "log.h"
 #include "outcome.h"
 #include "shared.h"
-#include "units.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
  * enough that the report is not late. */
@@ -33,7 +33,7 @@ struct Activation {
         Site *site;
         const Step *step; /* the one that is under way */
         bool watch_only;  /* the units' jobs were done before a crash: watch them */
-        UnitRun *run;
+        Health *health;
         Linking *linking;
         sd_event_source *done_source;
         Result result;
@@ -50,7 +50,7 @@ Activation *activation_free(Activation *a)
 {
         if (!a)
                 return NULL;
-        unit_run_free(a->run);
+        health_free(a->health);
         linking_free(a->linking);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
@@ -189,12 +189,15 @@ static int old_units_failed(Activation *a, int error, const char *reason, char *
 static void on_old_units_done(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
-        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
+        _cleanup_(health_freep) Health *ended = TAKE_PTR(a->health); /* owns reason */
         _cleanup_free_ char *err = NULL;
 
         (void) ended;
         if (result < 0)
                 result = old_units_failed(a, result, reason, &err);
+        else if (reason)
+                site_log(a->site, LOG_WARNING, "App %s: the units of release %s are up, but %s",
+                         app_of(a), strempty(state_of(a)->pending.from), reason);
         step_ended(a, result, err);
 }
 
@@ -213,8 +216,8 @@ static int run_old_units(Activation *a, char **reterr)
                 r = unit_plan_back(from ? &old : NULL, &bad, ran, &plan);
         plan.bake_usec = MIN(plan.bake_usec, REVERT_BAKE_MAX_USEC);
         if (r >= 0)
-                r = unit_run_start(a->site->bus, a->site->event, &plan, UNIT_RUN_ALL, &callbacks, a,
-                                   &a->run);
+                r = health_start(a->site, &plan, UNIT_RUN_ALL, from ? &old : NULL, HEALTH_REPORTED,
+                                 &callbacks, a, &a->health);
         return r < 0 ? old_units_failed(a, r, strerror(-r), reterr) : STEP_UNDER_WAY;
 }
 
@@ -300,7 +303,7 @@ static int on_started(void *userdata)
 static void on_units_done(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
-        _cleanup_(unit_run_freep) UnitRun *ended = TAKE_PTR(a->run); /* owns reason */
+        _cleanup_(health_freep) Health *ended = TAKE_PTR(a->health); /* owns reason */
 
         (void) ended;
         step_ended(a, result, reason);
@@ -311,6 +314,7 @@ static int run_units(Activation *a, char **reterr)
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
         const State *s = state_of(a);
         const char *from = s->pending.from;
+        bool by_hand = s->pending.action == ACTION_ROLLBACK;
         Activate to = activate_of(s, s->pending.release, from);
         Activate old = activate_of(s, from, s->pending.release);
         _cleanup_(unit_plan_done) UnitPlan plan = {};
@@ -319,13 +323,12 @@ static int run_units(Activation *a, char **reterr)
 
         if (r >= 0)
                 r = unit_plan_forward(&to, from ? &old : NULL, ran, &plan);
-        /* Who rolls back by hand looks on; a bake would only keep them waiting. */
-        if (s->pending.action == ACTION_ROLLBACK)
+        /* Who rolls back by hand looks on; a bake and probes would only keep them waiting. */
+        if (by_hand)
                 plan.bake_usec = 0;
         if (r >= 0)
-                r = unit_run_start(a->site->bus, a->site->event, &plan,
-                                   a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL, &callbacks, a,
-                                   &a->run);
+                r = health_start(a->site, &plan, a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL,
+                                 by_hand ? NULL : &to, HEALTH_NEEDED, &callbacks, a, &a->health);
         if (r == -EHOSTDOWN)
                 return fail(reterr, r, "there is no connection to systemd");
         return r < 0 ? r : STEP_UNDER_WAY;

@@ -126,6 +126,7 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
                      agent->runtime_dir_fd, &a->site, reterr);
         if (r < 0)
                 return r;
+        a->site->fetch = agent->fetch_identity;
         *ret = TAKE_PTR(a);
         return 0;
 }

@@ -21,6 +21,7 @@ typedef struct Site {
         sd_event *event;
         Bus *bus;                         /* the agent's */
         Identity unpack;                  /* slipway-unpack's user, which owns releases/ */
+        Identity fetch;                   /* slipway-fetch's user; set by who made the site */
         int state_dir_fd, runtime_dir_fd; /* the agent's */
         int root_fd, releases_fd;         /* -EBADF while they do not exist */
         int lock_fd;

@@ -123,6 +123,24 @@ static int finish(UnitPlan *p, const Activate *times, char *const *ran, UnitPlan
         return 0;
 }
 
+int unit_plan_watch(const UnitPlan *p, UnitPlan *ret)
+{
+        _cleanup_(unit_plan_done)
+                UnitPlan copy = { .bake_usec = p->bake_usec, .deadline_usec = p->deadline_usec };
+
+        copy.watched = calloc(p->n_watched + 1, sizeof(char *));
+        if (!copy.watched)
+                return -ENOMEM;
+        for (; copy.n_watched < p->n_watched; copy.n_watched++) {
+                copy.watched[copy.n_watched] = strdup(p->watched[copy.n_watched]);
+                if (!copy.watched[copy.n_watched])
+                        return -ENOMEM;
+        }
+        *ret = copy;
+        copy = (UnitPlan){};
+        return 0;
+}
+
 /* Forward */
 
 static int add_orphans(UnitPlan *p, const Activate *to, const Activate *from)

@@ -46,6 +46,9 @@ _must_check_ int unit_plan_forward(const Activate *to, const Activate *from, cha
 _must_check_ int unit_plan_back(const Activate *old, const Activate *bad, char *const *ran,
                                 UnitPlan *ret);
 
+/* The same, of which nothing is left to do but to watch. */
+_must_check_ int unit_plan_watch(const UnitPlan *p, UnitPlan *ret);
+
 /* The unit file that unit_files brings for this unit is its own, or its template's
  * (web@.service for web@1.service). */
 bool unit_files_provide(const Activate *a, const char *unit);

@@ -394,8 +394,7 @@ static int begin_bake(UnitRun *r)
          */
         read_all(r);
         return sd_event_add_time_relative(r->event, &r->bake_source, CLOCK_BOOTTIME,
-                                          r->n_watched > 0 ? r->plan.bake_usec : 0, 0, on_bake_end,
-                                          r);
+                                          r->plan.bake_usec, 0, on_bake_end, r);
 }
 
 /* The jobs */

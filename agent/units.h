@@ -40,8 +40,8 @@ typedef enum UnitRunMode {
 } UnitRunMode;
 
 /* Starts a run on the event loop that `bus` is on, which must outlive it; done() is never called
- * from in here. The plan is taken over, and *plan empty, also on failure. With nothing to watch the
- * run succeeds at once after the jobs. -EHOSTDOWN: there is something to do, but no connection. */
+ * from in here. The plan is taken over, and *plan empty, also on failure. -EHOSTDOWN: there is
+ * something to do, but no connection. */
 _must_check_ int unit_run_start(Bus *bus, sd_event *event, UnitPlan *plan, UnitRunMode mode,
                                 const UnitRunCallbacks *callbacks, void *userdata, UnitRun **ret);
 

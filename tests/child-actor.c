@@ -68,6 +68,29 @@ static int fail_then_be_deaf(const char *directory)
         return EXIT_SUCCESS;
 }
 
+/* Answers probes as the last part of their URL says, a word a probe, the last one from then on:
+ * a status, "die" or "hang". */
+static int answer_probes(void)
+{
+        Message m;
+        int fd;
+
+        for (size_t n = 0; message_receive(MESSAGE_FD, &m, &fd) == 1;) {
+                if (m.type != MESSAGE_PROBE)
+                        continue;
+                const char *word = strrchr(m.text, '/') + 1;
+                for (size_t i = 0; i < n && strchr(word, ','); i++)
+                        word = strchr(word, ',') + 1;
+                n++;
+                if (strncmp(word, "die", 3) == 0)
+                        return EXIT_FAILURE;
+                if (strncmp(word, "hang", 4) != 0 &&
+                    message_reply(MESSAGE_FD, MESSAGE_PROBED, m.id, atoi(word), NULL) < 0)
+                        return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
+
 /* Removes nothing: the names of the trees say what to do. */
 static int sweep(void)
 {
@@ -105,6 +128,8 @@ int main(int argc, char *argv[], char *environment[])
                 return say_without_end();
         if (streq(part, "chatter"))
                 return chatter();
+        if (streq(part, "--probe"))
+                return answer_probes();
         if (streq(part, "fail-then-deaf"))
                 return fail_then_be_deaf(argv[4]);
         if (streq(part, "break-and-stay")) {

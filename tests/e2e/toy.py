@@ -54,13 +54,13 @@ class Toy:
         self.config = {"app": app, "channel": channel}
 
     def release(self, script=GOOD, *, bake="100ms", deadline="10min", action="restart", units=True, more=(), also=None,
-                again=None, **options):
-        """Publishes a release and returns its id. also: more members of "activate"; again: the number of a release whose id
-        and script this one has."""
+                health=None, again=None, **options):
+        """Publishes a release and returns its id. also: more members of "activate"; health: of its "health"; again: the number
+        of a release whose id and script this one has."""
         self.n_releases += 1
         n = self.n_releases
         name = f"r{again or n}"
-        activate = {**(also or {}), "health": {"bake": bake, "deadline": deadline}}
+        activate = {**(also or {}), "health": {"bake": bake, "deadline": deadline, **(health or {})}}
         if units:
             activate["units"] = [{"name": self.unit, "action": action}]
         tree = sorted([*entries(name, script, self.app), *more], key=lambda e: e.path.encode())

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <time.h>
+
+#include "err.h"
+#include "probe.h"
+
+#define N_BAD_MAX 3
+
+/* slipway-fetch keeps the limit by itself; this is for one that is hung. */
+#define GRACE_USEC (UINT64_C(2) * 1000000)
+
+struct Probe {
+        Fetcher *fetcher;
+        char *url;
+        uint64_t status, interval_usec, timeout_usec;
+        FetchRequest *request;   /* NULL: none is on its way */
+        sd_event_source *source; /* asks again; while a request is on its way: gives it up */
+        uint64_t asked_usec;
+        bool well, was_well;
+        unsigned n_bad;
+        char *complaint;
+        probe_answered_t answered;
+        void *userdata;
+};
+
+Probe *probe_free(Probe *p)
+{
+        if (!p)
+                return NULL;
+        fetch_request_free(p->request);
+        sd_event_source_disable_unref(p->source);
+        free(p->url);
+        free(p->complaint);
+        free(p);
+        return NULL;
+}
+
+ProbeState probe_state(const Probe *p)
+{
+        if (p->was_well && p->n_bad >= N_BAD_MAX)
+                return PROBE_FAILED;
+        return p->well ? PROBE_WELL : PROBE_UNWELL;
+}
+
+const char *probe_complaint(const Probe *p)
+{
+        return p->complaint;
+}
+
+static uint64_t now_usec(void)
+{
+        struct timespec t;
+
+        (void) clock_gettime(CLOCK_BOOTTIME, &t);
+        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void set_timer(Probe *p, uint64_t at_usec)
+{
+        /* Both can only fail for a source that is not a timer's. */
+        (void) sd_event_source_set_time(p->source, at_usec);
+        (void) sd_event_source_set_enabled(p->source, SD_EVENT_ONESHOT);
+}
+
+/* Takes complaint, which is NULL for a good answer. */
+static void take_answer(Probe *p, char *complaint, bool counts)
+{
+        p->request = fetch_request_free(p->request);
+        free(p->complaint);
+        p->complaint = complaint;
+        p->well = counts && !complaint;
+        if (p->well) {
+                p->was_well = true;
+                p->n_bad = 0;
+        } else if (counts && p->n_bad < N_BAD_MAX)
+                p->n_bad++;
+        set_timer(p, p->asked_usec + p->interval_usec);
+        p->answered(p->userdata);
+}
+
+static void on_reply(const Message *m, int *fd, void *userdata)
+{
+        Probe *p = userdata;
+        char *complaint = NULL;
+
+        (void) fd;
+        if (m->type == 0 || m->result < 0)
+                err_set(&complaint, "%s: %s", p->url, m->text[0] ? m->text : strerror(-m->result));
+        else if ((uint64_t) m->result != p->status)
+                err_set(&complaint, "%s answered %d, wanted %" PRIu64, p->url, m->result,
+                        p->status);
+        take_answer(p, complaint, m->type != 0);
+}
+
+static void ask(Probe *p)
+{
+        Message m = { .type = MESSAGE_PROBE, .size = p->timeout_usec };
+        char *complaint = NULL;
+        int r;
+
+        p->asked_usec = now_usec();
+        set_timer(p, p->asked_usec + p->timeout_usec + GRACE_USEC);
+        (void) stpncpy(m.text, p->url, MESSAGE_TEXT_MAX);
+        r = fetcher_request(p->fetcher, &m, -EBADF, on_reply, p, &p->request);
+        if (r < 0) {
+                (void) fail_errno(&complaint, r, "can't ask %s", p->url);
+                take_answer(p, complaint, false);
+        }
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Probe *p = userdata;
+        char *complaint = NULL;
+
+        (void) source;
+        (void) usec;
+        if (p->request) {
+                err_set(&complaint, "%s: slipway-fetch does not say what came of it", p->url);
+                take_answer(p, complaint, false);
+        } else
+                ask(p);
+        return 0;
+}
+
+int probe_http_new(sd_event *event, Fetcher *fetcher, const HttpProbe *http,
+                   probe_answered_t answered, void *userdata, Probe **ret)
+{
+        _cleanup_(probe_freep) Probe *p = calloc(1, sizeof(Probe));
+        int r;
+
+        if (!p)
+                return -ENOMEM;
+        *p = (Probe){ .fetcher = fetcher,
+                      .url = strdup(http->url),
+                      .status = http->status,
+                      .interval_usec = http->interval_usec,
+                      .timeout_usec = http->timeout_usec,
+                      .answered = answered,
+                      .userdata = userdata };
+        if (!p->url)
+                return -ENOMEM;
+        err_set(&p->complaint, "%s has not answered yet", p->url);
+        r = sd_event_add_time(event, &p->source, CLOCK_BOOTTIME, 0, 1, on_time, p);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(p);
+        return 0;
+}

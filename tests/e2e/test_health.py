@@ -1,0 +1,105 @@
+"""Releases that are judged by what they answer: HTTP probes, asked by a process of their own."""
+
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import formats
+import toy
+from waiting import wait_for
+
+URL = "http://127.0.0.1:8080/healthz"
+TLS_URL = "https://localhost:8443/healthz"
+WAIT_SEC = 30
+
+# Answers with the status that stands in the release, or in a file that the test writes.
+SERVER = """\
+const fs = require("fs");
+const read = (path, otherwise) => { try { return fs.readFileSync(path, "ascii"); } catch { return otherwise; } };
+const status = fs.readFileSync("status", "ascii");
+const answer = (q, r) => {
+        r.statusCode = parseInt(read("/run/web.status", status));
+        fs.writeFileSync("/run/web.answered", `${read("name").trim()} ${r.statusCode}`);
+        r.end(q.url);
+};
+require("http").createServer(answer).listen(8080, "127.0.0.1");
+require("https").createServer({ key: read("key.pem"), cert: read("cert.pem") }, answer).listen(8443, "127.0.0.1");
+"""
+
+
+def self_signed():
+    """A key and a certificate that nobody knows and that expired long ago."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "web.test")])
+    day = datetime.datetime(2001, 1, 1)
+    certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+                   .serial_number(1).not_valid_before(day).not_valid_after(day + datetime.timedelta(days=1))
+                   .sign(key, hashes.SHA256()))
+    return (key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+            certificate.public_bytes(serialization.Encoding.PEM))
+
+
+KEY, CERTIFICATE = self_signed()
+
+
+def release(web, status, *, http=({"url": URL, "interval": "100ms"},), **options):
+    """A release that answers with this status."""
+    more = [formats.Entry("server.js", content=SERVER.encode()), formats.Entry("status", content=str(status).encode()),
+            formats.Entry("key.pem", content=KEY), formats.Entry("cert.pem", content=CERTIFICATE)]
+    return web.release([toy.READY, "exec node server.js"], more=more, health={"http": list(http)}, **options)
+
+
+@pytest.fixture
+def web(host):
+    """Release r1 is live, and answers well."""
+    web = toy.Toy(host, toy.local_store(host))
+    release(web, 200, http=[{"url": URL, "interval": "100ms"}, {"url": TLS_URL, "interval": "100ms"}])
+    toy.start([web])
+    web.assert_whole("r1")
+    return web
+
+
+def prober(host):
+    found = host.run(["pgrep", "-f", "slipway-fetch --probe"], check=False).stdout.split()
+    return int(found[0]) if found else None
+
+
+def test_what_does_not_answer_well_is_taken_back(web):
+    release(web, 503, deadline="2s")
+    state = web.wait_failed("r2")
+    assert f"{URL} answered 503, wanted 200" in state["failed"]["reason"]
+    web.assert_whole("r1")
+    # What is wanted is what the manifest says.
+    release(web, 503, http=[{"url": URL, "status": 503}])
+    web.assert_whole("r3")
+    assert not prober(web.host)
+
+
+def test_what_stops_answering_well_is_taken_back(web):
+    release(web, 200, bake="5min")
+    web.wait_phase("baking", "r2")
+    wait_for(lambda: web.host.read("/run/web.answered") == "r2 200", WAIT_SEC, "r2 to answer well")
+    web.host.write("/run/web.status", "500")
+    state = web.wait_failed("r2")
+    assert f"{URL} answered 500, wanted 200" in state["failed"]["reason"]
+    # The old one is not well now either; that is said, and changes nothing.
+    web.host.wait_journal("the units of release r1 are up, but .* answered 500, wanted 200", unit="slipwayd.service")
+    web.assert_whole("r1")
+
+
+def test_the_prober_is_killed(web):
+    """It comes again, and the release is not blamed."""
+    release(web, 200, bake="1500ms")
+    web.wait_phase("baking", "r2")
+    first = wait_for(lambda: prober(web.host), WAIT_SEC, "slipway-fetch to probe")
+    status = web.host.read(f"/proc/{first}/status")
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status and "CapEff:\t0000000000000000" in status
+    assert web.host.run(["stat", "-c", "%U", f"/proc/{first}"]).stdout == "slipway\n"
+    web.host.run(["kill", "-9", first])
+    wait_for(lambda: prober(web.host) not in (first, None), WAIT_SEC, "slipway-fetch to probe again")
+    web.assert_whole("r2")
+    assert web.running() == "r2"
+    assert [e["result"] for e in web.state()["history"]] == ["done", "done"]
