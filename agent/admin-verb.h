@@ -66,5 +66,6 @@ AgentOptions admin_offline_options(void);
 uint64_t admin_change_timeout_usec(const cJSON *app);
 
 int verb_deploy(char **args);
+int verb_due(char **args);
 int verb_stage(char **args);
 int verb_activate(char **args);

@@ -30,7 +30,8 @@
  *
  * Describe() gives
  *   { "version": "0.1.0", "instance": "i-1", "store": "s3://...", "fetch": "running",
- *     "apps": [ { "root": "/srv/web", "state": { as in state.h },
+ *     "apps": [ { "root": "/srv/web", "due": false (a deployment is under way, staged, or to come),
+ *                 "state": { as in state.h },
  *                 "poll": { "at": "2026-11-22T14:00:00Z", "next": "...", "ok": true,
  *                           "text": "deployment 42 is live (serial 57)", "expires": "..." } } ] }
  */

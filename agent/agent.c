@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 #include "log.h"
 #include "memory.h"
 
+/* What systemd gives us beyond the limit to say that we are ready. */
+#define START_MARGIN_USEC (UINT64_C(30) * 1000000)
+
 Agent *agent_free(Agent *a)
 {
         if (!a)
@@ -21,6 +25,7 @@ Agent *agent_free(Agent *a)
         for (size_t i = 0; i < a->n_apps; i++)
                 app_free(a->apps[i]);
         free(a->apps);
+        sd_event_source_disable_unref(a->ready_limit_source);
         /* Nobody comes after a round to do what was left to slipway-fetch without an answer. */
         if (a->options.once)
                 fetcher_finish(a->fetcher);
@@ -148,10 +153,52 @@ int agent_new(const AgentOptions *options, Agent **ret, char **reterr)
         return 0;
 }
 
+static void say_ready(Agent *a)
+{
+        a->ready_limit_source = sd_event_source_disable_unref(a->ready_limit_source);
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_hurry(a->apps[i], false);
+        (void) sd_notify(0, "READY=1\nSTATUS=");
+        memory_give_back();
+}
+
+static int on_ready_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source, (void) usec;
+        log_warning("Not everything could be deployed in the time that \"ready_limit\" gives: what "
+                    "waits for it starts now");
+        say_ready(userdata);
+        return 0;
+}
+
+/* What is ordered after us waits meanwhile, and systemd for us. */
+static int delay_ready(Agent *a)
+{
+        uint64_t limit_usec = a->config->ready_limit_usec;
+        int r = sd_event_add_time_relative(a->event, &a->ready_limit_source, CLOCK_BOOTTIME,
+                                           limit_usec, 0, on_ready_limit, a);
+
+        if (r < 0)
+                return log_error_errno(r, "Can't wait for the first round: %s", strerror(-r));
+        (void) sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64 "\nSTATUS=Deploys before it is ready",
+                          limit_usec + START_MARGIN_USEC);
+        return 0;
+}
+
+static bool is_settled(const Agent *a)
+{
+        for (size_t i = 0; i < a->n_apps; i++)
+                if (!app_is_settled(a->apps[i]))
+                        return false;
+        return true;
+}
+
 void agent_app_settled(Agent *a)
 {
         int worst = ROUND_OK;
 
+        if (a->ready_limit_source && is_settled(a))
+                say_ready(a);
         if (!a->options.once)
                 return;
         for (size_t i = 0; i < a->n_apps; i++) {
@@ -207,12 +254,14 @@ static void on_service_settled(int result, void *userdata)
 {
         Agent *a = userdata;
 
-        if (result < 0 || start_apps(a) < 0) {
+        bool delayed = a->config->ready_when_deployed;
+
+        if (result < 0 || (delayed && delay_ready(a) < 0) || start_apps(a) < 0) {
                 (void) sd_event_exit(a->event, EXIT_FAILURE);
                 return;
         }
-        (void) sd_notify(0, "READY=1");
-        memory_give_back();
+        if (!delayed)
+                say_ready(a);
 }
 
 static int serve(Agent *a)

@@ -40,6 +40,7 @@ typedef struct Agent {
         Fetcher *fetcher;
         Identity fetch_identity, unpack_identity;
         int state_dir_fd, runtime_dir_fd;
+        sd_event_source *ready_limit_source; /* NULL: nobody waits any more for READY=1 */
         App **apps;
         size_t n_apps;
 } Agent;
@@ -61,7 +62,8 @@ enum {
         ROUND_REFUSED = 5,     /* a manifest was refused */
 };
 
-/* Called by an application when its part of the round is over. */
+/* Called by an application when its part of the round is over; the first one may be what READY=1
+ * waits for. */
 void agent_app_settled(Agent *a);
 
 App *agent_find_app(Agent *a, const char *name);

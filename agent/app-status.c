@@ -45,8 +45,9 @@ int app_status_describe(const AppStatus *s, cJSON **ret)
         cJSON *state = NULL;
         int r;
 
-        if (!o || !cJSON_AddStringToObject(o, "root", s->config->root) || !add_poll(o, s) ||
-            !add_progress(o, s) || (s->error && !cJSON_AddStringToObject(o, "error", s->error)))
+        if (!o || !cJSON_AddStringToObject(o, "root", s->config->root) ||
+            !cJSON_AddBoolToObject(o, "due", s->due) || !add_poll(o, s) || !add_progress(o, s) ||
+            (s->error && !cJSON_AddStringToObject(o, "error", s->error)))
                 return -ENOMEM;
         r = state_format(s->state, &state);
         if (r >= 0)

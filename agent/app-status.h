@@ -21,6 +21,7 @@ typedef struct AppStatus {
         const char *error; /* why the state on disk can't be read now; NULL: it can */
         bool poll_ok;
         const char *poll_text; /* what the last poll came to */
+        bool due;              /* a deployment is under way, staged, or to come */
         uint64_t polled_sec, next_poll_sec;
         uint64_t expires_sec;                     /* of the channel's manifest */
         uint64_t available_bytes, artifact_bytes; /* of what is fetched; available 0: nothing is */

@@ -135,11 +135,24 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
 
 static void settle(App *a, int round_result)
 {
-        if (a->round_result != -EBUSY)
+        /* A service asks again, and then has another result. */
+        if (a->round_result != -EBUSY && a->round_result != ROUND_UNREACHABLE)
                 return;
         a->round_result = round_result;
         report(a);
         agent_app_settled(a->agent);
+}
+
+bool app_is_settled(const App *a)
+{
+        return !a->transaction && a->round_result != -EBUSY &&
+               (a->round_result != ROUND_UNREACHABLE || a->site->state->current);
+}
+
+void app_hurry(App *a, bool hurry)
+{
+        if (a->poller)
+                poller_hurry(a->poller, hurry);
 }
 
 int app_round_result(const App *a)
@@ -728,6 +741,19 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 
 /* Reporting */
 
+/* A deployment is under way or will be, by itself or by hand. */
+static bool is_due(const App *a)
+{
+        const Config *c = a->agent->config;
+        _cleanup_free_ char *text = NULL;
+        Verdict verdict;
+
+        if (a->transaction || !a->wanted || !a->poll_ok)
+                return a->transaction || a->site->state->staged.release;
+        verdict = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
+        return verdict == VERDICT_DEPLOY || verdict == VERDICT_STAGED;
+}
+
 static AppStatus status_now(const App *a)
 {
         const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
@@ -738,6 +764,7 @@ static AppStatus status_now(const App *a)
                 .instance = a->agent->config->instance,
                 .poll_ok = a->poll_ok,
                 .poll_text = strempty(a->poll_text),
+                .due = is_due(a),
                 .polled_sec = a->polled_sec,
                 .next_poll_sec = a->poller ? time(NULL) + poller_next_sec(a->poller) : 0,
                 .expires_sec = a->wanted ? a->wanted->expires_sec : 0,
@@ -827,9 +854,12 @@ int app_start(App *a)
         r = add_network_parts(a);
         if (r < 0)
                 return r;
-        if (!a->agent->options.once)
+        if (a->agent->options.once)
+                poller_stop(a->poller);
+        else if (a->agent->ready_limit_source)
+                poller_hurry(a->poller, true);
+        else
                 return poller_start(a->poller);
-        poller_stop(a->poller);
         return poller_poll(a->poller);
 }
 

@@ -34,6 +34,13 @@ void app_leave(App *a);
 /* The result of the round, or -EBUSY while it goes on. */
 int app_round_result(const App *a);
 
+/* Its part of the first round is over: deployed, staged, nothing to do, failed or refused. A store
+ * that can't be reached counts only where something is live. */
+bool app_is_settled(const App *a);
+
+/* Whether it polls as often as it can: while something waits for app_is_settled(). */
+void app_hurry(App *a, bool hurry);
+
 /* Told once: result 0 or negative errno, and words. */
 typedef void (*app_told_t)(int result, const char *text, void *userdata);
 

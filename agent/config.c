@@ -19,6 +19,9 @@
 #define POLL_INTERVAL_MIN_USEC     (UINT64_C(1) * 1000000)
 #define POLL_INTERVAL_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
 #define JITTER_DEFAULT_PERCENT     20
+#define READY_LIMIT_DEFAULT_USEC   (UINT64_C(300) * 1000000)
+#define READY_LIMIT_MIN_USEC       (UINT64_C(1) * 1000000)
+#define READY_LIMIT_MAX_USEC       (UINT64_C(3600) * 1000000)
 #define KEEP_DEFAULT               5
 #define KEEP_MIN                   2
 #define KEEP_MAX                   100
@@ -175,6 +178,28 @@ static int parse_jitter(const cJSON *v, const char *path, void *target, char **r
         return 0;
 }
 
+static int parse_ready(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        const char *s = cJSON_IsString(v) ? v->valuestring : "";
+
+        if (!streq(s, "started") && !streq(s, "deployed"))
+                return fail(reterr, -EBADMSG, "%s: must be \"started\" or \"deployed\"", path);
+        *(bool *) target = streq(s, "deployed");
+        return 0;
+}
+
+static int parse_ready_limit(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        uint64_t *usec = target;
+        int r = json_parse_duration(v, path, usec, reterr);
+
+        if (r < 0)
+                return r;
+        if (*usec < READY_LIMIT_MIN_USEC || *usec > READY_LIMIT_MAX_USEC)
+                return fail(reterr, -EBADMSG, "%s: must be 1s to 1h", path);
+        return 0;
+}
+
 static const JsonField poll_fields[] = {
         {"interval",       parse_interval, offsetof(Config, poll_interval_usec) },
         { "jitter", parse_jitter, offsetof(Config, jitter_percent) },
@@ -306,9 +331,11 @@ static const JsonField config_fields[] = {
         { "tags", parse_tags, offsetof(Loader, config) },
         { "poll",         parse_poll, offsetof(Loader, config) },
         { "report",  json_parse_bool, offsetof(Loader, config.report) },
-        { "trust",                parse_trust, offsetof(Loader, config.trust_path) },
-        { "apps",  parse_apps, 0 },
-        {          },
+        { "ready",                parse_ready, offsetof(Loader, config.ready_when_deployed) },
+        { "ready_limit",  parse_ready_limit, offsetof(Loader, config.ready_limit_usec) },
+        { "trust",            parse_trust, offsetof(Loader, config.trust_path) },
+        { "apps",           parse_apps, 0 },
+        {               },
 };
 
 /* --- files --- */
@@ -584,6 +611,7 @@ int config_load(const char *path, Config **ret, char **reterr)
                         .poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC,
                         .jitter_percent = JITTER_DEFAULT_PERCENT,
                         .report = true,
+                        .ready_limit_usec = READY_LIMIT_DEFAULT_USEC,
                 },
         };
         Config *c;

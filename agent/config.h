@@ -17,17 +17,17 @@
  *     "region": "eu-central-1", "zone": "eu-central-1a", "tags": { "Stage": "prod" },
  *     "poll": { "interval": "15s", "jitter": "20%" },         1s to 24h; 0% to 100%
  *     "report": true,                              write status reports to the store
- *     "trust": "/etc/slipway/trust/root.json",
- *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed; at least one app
- *                 "root": "/srv/{app}",
+ *     "ready": "started", "ready_limit": "5min",   or "deployed": slipwayd says that it is ready
+ * when its first round is over; 1s to 1h "trust": "/etc/slipway/trust/root.json", "apps": [ {
+ * "app": "web", "channel": "{tag:Stage}",     both needed; at least one app "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
  *                 "activate": "auto",              "manual": new releases are staged only
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
- * The values shown for poll, report, trust and below apps (but app and channel) are the defaults.
- * "units" are fnmatch(3) patterns of the units that the app's manifests may name; a backslash
- * stands for itself.
+ * The values shown for poll, report, ready, trust and below apps (but app and channel) are the
+ * defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
+ * backslash stands for itself.
  *
  * channel, root, manifest and units may hold {app}, {channel} (but not channel itself),
  * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
@@ -57,6 +57,8 @@ typedef struct Config {
         uint64_t poll_interval_usec;
         unsigned jitter_percent;
         bool report;
+        bool ready_when_deployed;
+        uint64_t ready_limit_usec;
         char *trust_path;
         AppConfig *apps;
         size_t n_apps;

@@ -13,7 +13,7 @@ struct Poller {
         char *path;
         uint64_t interval_usec;
         unsigned jitter_percent, n_failures;
-        bool stopped;
+        bool stopped, hurry;
         poller_answer_t answer;
         void *userdata;
         sd_event_source *timer;
@@ -96,9 +96,10 @@ static int arm(Poller *p, uint64_t delay_usec)
 
 static void plan(Poller *p)
 {
+        uint64_t delay_usec =
+                poller_delay_usec(p->interval_usec, p->jitter_percent, p->n_failures, random_u32());
         int r = p->stopped ? 0
-                           : arm(p, poller_delay_usec(p->interval_usec, p->jitter_percent,
-                                                      p->n_failures, random_u32()));
+                           : arm(p, p->hurry ? MIN(delay_usec, POLL_HURRY_MAX_USEC) : delay_usec);
 
         if (r < 0)
                 log_error("Can't plan the next poll of %s: %s", p->path, strerror(-r));
@@ -156,6 +157,11 @@ int poller_start(Poller *p)
 {
         return arm(p, (uint64_t) ((double) random_u32() / UINT32_MAX * p->interval_usec / 100 *
                                   p->jitter_percent));
+}
+
+void poller_hurry(Poller *p, bool hurry)
+{
+        p->hurry = hurry;
 }
 
 void poller_stop(Poller *p)

@@ -12,6 +12,8 @@
 
 #define POLL_BACKOFF_MAX_USEC (UINT64_C(300) * 1000000)
 
+#define POLL_HURRY_MAX_USEC (UINT64_C(2) * 1000000)
+
 typedef struct Poller Poller;
 
 typedef struct PollerOptions {
@@ -38,6 +40,9 @@ _must_check_ int poller_poll(Poller *p);
 
 /* No more timer; poller_poll() still works. */
 void poller_stop(Poller *p);
+
+/* From now on no wait is longer than POLL_HURRY_MAX_USEC, or, with false, as planned again. */
+void poller_hurry(Poller *p, bool hurry);
 
 /* When the next poll is due: seconds from now, or 0 if one is under way or none is planned. */
 uint64_t poller_next_sec(const Poller *p);

@@ -84,6 +84,8 @@ static void defaults(void **state)
         assert_string_equal(c->apps[0].units[1], "web@*.service");
         assert_int_equal(c->apps[0].keep, 5);
         assert_false(c->apps[0].activate_by_hand);
+        assert_false(c->ready_when_deployed);
+        assert_int_equal(c->ready_limit_usec, 300000000);
 }
 
 static void instance_is_the_hosts_name(void **state)
@@ -113,6 +115,7 @@ static void everything(void **state)
                 "{\"store\":\"s3://b/{region}\",\"instance\":\"i-1\",\"region\":\"eu-central-1\","
                 "\"zone\":\"eu-central-1a\",\"tags\":{\"Stage\":\"prod\",\"Own Key\":\"x\"},"
                 "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\"},\"report\":false,"
+                "\"ready\":\"deployed\",\"ready_limit\":\"1h\","
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
@@ -125,6 +128,8 @@ static void everything(void **state)
         assert_int_equal(c->poll_interval_usec, 120000000);
         assert_int_equal(c->jitter_percent, 0);
         assert_false(c->report);
+        assert_true(c->ready_when_deployed);
+        assert_int_equal(c->ready_limit_usec, UINT64_C(3600000000));
         assert_string_equal(c->trust_path, "/opt/root.json");
         assert_string_equal(c->apps[0].channel, "prod-eu-central-1a");
         assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
@@ -247,6 +252,10 @@ static void broken(void **state)
                        "agent.json:2: tags[\"a b\"]: stands there twice");
         assert_refused(*state, "{\"tags\":{\"\":\"x\"}}",
                        "agent.json:1: tags[\"\"]: a tag's key has");
+        assert_refused(*state, "{\"ready\":true}",
+                       "agent.json:1: ready: must be \"started\" or \"deployed\"");
+        assert_refused(*state, "{\"ready_limit\":\"0s\"}", "agent.json:1: ready_limit: must be 1s");
+        assert_refused(*state, "{\"ready_limit\":\"2h\"}", "agent.json:1: ready_limit: must be 1s");
         assert_refused(*state, "{\"apps\":{}}", "agent.json:1: apps: must be an array");
 }
 
