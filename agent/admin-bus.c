@@ -12,7 +12,7 @@
 #define POLL_TIMEOUT_USEC (UINT64_C(120) * 1000000)
 /* A poll, and an hour to fetch and unpack (staging.c). */
 #define STAGE_TIMEOUT_USEC  (POLL_TIMEOUT_USEC + UINT64_C(3660) * 1000000)
-#define RESUME_TIMEOUT_USEC (UINT64_C(10) * 1000000)
+#define CHANGE_TIMEOUT_USEC (UINT64_C(10) * 1000000)
 
 #define APP_PATH_PREFIX AGENT_BUS_PATH "/app"
 
@@ -165,7 +165,14 @@ int admin_bus_deploy_files(sd_bus *bus, const char *app, const OrderFiles *files
                      : send_call(bus, m, app, STAGE_TIMEOUT_USEC + timeout_usec, ret, reterr);
 }
 
+int admin_bus_hold(sd_bus *bus, const char *app, const char *until, const char *reason,
+                   const char *by, char **ret, char **reterr)
+{
+        return call(bus, app, "Hold", (const char *[]){ until, reason, by }, 3, CHANGE_TIMEOUT_USEC,
+                    ret, reterr);
+}
+
 int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)
 {
-        return call(bus, app, "Resume", NULL, 0, RESUME_TIMEOUT_USEC, NULL, reterr);
+        return call(bus, app, "Resume", NULL, 0, CHANGE_TIMEOUT_USEC, NULL, reterr);
 }

@@ -53,5 +53,10 @@ _must_check_ int admin_bus_deploy_files(sd_bus *bus, const char *app, const Orde
                                         const char *by, bool wait, uint64_t timeout_usec,
                                         char **ret, char **reterr);
 
+/* Nothing is deployed until then ("": until it is resumed), for `by`; reason may be "". *ret, to be
+ * freed: what became of what was under way. */
+_must_check_ int admin_bus_hold(sd_bus *bus, const char *app, const char *until, const char *reason,
+                                const char *by, char **ret, char **reterr);
+
 /* The channel decides again. */
 _must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

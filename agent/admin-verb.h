@@ -19,6 +19,7 @@ extern bool arg_json, arg_user;
 extern const char *arg_config; /* NULL: the usual place */
 extern bool arg_wait;
 extern const char *arg_file, *arg_index, *arg_manifest; /* of deploy */
+extern const char *arg_until, *arg_reason;              /* of hold */
 
 /* What is known about this host, and where from. */
 typedef struct Known {
@@ -67,5 +68,6 @@ uint64_t admin_change_timeout_usec(const cJSON *app);
 
 int verb_deploy(char **args);
 int verb_due(char **args);
+int verb_hold(char **args);
 int verb_stage(char **args);
 int verb_activate(char **args);

@@ -131,10 +131,20 @@ static bool is_poll_failed(const cJSON *app)
         return cJSON_IsFalse(get(get(app, "poll"), "ok"));
 }
 
-static const char *state_word(const cJSON *state)
+static bool is_held(const cJSON *state, uint64_t now_sec)
+{
+        const cJSON *held = get(state, "held");
+        uint64_t until_sec = get_time(held, "until");
+
+        return held && (until_sec == 0 || now_sec < until_sec);
+}
+
+static const char *state_word(const cJSON *state, uint64_t now_sec)
 {
         if (!is_idle(state))
                 return get_text(state, "phase");
+        if (is_held(state, now_sec))
+                return "held";
         if (get(state, "pinned"))
                 return "pinned";
         if (is_failed(state))
@@ -176,6 +186,27 @@ static void note_staged(const cJSON *state, const ViewContext *c, FILE *f)
                 strempty(get_text(s, "release")), get_time(s, "since") ? " " : "",
                 strempty(ago(c->now_sec, get_time(s, "since"), when)), user_option(c),
                 strempty(get_text(state, "app")));
+}
+
+static void note_held(const cJSON *state, const ViewContext *c, FILE *f)
+{
+        const cJSON *held = get(state, "held");
+        const char *reason = get_text(held, "reason"), *by = get_text(held, "by");
+        uint64_t until_sec = get_time(held, "until"), since_sec = get_time(held, "since");
+        char since[TIME_AGO_SIZE], until[TIME_AGO_SIZE];
+
+        if (!is_held(state, c->now_sec))
+                return;
+        fprintf(f, "nothing is deployed: held by %s%s%s%s%s\n", by ? by : "somebody",
+                since_sec ? " " : "", strempty(ago(c->now_sec, since_sec, since)),
+                reason ? ": " : "", strempty(reason));
+        if (until_sec)
+                fprintf(f, "  That ends at %s (%s), or now: slipway %sresume %s\n",
+                        get_text(held, "until"), time_ago(c->now_sec, until_sec, until),
+                        user_option(c), strempty(get_text(state, "app")));
+        else
+                fprintf(f, "  To end it: slipway %sresume %s\n", user_option(c),
+                        strempty(get_text(state, "app")));
 }
 
 static void note_pinned(const cJSON *state, const ViewContext *c, FILE *f)
@@ -267,6 +298,7 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         if (!m)
                 return -ENOMEM;
         note_pending(state, m);
+        note_held(state, c, m);
         note_pinned(state, c, m);
         note_failed(state, c, m);
         note_staged(state, c, m);
@@ -308,7 +340,7 @@ static int add_overview_row(Table *t, const cJSON *app, uint64_t now_sec)
                                  number(get_number(find_release(state, get_text(state, "current")),
                                                    "deployment"),
                                         deployment),
-                                 state_word(state), outcome });
+                                 state_word(state, now_sec), outcome });
 }
 
 int view_overview(const cJSON *agent, const ViewContext *c, FILE *f)
@@ -379,7 +411,7 @@ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f
                 fprintf(f, ", deployment %s",
                         number(get_number(find_release(state, current), "deployment"), n));
         fputc('\n', f);
-        fprintf(f, "      state: %s\n", strempty(state_word(state)));
+        fprintf(f, "      state: %s\n", strempty(state_word(state, now_sec)));
         print_poll(get(app, "poll"), now_sec, f);
         if (root)
                 fprintf(f, "       root: %s\n", root);

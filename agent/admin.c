@@ -203,6 +203,7 @@ static const struct Verb {
         { "activate", 1, 1, verb_activate},
         { "deploy",   1, 1, verb_deploy  },
         { "rollback", 1, 2, verb_rollback},
+        { "hold",     1, 1, verb_hold    },
         { "resume",   1, 1, verb_resume  },
 };
 
@@ -219,7 +220,8 @@ static void print_help(void)
              "  slipway [OPTION...] activate APP            make live what is staged\n"
              "  slipway [OPTION...] deploy APP              deploy a release from files\n"
              "  slipway [OPTION...] rollback APP [RELEASE]  go back: to the release before, or to this one\n"
-             "  slipway [OPTION...] resume APP              let the channel decide again after a rollback\n"
+             "  slipway [OPTION...] hold APP                deploy nothing, until then or until it is resumed\n"
+             "  slipway [OPTION...] resume APP              let the channel decide again, after a rollback or a hold\n"
              "\n"
              "Options:\n"
              "  --json           write JSON\n"
@@ -228,6 +230,8 @@ static void print_help(void)
              "  --file FILE      of deploy: the artifact\n"
              "  --index FILE     of deploy: its index; default: the file named index beside it\n"
              "  --manifest FILE  of deploy: the signed manifest, as it lies in the store\n"
+             "  --until TIME     of hold: 2026-11-22T15:00:00Z, or from now on: 30min, 2h\n"
+             "  --reason TEXT    of hold: why, for the others\n"
              "  --wait           of deploy: until the release held\n"
              "  --help           show this\n"
              "  --version        show the version\n"
@@ -246,7 +250,9 @@ static int parse_options(int argc, char **argv)
                 OPT_FILE,
                 OPT_INDEX,
                 OPT_MANIFEST,
-                OPT_WAIT
+                OPT_WAIT,
+                OPT_UNTIL,
+                OPT_REASON
         };
         static const struct option options[] = {
                 {"json",       no_argument, NULL, OPT_JSON },
@@ -258,7 +264,9 @@ static int parse_options(int argc, char **argv)
                 { "index",        required_argument, NULL, OPT_INDEX },
                 { "manifest",           required_argument, NULL, OPT_MANIFEST },
                 { "wait",        no_argument, NULL, OPT_WAIT },
-                {  },
+                { "until",         required_argument, NULL, OPT_UNTIL },
+                { "reason",   required_argument, NULL, OPT_REASON },
+                {          },
         };
         int c;
 
@@ -284,6 +292,12 @@ static int parse_options(int argc, char **argv)
                         break;
                 case OPT_WAIT:
                         arg_wait = true;
+                        break;
+                case OPT_UNTIL:
+                        arg_until = optarg;
+                        break;
+                case OPT_REASON:
+                        arg_reason = optarg;
                         break;
                 case OPT_VERSION:
                         puts("slipway " SLIPWAY_VERSION);
@@ -324,6 +338,10 @@ static int run_verb(int n_args, char **args)
                         log_error("'%s' is no name of an application or release", args[i]);
                         return ADMIN_USAGE;
                 }
+        }
+        if ((arg_until || arg_reason) && verb->run != verb_hold) {
+                log_error("--until and --reason are for hold. See: slipway --help");
+                return ADMIN_USAGE;
         }
         return verb->run(args + 1);
 }

@@ -5,24 +5,41 @@
 
 #include "macro.h"
 
+/* clang-format off */
 /*
  * slipwayd on D-Bus (system bus; the user's bus with --user): name org.slipway.Agent.
  *
- *   /org/slipway/Agent                  interface org.slipway.Agent
- *     Describe() -> s                   everything below as JSON, for programs and for `slipway`
+ *   /org/slipway/Agent               interface org.slipway.Agent
+ *     Describe() -> s json             everything below, for programs and for `slipway`
  *     property Version s
- *   /org/slipway/Agent/app/<NAME>       interface org.slipway.App, one object per application;
- * <NAME> is escaped as by sd_bus_path_encode(3) Poll() -> s                       asks the store
- * now; answers when the manifest was judged: what comes of it Rollback(s release, s by) -> s    to
- * that release, or with "" to the one before; answers when the units are up: the release that is
- * live now Stage(s by) -> s text             asks
- * the store now and has its deployment fetched and unpacked, not made live; answers when it is
- * staged, or that there is nothing to do Activate(s by) -> s release       makes live what is
- * staged; answers when it held DeployFiles(h manifest, h index, h artifact, s by, b wait) -> s text
- * deploys from files, judged as the store's; answers when it begins or, with wait, with the release
- * that held Resume()                          takes back a local rollback: the
- * channel decides again properties Name s, Channel s, Phase s, Release s, Pinned s, Failed s   with
- * change signals
+ *
+ *   /org/slipway/Agent/app/<NAME>      interface org.slipway.App, one object an application; <NAME>
+ *                                      is escaped as by sd_bus_path_encode(3)
+ *     Poll() -> s verdict              asks the store now; answers when the manifest was judged
+ *     Rollback(s release, s by) -> s release
+ *                                      to that release, or with "" to the one before; answers when
+ *                                      the units are up
+ *     Stage(s by) -> s text            asks the store now and has its deployment fetched and
+ *                                      unpacked, not made live; answers when it is staged, or that
+ *                                      there is nothing to do
+ *     Activate(s by) -> s release      makes live what is staged; answers when it held
+ *     DeployFiles(h manifest, h index, h artifact, s by, b wait) -> s text
+ *                                      deploys from files, judged as the store's; answers when it
+ *                                      begins or, with wait, with the release that held
+ *     Hold(s until, s reason, s by) -> s text
+ *                                      deploys nothing until then: "2026-11-22T15:00:00Z", "2h", or
+ *                                      "" for until Resume(); text says what becomes of what is
+ *                                      under way
+ *     Resume()                         ends a hold, takes back a local rollback: the channel decides
+ *                                      again
+ *     properties, with change signals unless they are constant:
+ *       Name s, Channel s              constant
+ *       Phase s, Release s, Pinned s, Failed s, Staged s
+ *       HeldBy s, HoldReason s, HeldUntil t
+ *                                      "" and 0: not held; HeldUntil in seconds since the epoch, 0
+ *                                      until it is resumed
+ *       Progress (tt)                  bytes of the artifact that are here, and all of them; 0 0
+ *                                      while nothing is fetched
  *
  * Methods that change something are for uid 0 (or, with --user, the same user). Errors are
  * org.slipway.Error.Busy, .NoSuchRelease, .Refused (nothing was changed), .Failed, with a message
@@ -35,6 +52,7 @@
  *                 "poll": { "at": "2026-11-22T14:00:00Z", "next": "...", "ok": true,
  *                           "text": "deployment 42 is live (serial 57)", "expires": "..." } } ] }
  */
+/* clang-format on */
 
 #define AGENT_BUS_NAME      "org.slipway.Agent"
 #define AGENT_BUS_PATH      "/org/slipway/Agent"

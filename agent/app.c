@@ -73,6 +73,8 @@ struct App {
         Told files;            /* who brought it */
         bool files_wait;       /* and wants to hear the end */
         char *asked_by;        /* of stage and files */
+        Hold new_hold;         /* for record_hold() */
+        sd_event_source *hold_source; /* when the hold ends by itself */
         Sweep *sweep;
         Reporter *reporter;
         bool verdict_unreported;
@@ -91,6 +93,7 @@ App *app_free(App *a)
         transaction_free(a->transaction);
         sweep_free(a->sweep);
         reporter_free(a->reporter);
+        sd_event_source_disable_unref(a->hold_source);
         manifest_free(a->wanted);
         site_free(a->site);
         free(a->poll_text);
@@ -98,6 +101,7 @@ App *app_free(App *a)
         free(a->retry.reason);
         file_order_free(a->file_order);
         free(a->asked_by);
+        hold_done(&a->new_hold);
         free(a);
         return NULL;
 }
@@ -336,9 +340,27 @@ static void drop_forgotten(App *a)
         fetcher_drop(a->agent->fetcher, &m->artifact.sha256);
 }
 
-static bool waits_for_retry(const App *a)
+/* *ret_damage is for the caller to free. */
+static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_damage)
 {
-        return a->retry.deployment == a->wanted->deployment && boottime_usec() < a->retry.at_usec;
+        const Config *config = a->agent->config;
+        const Retry *retry = &a->retry;
+        uint64_t now_usec = boottime_usec();
+        JudgeContext c = { .state = a->site->state,
+                           .tags = config->tags,
+                           .n_tags = config->n_tags,
+                           .now_sec = time(NULL),
+                           .activate_by_hand = a->config->activate_by_hand };
+
+        if (streq_ptr(a->site->state->current, m->release))
+                c.live = live_check(a->site, &m->activate, ret_damage);
+        c.damage = strempty(*ret_damage);
+        if (retry->deployment > 0 && now_usec < retry->at_usec) {
+                c.retry_deployment = retry->deployment;
+                c.retry_in_sec = (retry->at_usec - now_usec) / 1000000 + 1;
+                c.retry_reason = retry->reason;
+        }
+        return c;
 }
 
 static int round_result_of(const ActivationResult *result)
@@ -381,49 +403,13 @@ static void tell_order(App *a, const ActivationResult *result, bool staged)
              strempty(text));
 }
 
-/* What the state has as live may not be what is on the disk. */
-static void look_at_live(App *a, Verdict *verdict, char **text)
-{
-        _cleanup_free_ char *what = NULL;
-        const Manifest *m = a->wanted;
-
-        if (*verdict != VERDICT_NOTHING && *verdict != VERDICT_ADOPT)
-                return;
-        switch (live_check(a->site, &m->activate, &what)) {
-        case LIVE_DAMAGED:
-                /* What is staged goes live when somebody says so, and not for this. */
-                if (a->config->activate_by_hand)
-                        break;
-                *verdict = VERDICT_DEPLOY;
-                err_set(text, "deployment %" PRIu64 " (release %s) is to be deployed again: %s",
-                        m->deployment, m->release, strempty(what));
-                return;
-        case LIVE_CHANGED:
-                break;
-        default:
-                return;
-        }
-        *verdict = VERDICT_NOTHING;
-        err_set(text, "deployment %" PRIu64 " (release %s) was made live here, but %s",
-                m->deployment, m->release, strempty(what));
-}
-
 static char *verdict_now(App *a, Verdict *ret)
 {
-        const Config *c = a->agent->config;
+        _cleanup_free_ char *damage = NULL;
+        JudgeContext context = judge_context(a, a->wanted, &damage);
         char *text = NULL;
 
-        *ret = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
-        look_at_live(a, ret, &text);
-        if (*ret == VERDICT_DEPLOY && a->config->activate_by_hand)
-                err_set(&text, "deployment %" PRIu64 " (release %s) is to be staged",
-                        a->wanted->deployment, a->wanted->release);
-        if (*ret == VERDICT_DEPLOY && waits_for_retry(a))
-                err_set(&text,
-                        "deployment %" PRIu64 " (release %s) failed, and is tried again in %" PRIu64
-                        " s: %s",
-                        a->wanted->deployment, a->wanted->release,
-                        (a->retry.at_usec - boottime_usec()) / 1000000 + 1, a->retry.reason);
+        *ret = judge_wanted(a->wanted, &context, &text);
         return text;
 }
 
@@ -515,15 +501,18 @@ static int record_adopted(App *a)
         return r < 0 ? r : site_save(a->site);
 }
 
-/* Changes the state under the lock, by a function that saves it. */
-static int with_lock(App *a, int (*change)(App *a), char **reterr)
+/* Changes the state under the lock, which a transaction has already, by a function that saves it.
+ */
+static int change_state(App *a, int (*change)(App *a), char **reterr)
 {
-        int r = site_lock(a->site, NULL, reterr);
+        bool locked = site_is_locked(a->site);
+        int r = locked ? 0 : site_lock(a->site, NULL, reterr);
 
         if (r < 0)
                 return r;
         r = change(a);
-        site_unlock(a->site);
+        if (!locked)
+                site_unlock(a->site);
         return r < 0 ? fail_errno(reterr, r, "can't change the state of app %s", a->config->app)
                      : 0;
 }
@@ -549,7 +538,7 @@ static int raise_floor(App *a, const Manifest *m, const Sha256 *digest, char **r
 static void adopt(App *a)
 {
         _cleanup_free_ char *err = NULL;
-        int r = with_lock(a, record_adopted, &err);
+        int r = change_state(a, record_adopted, &err);
 
         if (r < 0)
                 refuse(a, r, err);
@@ -561,15 +550,14 @@ static void act(App *a, Verdict verdict)
 {
         switch (verdict) {
         case VERDICT_DEPLOY:
-                if (waits_for_retry(a))
-                        settle(a, ROUND_FAILED);
-                else
-                        deploy(a, "agent", a->config->activate_by_hand);
+        case VERDICT_STAGE:
+                deploy(a, "agent", verdict == VERDICT_STAGE);
                 return;
         case VERDICT_ADOPT:
                 adopt(a);
                 return;
         case VERDICT_FAILED:
+        case VERDICT_RETRY:
                 settle(a, ROUND_FAILED);
                 return;
         default:
@@ -577,12 +565,19 @@ static void act(App *a, Verdict verdict)
         }
 }
 
+/* Neither a hold nor a wait stands against bringing it here. */
+static bool can_be_staged(Verdict v)
+{
+        return v == VERDICT_DEPLOY || v == VERDICT_STAGE || v == VERDICT_STAGED ||
+               v == VERDICT_HELD || v == VERDICT_RETRY;
+}
+
 /* An admin wants it staged, now. */
 static void act_on_request(App *a, Verdict verdict)
 {
         bool nothing = verdict == VERDICT_NOTHING || verdict == VERDICT_ADOPT;
 
-        if (verdict == VERDICT_DEPLOY || verdict == VERDICT_STAGED) {
+        if (can_be_staged(verdict)) {
                 a->order = a->stage;
                 a->stage = (Told){};
                 deploy(a, strempty(a->asked_by), true);
@@ -605,7 +600,8 @@ static bool is_under_way(App *a)
         if (!a->transaction)
                 return false;
         m = transaction_manifest(a->transaction);
-        if (m && m->deployment != a->wanted->deployment && transaction_give_up(a->transaction)) {
+        if (m && m->deployment != a->wanted->deployment &&
+            transaction_give_up(a->transaction, "overtaken by a newer order")) {
                 remember_spooled(a, m);
                 a->transaction = transaction_free(a->transaction);
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
@@ -645,6 +641,50 @@ static int prepare(App *a, char **reterr)
         return raise_floor(a, a->wanted, &a->wanted_digest, reterr);
 }
 
+/* Holds */
+
+static int record_hold_ended(App *a)
+{
+        hold_done(&a->site->state->hold);
+        return site_save(a->site);
+}
+
+/* The channel is asked again, as by somebody who resumes it. */
+static int on_hold_ended(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        App *a = userdata;
+        const State *s = a->site->state;
+
+        (void) source, (void) usec;
+        if (!s->hold.by || hold_is_on(&s->hold, time(NULL)))
+                return 0;
+        site_log(a->site, LOG_NOTICE, "App %s: the hold by %s has ended", a->config->app,
+                 s->hold.by);
+        /* What can't be saved now is over nevertheless. */
+        (void) change_state(a, record_hold_ended, NULL);
+        bus_service_app_changed(a->agent, a);
+        return poller_poll(a->poller);
+}
+
+/* Others may have changed the state: looked at with each poll. The clock may be set:
+ * CLOCK_REALTIME.
+ */
+static void watch_hold(App *a)
+{
+        const Hold *h = &a->site->state->hold;
+        int r = 0;
+
+        a->hold_source = sd_event_source_disable_unref(a->hold_source);
+        if (!a->poller || a->agent->options.once || !h->by || h->until_sec == 0)
+                return;
+        r = sd_event_add_time(a->agent->event, &a->hold_source, CLOCK_REALTIME,
+                              h->until_sec * 1000000, 0, on_hold_ended, a);
+        if (r < 0)
+                site_log(a->site, LOG_WARNING,
+                         "App %s: the end of the hold is seen at a poll only: %s", a->config->app,
+                         strerror(-r));
+}
+
 /* What the channel's manifest means now. */
 static void consider(App *a)
 {
@@ -661,6 +701,7 @@ static void consider(App *a)
                 return;
         drop_forgotten(a);
         drop_spooled(a);
+        watch_hold(a);
         set_verdict(a, true, verdict_now(a, &verdict));
         if (a->stage.told)
                 act_on_request(a, verdict);
@@ -742,23 +783,28 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 /* Reporting */
 
 /* A deployment is under way or will be, by itself or by hand. */
-static bool is_due(const App *a)
+static bool is_due(App *a)
 {
-        const Config *c = a->agent->config;
         _cleanup_free_ char *text = NULL;
         Verdict verdict;
 
         if (a->transaction || !a->wanted || !a->poll_ok)
                 return a->transaction || a->site->state->staged.release;
-        verdict = judge_wanted(a->wanted, a->site->state, c->tags, c->n_tags, &text);
-        return verdict == VERDICT_DEPLOY || verdict == VERDICT_STAGED;
+        text = verdict_now(a, &verdict);
+        return verdict != VERDICT_HELD && can_be_staged(verdict);
 }
 
-static AppStatus status_now(const App *a)
+void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_artifact_bytes)
 {
         const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
 
-        return (AppStatus){
+        *ret_available_bytes = m ? transaction_available(a->transaction) : 0;
+        *ret_artifact_bytes = m && *ret_available_bytes > 0 ? m->artifact.size_bytes : 0;
+}
+
+static AppStatus status_now(App *a)
+{
+        AppStatus s = {
                 .config = a->config,
                 .state = a->site->state,
                 .instance = a->agent->config->instance,
@@ -768,9 +814,10 @@ static AppStatus status_now(const App *a)
                 .polled_sec = a->polled_sec,
                 .next_poll_sec = a->poller ? time(NULL) + poller_next_sec(a->poller) : 0,
                 .expires_sec = a->wanted ? a->wanted->expires_sec : 0,
-                .available_bytes = m ? transaction_available(a->transaction) : 0,
-                .artifact_bytes = m ? m->artifact.size_bytes : 0,
         };
+
+        app_progress(a, &s.available_bytes, &s.artifact_bytes);
+        return s;
 }
 
 /* Most polls change nothing: seen before a status object is made, which costs more than the poll.
@@ -854,6 +901,7 @@ int app_start(App *a)
         r = add_network_parts(a);
         if (r < 0)
                 return r;
+        watch_hold(a);
         if (a->agent->options.once)
                 poller_stop(a->poller);
         else if (a->agent->ready_limit_source)
@@ -960,7 +1008,8 @@ static int judge_files(App *a, char **ret_text, char **reterr)
 {
         Manifest *m = file_order_manifest(a->file_order);
         const Sha256 *digest = file_order_digest(a->file_order);
-        const Config *c = a->agent->config;
+        _cleanup_free_ char *damage = NULL;
+        JudgeContext context;
         int r;
 
         if (a->transaction)
@@ -972,8 +1021,11 @@ static int judge_files(App *a, char **ret_text, char **reterr)
                 r = raise_floor(a, m, digest, reterr);
         if (r < 0)
                 return r;
-        switch (judge_wanted(m, a->site->state, c->tags, c->n_tags, ret_text)) {
+        context = judge_context(a, m, &damage);
+        context.retry_deployment = 0;
+        switch (judge_wanted(m, &context, ret_text)) {
         case VERDICT_DEPLOY:
+        case VERDICT_STAGE:
         case VERDICT_STAGED:
                 return 0;
         case VERDICT_NOTHING:
@@ -1044,8 +1096,75 @@ int app_deploy_files(App *a, const OrderFiles *files, bool wait, const char *by,
         return 0;
 }
 
+/* What is under way is given up for a hold, unless it has switched or changes nothing that is live.
+ */
+static bool give_up_for_hold(App *a)
+{
+        const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
+
+        if (!m || transaction_is_staging(a->transaction) ||
+            !transaction_give_up(a->transaction, "held by an administrator"))
+                return false;
+        remember_spooled(a, m);
+        a->transaction = transaction_free(a->transaction);
+        tell(&a->order, -EIO, "given up: held by an administrator");
+        return true;
+}
+
+static const char *hold_outcome(const App *a, bool given_up)
+{
+        if (given_up)
+                return "; the deployment that was under way is given up before the switch";
+        if (a->transaction && transaction_is_staging(a->transaction))
+                return "; what is being staged goes on, and is not made live";
+        if (a->transaction)
+                return "; what is under way has switched already, and goes on";
+        if (a->site->state->phase > PHASE_FETCHING)
+                return "; what was cut off after the switch goes on when slipwayd runs";
+        return "";
+}
+
+static int record_hold(App *a)
+{
+        Hold *h = &a->site->state->hold;
+
+        hold_done(h);
+        *h = a->new_hold;
+        a->new_hold = (Hold){};
+        return site_save(a->site);
+}
+
+int app_hold(App *a, const char *until, const char *reason, const char *by, char **ret,
+             char **reterr)
+{
+        uint64_t until_sec = 0, now_sec = time(NULL);
+        _cleanup_free_ char *text = NULL;
+        Verdict verdict;
+        bool given_up;
+        int r = until[0] ? hold_parse_until(until, now_sec, &until_sec, reterr) : 0;
+
+        if (r >= 0)
+                r = hold_set(&a->new_hold, by, reason, now_sec, until_sec);
+        if (r >= 0)
+                r = change_state(a, record_hold, reterr);
+        if (r < 0)
+                return r;
+        given_up = give_up_for_hold(a);
+        watch_hold(a);
+        text = hold_to_text(&a->site->state->hold);
+        site_log(a->site, LOG_NOTICE, "App %s: %s%s", a->config->app, strempty(text),
+                 hold_outcome(a, given_up));
+        if (a->wanted && a->poll_ok && !a->transaction && a->n_waiting == 0)
+                set_verdict(a, true, verdict_now(a, &verdict));
+        bus_service_app_changed(a->agent, a);
+        report(a);
+        err_set(ret, "%s%s", strempty(text), hold_outcome(a, given_up));
+        return *ret ? 0 : -ENOMEM;
+}
+
 static int record_resumed(App *a)
 {
+        hold_done(&a->site->state->hold);
         state_unstage(a->site->state);
         state_unpin(a->site->state);
         state_forget_failure(a->site->state);
@@ -1057,11 +1176,13 @@ int app_resume(App *a, char **reterr)
         int r;
 
         a->retry.deployment = 0;
-        if (a->transaction)
+        /* A hold that began while something was under way ends in the same way. */
+        if (a->transaction && !a->site->state->hold.by)
                 return fail_busy(a, reterr);
-        r = with_lock(a, record_resumed, reterr);
+        r = change_state(a, a->transaction ? record_hold_ended : record_resumed, reterr);
         if (r < 0)
                 return r;
+        watch_hold(a);
         bus_service_app_changed(a->agent, a);
         return a->poller ? poller_poll(a->poller) : 0;
 }

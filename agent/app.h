@@ -74,8 +74,19 @@ _must_check_ int app_activate(App *a, const char *by, app_told_t told, void *use
 _must_check_ int app_deploy_files(App *a, const OrderFiles *files, bool wait, const char *by,
                                   app_told_t told, void *userdata, char **reterr);
 
-/* Forgets the pin, a failed deployment and what is staged: the channel decides again, at once. */
+/* Deploys nothing until `until` (a time or a duration, as hold_parse_until() takes it; "": until
+ * app_resume()), but goes on to poll and to judge; a rollback works. A deployment that has not
+ * switched yet is given up, any other goes on: *ret (allocated) says so. -EINVAL: until is wrong.
+ */
+_must_check_ int app_hold(App *a, const char *until, const char *reason, const char *by, char **ret,
+                          char **reterr);
+
+/* Ends a hold. Forgets the pin, a failed deployment and what is staged: the channel decides again,
+ * at once. */
 _must_check_ int app_resume(App *a, char **reterr);
+
+/* Of the artifact that is being fetched: what is here, and its size. 0 of 0: none is. */
+void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_artifact_bytes);
 
 /* One element of "apps" in Describe() (agent-bus.h). */
 _must_check_ int app_describe(App *a, cJSON **ret);

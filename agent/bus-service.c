@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bus-service.h"
+#include <time.h>
+
 #include "agent-bus.h"
 #include "app.h"
 #include "build-config.h"
+#include "bus-service.h"
 #include "err.h"
 #include "fd.h"
 #include "json-read.h"
@@ -169,6 +171,18 @@ static int method_deploy_files(sd_bus_message *m, void *userdata, sd_bus_error *
         return 1;
 }
 
+static int method_hold(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        _cleanup_free_ char *text = NULL, *err = NULL;
+        const char *until, *reason, *by;
+        int r = sd_bus_message_read(m, "sss", &until, &reason, &by);
+
+        if (r < 0)
+                return r;
+        r = app_hold(userdata, until, reason, by, &text, &err);
+        return r < 0 ? reply_error(error, r, err) : sd_bus_reply_method_return(m, "s", text);
+}
+
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
@@ -192,16 +206,19 @@ static int property_app(sd_bus *bus, const char *path, const char *interface, co
                         sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
         const State *s = app_state(userdata);
+        bool held = hold_is_on(&s->hold, time(NULL));
         const struct {
                 const char *name, *value;
         } values[] = {
-                {"Name",     s->app                   },
-                { "Channel", s->channel               },
-                { "Release", s->current               },
-                { "Phase",   phase_to_string(s->phase)},
-                { "Pinned",  s->pinned                },
-                { "Failed",  s->failed                },
-                { "Staged",  s->staged.release        },
+                {"Name",        s->app                      },
+                { "Channel",    s->channel                  },
+                { "Release",    s->current                  },
+                { "Phase",      phase_to_string(s->phase)   },
+                { "Pinned",     s->pinned                   },
+                { "Failed",     s->failed                   },
+                { "HeldBy",     held ? s->hold.by : NULL    },
+                { "HoldReason", held ? s->hold.reason : NULL},
+                { "Staged",     s->staged.release           },
         };
 
         (void) bus, (void) path, (void) interface, (void) error;
@@ -209,6 +226,27 @@ static int property_app(sd_bus *bus, const char *path, const char *interface, co
                 if (streq(property, values[i].name))
                         return sd_bus_message_append(reply, "s", strempty(values[i].value));
         return -ENOENT;
+}
+
+static int property_held_until(sd_bus *bus, const char *path, const char *interface,
+                               const char *property, sd_bus_message *reply, void *userdata,
+                               sd_bus_error *error)
+{
+        const Hold *h = &app_state(userdata)->hold;
+
+        (void) bus, (void) path, (void) interface, (void) property, (void) error;
+        return sd_bus_message_append(reply, "t", hold_is_on(h, time(NULL)) ? h->until_sec : 0);
+}
+
+static int property_progress(sd_bus *bus, const char *path, const char *interface,
+                             const char *property, sd_bus_message *reply, void *userdata,
+                             sd_bus_error *error)
+{
+        uint64_t available_bytes, artifact_bytes;
+
+        (void) bus, (void) path, (void) interface, (void) property, (void) error;
+        app_progress(userdata, &available_bytes, &artifact_bytes);
+        return sd_bus_message_append(reply, "(tt)", available_bytes, artifact_bytes);
 }
 
 static const sd_bus_vtable agent_vtable[] = {
@@ -227,6 +265,12 @@ static const sd_bus_vtable app_vtable[] = {
         SD_BUS_PROPERTY("Release", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Pinned", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failed", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("HeldBy", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("HoldReason", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("HeldUntil", "t", property_held_until, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Progress", "(tt)", property_progress, 0,
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Staged", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", text),
                                 method_stage, 0),
@@ -240,6 +284,8 @@ static const sd_bus_vtable app_vtable[] = {
                                 0),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),
                                 SD_BUS_RESULT("s", release), method_rollback, 0),
+        SD_BUS_METHOD_WITH_ARGS("Hold", SD_BUS_ARGS("s", until, "s", reason, "s", by),
+                                SD_BUS_RESULT("s", text), method_hold, 0),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume, 0),
         SD_BUS_VTABLE_END,
 };
@@ -372,5 +418,6 @@ void bus_service_app_changed(Agent *a, App *app)
                 return;
         /* Nobody waits for this signal; a bus that is gone shows elsewhere. */
         (void) sd_bus_emit_properties_changed(bus, path, APP_BUS_INTERFACE, "Phase", "Release",
-                                              "Pinned", "Failed", "Staged", NULL);
+                                              "Pinned", "Failed", "Staged", "HeldBy", "HoldReason",
+                                              "HeldUntil", "Progress", NULL);
 }

@@ -121,48 +121,127 @@ static bool is_live(const Manifest *m, const State *s)
                (!i || i->serial == 0 || sha256_equal(&i->index_sha256, &m->index.sha256));
 }
 
-/* fail() is the shortest way to an allocated text. */
-#define err_set(ret_text, ...) (err_set(ret_text, __VA_ARGS__))
+static const char *const verdict_names[_VERDICT_MAX] = {
+        [VERDICT_DEPLOY] = "deploy", [VERDICT_STAGE] = "stage",
+        [VERDICT_ADOPT] = "adopt",   [VERDICT_NOTHING] = "nothing",
+        [VERDICT_PINNED] = "pinned", [VERDICT_NOT_TARGET] = "not-target",
+        [VERDICT_FAILED] = "failed", [VERDICT_STAGED] = "staged",
+        [VERDICT_HELD] = "held",     [VERDICT_RETRY] = "retry",
+};
 
-Verdict judge_wanted(const Manifest *m, const State *s, const Tag *tags, size_t n_tags,
-                     char **ret_text)
+const char *verdict_to_string(Verdict v)
 {
-        if (!targets_match(&m->targets, tags, n_tags)) {
-                err_set(ret_text,
-                        "deployment %" PRIu64
-                        " (release %s) is not for this instance: its tags match none "
-                        "of the manifest's targets",
-                        m->deployment, m->release);
-                return VERDICT_NOT_TARGET;
+        return verdict_names[v];
+}
+
+/* Says it of the manifest's deployment: "deployment 43 (release r3) ...". */
+#define say(ret_text, m, format, ...)                                                     \
+        err_set(ret_text, "deployment %" PRIu64 " (release %s) " format, (m)->deployment, \
+                (m)->release __VA_OPT__(, ) __VA_ARGS__)
+
+/* Each judges one thing; VERDICT_DEPLOY: it is no obstacle. Set *ret_text if it is one. */
+
+static Verdict judge_targets(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        if (targets_match(&m->targets, c->tags, c->n_tags))
+                return VERDICT_DEPLOY;
+        say(ret_text, m, "is not for this instance: its tags match none of the manifest's targets");
+        return VERDICT_NOT_TARGET;
+}
+
+static Verdict judge_pin(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const State *s = c->state;
+
+        if (!s->pinned || m->deployment > s->pinned_deployment)
+                return VERDICT_DEPLOY;
+        say(ret_text, m, "is held off: rolled back by hand to release %s", s->pinned);
+        return VERDICT_PINNED;
+}
+
+static Verdict judge_failed(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const State *s = c->state;
+
+        if (!s->failed || m->deployment != s->failed_deployment)
+                return VERDICT_DEPLOY;
+        say(ret_text, m, "went wrong here and is not tried again: %s", strempty(s->failed_reason));
+        return VERDICT_FAILED;
+}
+
+static Verdict judge_live(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const State *s = c->state;
+
+        /* What was staged goes live when somebody says so, and not for this. */
+        if (!is_live(m, s) || (c->live == LIVE_DAMAGED && !c->activate_by_hand))
+                return VERDICT_DEPLOY;
+        if (c->live != LIVE_WHOLE) {
+                say(ret_text, m, "was made live here, but %s", strempty(c->damage));
+                return VERDICT_NOTHING;
         }
-        if (s->pinned && m->deployment <= s->pinned_deployment) {
-                err_set(ret_text,
-                        "deployment %" PRIu64
-                        " (release %s) is held off: rolled back by hand to release %s",
-                        m->deployment, m->release, s->pinned);
-                return VERDICT_PINNED;
+        say(ret_text, m, "is live");
+        return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING : VERDICT_ADOPT;
+}
+
+static Verdict judge_staged(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const State *s = c->state;
+
+        if (!s->staged.release || m->deployment != s->staged.deployment)
+                return VERDICT_DEPLOY;
+        say(ret_text, m, "is staged: it goes live by slipway activate %s", m->app);
+        return VERDICT_STAGED;
+}
+
+static Verdict judge_hold(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const Hold *h = &c->state->hold;
+        _cleanup_free_ char *text = NULL;
+
+        if (!hold_is_on(h, c->now_sec))
+                return VERDICT_DEPLOY;
+        text = hold_to_text(h);
+        say(ret_text, m, "is to be deployed, but %s", strempty(text));
+        return VERDICT_HELD;
+}
+
+static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        if (c->retry_deployment != m->deployment)
+                return VERDICT_DEPLOY;
+        say(ret_text, m, "failed, and is tried again in %" PRIu64 " s: %s", c->retry_in_sec,
+            strempty(c->retry_reason));
+        return VERDICT_RETRY;
+}
+
+static Verdict (*const obstacles[])(const Manifest *m, const JudgeContext *c, char **ret_text) = {
+        judge_targets, judge_pin, judge_failed, judge_live, judge_staged, judge_hold, judge_retry,
+};
+
+Verdict judge_obstacle(const Manifest *m, const JudgeContext *c, size_t n, char **ret_text)
+{
+        for (size_t i = 0; i < ELEMENTSOF(obstacles); i++) {
+                _cleanup_free_ char *text = NULL;
+                Verdict v = obstacles[i](m, c, &text);
+
+                if (v == VERDICT_DEPLOY || n-- > 0)
+                        continue;
+                *ret_text = TAKE_PTR(text);
+                return v;
         }
-        if (s->failed && m->deployment == s->failed_deployment) {
-                err_set(ret_text,
-                        "deployment %" PRIu64
-                        " (release %s) went wrong here and is not tried again: %s",
-                        m->deployment, m->release, strempty(s->failed_reason));
-                return VERDICT_FAILED;
-        }
-        if (is_live(m, s)) {
-                err_set(ret_text, "deployment %" PRIu64 " (release %s) is live", m->deployment,
-                        m->release);
-                return m->deployment == s->deployment && !s->pinned ? VERDICT_NOTHING
-                                                                    : VERDICT_ADOPT;
-        }
-        if (s->staged.release && m->deployment == s->staged.deployment) {
-                err_set(ret_text,
-                        "deployment %" PRIu64
-                        " (release %s) is staged: it goes live by slipway activate %s",
-                        m->deployment, m->release, m->app);
-                return VERDICT_STAGED;
-        }
-        err_set(ret_text, "deployment %" PRIu64 " (release %s) is to be deployed", m->deployment,
-                m->release);
         return VERDICT_DEPLOY;
+}
+
+Verdict judge_wanted(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        Verdict v = judge_obstacle(m, c, 0, ret_text);
+
+        if (v != VERDICT_DEPLOY)
+                return v;
+        if (is_live(m, c->state))
+                say(ret_text, m, "is to be deployed again: %s", strempty(c->damage));
+        else
+                say(ret_text, m, "is to be %s", c->activate_by_hand ? "staged" : "deployed");
+        return c->activate_by_hand ? VERDICT_STAGE : VERDICT_DEPLOY;
 }

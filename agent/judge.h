@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config.h"
+#include "live.h"
 #include "macro.h"
 #include "manifest.h"
 #include "state.h"
@@ -19,16 +20,23 @@
 _must_check_ int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **ret,
                                 Sha256 *ret_digest, char **reterr);
 
-/* Outcomes of judge_fresh() and judge_wanted(). */
+/* What the channel's deployment means for this instance. */
 typedef enum Verdict {
         VERDICT_DEPLOY,     /* bring it here and activate it */
+        VERDICT_STAGE,      /* bring it here: it goes live by hand */
         VERDICT_ADOPT,      /* its release is live already: only its deployment number is new */
         VERDICT_NOTHING,    /* that deployment is done */
         VERDICT_NOT_TARGET, /* not meant for this instance */
         VERDICT_PINNED,     /* an admin rolled back by hand */
         VERDICT_FAILED,     /* that deployment went wrong here before */
-        VERDICT_STAGED,     /* it is on disk, and waits to be made live by hand */
+        VERDICT_STAGED,     /* it is here, and waits for an admin */
+        VERDICT_HELD,       /* to be deployed, once an admin's hold has ended */
+        VERDICT_RETRY,      /* to be deployed, after a wait: a try failed for a passing reason */
+        _VERDICT_MAX,
 } Verdict;
+
+/* "deploy", "not-target", ...: for programs. */
+const char *verdict_to_string(Verdict v);
 
 /* 0 if the manifest may be accepted: -EKEYREJECTED for a serial below the floor, an equal one with
  * other bytes, an expired manifest or an expired trust root (now_sec: the clock). Nothing is
@@ -36,6 +44,23 @@ typedef enum Verdict {
 _must_check_ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state,
                              const Trust *trust, uint64_t now_sec, char **reterr);
 
-/* What an accepted manifest means for this instance. *ret_text says it in words (allocated). */
-Verdict judge_wanted(const Manifest *m, const State *state, const Tag *tags, size_t n_tags,
-                     char **ret_text);
+/* What else decides; borrowed. */
+typedef struct JudgeContext {
+        const State *state;
+        const Tag *tags;
+        size_t n_tags;
+        uint64_t now_sec;          /* CLOCK_REALTIME */
+        bool activate_by_hand;     /* the configuration says so */
+        Live live;                 /* what is found of the manifest's release, if it is live */
+        const char *damage;        /* what is wrong with it, in words */
+        uint64_t retry_deployment; /* failed for a passing reason, and waits; 0: none */
+        uint64_t retry_in_sec;
+        const char *retry_reason;
+} JudgeContext;
+
+/* What an accepted manifest means for this instance now. *ret_text says it in words (allocated). */
+Verdict judge_wanted(const Manifest *m, const JudgeContext *c, char **ret_text);
+
+/* Everything that keeps a deployment from being made now, in the order in which judge_wanted()
+ * looks for it: the n-th obstacle's verdict and words, or VERDICT_DEPLOY when there are fewer. */
+Verdict judge_obstacle(const Manifest *m, const JudgeContext *c, size_t n, char **ret_text);

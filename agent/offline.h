@@ -9,8 +9,8 @@
  * What `slipway` does itself when slipwayd is dead, hung or masked: the same engine, under the same
  * lock, with no network. Needs root (or options->user). A slipwayd that holds the app's lock for
  * more than two seconds more is hung: it is ended (SIGKILL by pidfd), and the state file says where
- * it stood. SIGINT and SIGTERM wait for the end. Errors as app_rollback(), app_activate() and
- * app_resume() have them.
+ * it stood. SIGINT and SIGTERM wait for the end. Errors as app_rollback(), app_activate(),
+ * app_hold() and app_resume() have them.
  */
 
 /* *ret_live: the release that is live now (allocated). */
@@ -26,5 +26,9 @@ _must_check_ int offline_activate(const AgentOptions *options, const char *app, 
 _must_check_ int offline_deploy_files(const AgentOptions *options, const char *app,
                                       const OrderFiles *files, const char *by, char **ret_live,
                                       char **reterr);
+
+/* As app_hold(). */
+_must_check_ int offline_hold(const AgentOptions *options, const char *app, const char *until,
+                              const char *reason, const char *by, char **ret, char **reterr);
 
 _must_check_ int offline_resume(const AgentOptions *options, const char *app, char **reterr);

@@ -166,6 +166,7 @@ State *state_free(State *s)
         free(s->pinned);
         free(s->pinned_by);
         free(s->failed);
+        hold_done(&s->hold);
         free(s->failed_reason);
         free(s->floors);
         free(s->releases);
@@ -390,6 +391,7 @@ static const JsonField state_fields[] = {
         FIELD("staged", parse_staged, State, staged, false),
         FIELD("deployment", json_parse_uint, State, deployment, true),
         { "pinned",            parse_pinned, 0, false },
+        FIELD("held", hold_parse, State, hold, false),
         { "failed",            parse_failed, 0, false },
         { "channels",parse_floors, 0, true },
         { "releases",        parse_releases, 0, true },
@@ -533,6 +535,20 @@ static bool add_pinned(cJSON *o, const State *s)
                add_time(v, "since", s->pinned_sec);
 }
 
+static bool add_hold(cJSON *o, const State *s)
+{
+        cJSON *v;
+
+        if (!s->hold.by)
+                return true;
+        if (hold_format(&s->hold, &v) < 0)
+                return false;
+        if (cJSON_AddItemToObject(o, "held", v))
+                return true;
+        cJSON_Delete(v);
+        return false;
+}
+
 static bool add_failed(cJSON *o, const State *s)
 {
         cJSON *v;
@@ -618,7 +634,7 @@ int state_format(const State *s, cJSON **ret)
             !cJSON_AddBoolToObject(o, "down", s->down) || !add_pending(o, &s->pending) ||
             !add_staged(o, &s->staged) ||
             !cJSON_AddNumberToObject(o, "deployment", s->deployment) || !add_pinned(o, s) ||
-            !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
+            !add_hold(o, s) || !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
                 return -ENOMEM;
         *ret = TAKE_PTR(o);
         return 0;

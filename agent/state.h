@@ -6,6 +6,7 @@
 
 #include <cJSON.h>
 
+#include "hold.h"
 #include "macro.h"
 #include "manifest.h"
 
@@ -29,6 +30,7 @@
  * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312, "phases_ms":
  * { "fetching": 1211, "switching": 9, "restarting": 92, "baking": 4000 } } ] }
  *
+ * "held": as in hold.h; nothing is deployed while it is on.
  * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
  * "failed": the last deployment that was given up here; it is not tried again.
  * "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root", "since": "..." }: the
@@ -151,6 +153,7 @@ typedef struct State {
         uint64_t pinned_deployment, pinned_sec;
         char *failed, *failed_reason;
         uint64_t failed_deployment, failed_sec;
+        Hold hold;
         Floor *floors;
         size_t n_floors;
         Installed *releases;

@@ -545,16 +545,16 @@ void transaction_leave(Transaction *t)
         site_save(t->site);
 }
 
-bool transaction_give_up(Transaction *t)
+bool transaction_give_up(Transaction *t, const char *why)
 {
         State *s = t->site->state;
 
         if (s->phase != PHASE_FETCHING)
                 return false;
         site_log(t->site, LOG_NOTICE,
-                 "App %s: deployment %" PRIu64 " is given up before the switch: a newer order came",
-                 t->site->config->app, s->pending.deployment);
-        if (state_end(s, RESULT_FAILED, "overtaken by a newer order") < 0)
+                 "App %s: deployment %" PRIu64 " is given up before the switch: %s",
+                 t->site->config->app, s->pending.deployment, why);
+        if (state_end(s, RESULT_FAILED, why) < 0)
                 s->phase = PHASE_IDLE;
         (void) site_save(t->site);
         return true;

@@ -32,6 +32,8 @@ void utf8_clean(char *s)
                         *s = '?';
                 else if ((unsigned char) *s < ' ' || *s == 0x7f)
                         *s = ' ';
+                else if (n == 2 && (unsigned char) s[0] == 0xc2 && (unsigned char) s[1] < 0xa0)
+                        s[0] = s[1] = ' '; /* C1 */
                 n = MAX(n, (size_t) 1);
                 s += n;
                 left -= n;

@@ -200,7 +200,8 @@ static Verdict verdict(const Manifest *m, const State *s, const char *role, cons
 {
         Tag tag = { (char *) "Role", (char *) role };
         _cleanup_free_ char *text = NULL;
-        Verdict v = judge_wanted(m, s, &tag, 1, &text);
+        JudgeContext c = { .state = s, .tags = &tag, .n_tags = 1, .now_sec = NOW };
+        Verdict v = judge_wanted(m, &c, &text);
 
         assert_non_null(strstr(text, says));
         return v;
@@ -244,6 +245,50 @@ static void the_wanted_follows_state_and_tags(void **state)
         assert_int_equal(verdict(m, s, "web", "not tried again"), VERDICT_FAILED);
 }
 
+/* Each thing that stands against it has its own verdict, and none hides another. */
+static void obstacles_are_told_one_by_one(void **state)
+{
+        Sha256 digest;
+        _cleanup_(manifest_freep) Manifest *m =
+                parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", ""), &digest);
+        _cleanup_(state_freep) State *s = NULL;
+        JudgeContext c = {
+                .now_sec = NOW, .retry_deployment = 2, .retry_in_sec = 7, .retry_reason = "no space"
+        };
+        static const struct {
+                Verdict verdict;
+                const char *says;
+        } wanted[] = {
+                {VERDICT_PINNED,  "by hand" },
+                { VERDICT_HELD,   "the fair"},
+                { VERDICT_RETRY,  "no space"},
+                { VERDICT_DEPLOY, NULL      },
+        };
+
+        (void) state;
+        assert_return_code(state_new("web", "prod", &s), 0);
+        c.state = s;
+        assert_return_code(state_set(&s->pinned, "r1"), 0);
+        s->pinned_deployment = 2;
+        assert_return_code(hold_set(&s->hold, "root", "the fair", NOW - 60, NOW + 60), 0);
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                assert_int_equal(judge_obstacle(m, &c, i, &text), wanted[i].verdict);
+                assert_true(wanted[i].says ? strstr(text, wanted[i].says) != NULL : !text);
+        }
+        state_unpin(s);
+        c.retry_deployment = 1;
+        c.now_sec = NOW + 60;
+        _cleanup_free_ char *text = NULL;
+        assert_int_equal(judge_wanted(m, &c, &text), VERDICT_DEPLOY);
+        c.activate_by_hand = true;
+        assert_int_equal(judge_wanted(m, &c, &text), VERDICT_STAGE);
+        assert_non_null(strstr(text, "to be staged"));
+        for (Verdict v = 0; v < _VERDICT_MAX; v++)
+                assert_non_null(verdict_to_string(v));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -253,6 +298,7 @@ int main(void)
                 cmocka_unit_test(oversized_and_odd_descriptors_are_refused),
                 cmocka_unit_test(old_manifests_do_not_come_back),
                 cmocka_unit_test(the_wanted_follows_state_and_tags),
+                cmocka_unit_test(obstacles_are_told_one_by_one),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
