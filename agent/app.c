@@ -236,7 +236,8 @@ static int select_and_sweep(App *a)
         int r = site_reconcile(a->site);
 
         if (r >= 0)
-                r = prune_select(a->site->releases_fd, a->site->state, a->config->keep, &names, &n);
+                r = prune_select(a->site->releases_fd, a->site->state, a->config->keep,
+                                 a->config->budget_bytes, &names, &n);
         if (r < 0 || n == 0) {
                 free(names);
                 return r < 0 ? r : index_store_prune(a->site->state_dir_fd, a->site->state);

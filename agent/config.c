@@ -13,6 +13,8 @@
 #include "json-read.h"
 #include "name.h"
 #include "placeholder.h"
+#include "room.h"
+#include "size-text.h"
 #include "store.h"
 
 #define POLL_INTERVAL_DEFAULT_USEC (UINT64_C(15) * 1000000)
@@ -25,6 +27,7 @@
 #define KEEP_DEFAULT               5
 #define KEEP_MIN                   2
 #define KEEP_MAX                   100
+#define BUDGET_MIN_BYTES           (UINT64_C(1) << 20)
 #define TRUST_PATH_DEFAULT         "/etc/slipway/trust/root.json"
 #define ROOT_DEFAULT               "/srv/{app}"
 #define MANIFEST_DEFAULT           "{app}/channels/{channel}/manifest.json"
@@ -286,15 +289,45 @@ static int parse_units(const cJSON *v, const char *path, void *target, char **re
         return json_each(v, path, CONFIG_UNITS_MAX, parse_unit, a, reterr);
 }
 
+static int parse_size(const cJSON *v, const char *path, uint64_t min, uint64_t *ret, char **reterr)
+{
+        if (!cJSON_IsString(v) || size_text_parse(v->valuestring, ret) < 0 || *ret < min)
+                return fail(reterr, -EBADMSG, "%s: must be a size like \"512M\"%s", path,
+                            min > 0 ? ", at least \"1M\"" : "");
+        return 0;
+}
+
+static int parse_budget(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_size(v, path, BUDGET_MIN_BYTES, target, reterr);
+}
+
+static int parse_reserve(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_size(v, path, 0, target, reterr);
+}
+
+static const JsonField disk_fields[] = {
+        {"budget",            parse_budget, offsetof(AppConfig, budget_bytes) },
+        { "reserve", parse_reserve, offsetof(AppConfig, reserve_bytes) },
+        {     }
+};
+
+static int parse_disk(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_dispatch(v, path, disk_fields, target, reterr);
+}
+
 static const JsonField app_fields[] = {
         {"app",               json_parse_name, offsetof(AppConfig, app), true },
         { "channel", json_parse_string, offsetof(AppConfig, channel), true },
         { "root",               json_parse_string, offsetof(AppConfig, root) },
         { "manifest",          json_parse_string, offsetof(AppConfig, manifest_path) },
         { "units", parse_units, 0 },
-        { "keep",               parse_keep, offsetof(AppConfig, keep) },
-        { "activate",             parse_activate, offsetof(AppConfig, activate_by_hand) },
-        {                 },
+        { "disk",               parse_disk, 0 },
+        { "keep",             parse_keep, offsetof(AppConfig, keep) },
+        { "activate", parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {},
 };
 
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
@@ -314,7 +347,8 @@ static int parse_app(const cJSON *v, const char *path, void *target, char **rete
         if (c->n_apps > 0 && l->origins[c->n_apps - 1].file == file)
                 index = l->origins[c->n_apps - 1].index + 1;
         l->origins[c->n_apps] = (AppOrigin){ file, index };
-        apps[c->n_apps] = (AppConfig){ .keep = KEEP_DEFAULT };
+        apps[c->n_apps] =
+                (AppConfig){ .keep = KEEP_DEFAULT, .reserve_bytes = ROOM_RESERVE_DEFAULT };
         return json_dispatch(v, path, app_fields, &apps[c->n_apps++], reterr);
 }
 

@@ -23,11 +23,14 @@
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
  *                 "activate": "auto",              "manual": new releases are staged only
+ *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
- * The values shown for poll, report, ready, trust and below apps (but app and channel) are the
+ * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are the
  * defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
- * backslash stands for itself.
+ * backslash stands for itself. disk: what the app's releases may take together (default: no limit),
+ * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
+ * most 256M); sizes as in size-text.h, at least 1M for the budget.
  *
  * channel, root, manifest and units may hold {app}, {channel} (but not channel itself),
  * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
@@ -46,7 +49,9 @@ typedef struct AppConfig {
         char **units;
         size_t n_units;
         unsigned keep;
-        bool activate_by_hand; /* "activate": "manual" */
+        uint64_t budget_bytes;  /* 0: none */
+        uint64_t reserve_bytes; /* or ROOM_RESERVE_DEFAULT */
+        bool activate_by_hand;  /* "activate": "manual" */
 } AppConfig;
 
 typedef struct Config {

@@ -278,6 +278,11 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
         return 0;
 }
 
+const char *fetcher_cache_dir(const Fetcher *f)
+{
+        return f->cache_dir;
+}
+
 bool fetcher_is_running(const Fetcher *f)
 {
         return f->child;

@@ -31,6 +31,9 @@ DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
  * program that has waited for all its requests. */
 Fetcher *fetcher_finish(Fetcher *f);
 
+/* Where the spool is. */
+const char *fetcher_cache_dir(const Fetcher *f);
+
 bool fetcher_is_running(const Fetcher *f);
 
 /* Sends the request (m->id is set here). A child that can't be started now is no error: the request

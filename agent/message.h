@@ -64,6 +64,8 @@ typedef enum MessageType {
                          * REMOVED. */
 
         /* slipway-unpack to slipwayd */
+        MESSAGE_NEEDS, /* size: bytes that the release will take on the disk; offset: inodes. Comes
+                        * before anything is written; ARTIFACT has to wait for it. */
         MESSAGE_BAD_FRAME, /* offset, size: these bytes are not what the index says. Waits for
                               REPLACED. */
         MESSAGE_UNPACKED,  /* result: 0 (everything written and synced) or a negative errno; text:

@@ -67,7 +67,8 @@ static bool goes_before(const State *s, const Installed *a, const Installed *b)
         return a_bad != b_bad ? a_bad : a->installed_sec < b->installed_sec;
 }
 
-static const Installed *next_spare(const State *s)
+/* `kept` (may be NULL) is none. */
+static const Installed *next_spare(const State *s, const char *kept)
 {
         const Installed *next = NULL;
 
@@ -75,7 +76,7 @@ static const Installed *next_spare(const State *s)
                 const Installed *spare = &s->releases[i];
 
                 if (!is_held(s, spare->release) && !streq_ptr(s->failed, spare->release) &&
-                    (!next || goes_before(s, spare, next)))
+                    !streq_ptr(kept, spare->release) && (!next || goes_before(s, spare, next)))
                         next = spare;
         }
         return next;
@@ -105,7 +106,27 @@ static bool is_leftover(const State *s, const char *name)
         return name_is_valid(name) && !state_find_release(s, name) && !is_held(s, name);
 }
 
-int prune_select(int releases_fd, State *s, size_t keep, char ***ret, size_t *ret_n)
+static uint64_t total_bytes(const State *s)
+{
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < s->n_releases; i++)
+                bytes += s->releases[i].size_bytes;
+        return bytes;
+}
+
+/* What goes next for the budget, which must not cost the way back. */
+static const Installed *next_large(const State *s)
+{
+        const Installed *spare = next_spare(s, state_release_before(s));
+
+        if (spare || !s->failed || is_held(s, s->failed))
+                return spare;
+        return state_find_release(s, s->failed);
+}
+
+int prune_select(int releases_fd, State *s, size_t keep, uint64_t budget_bytes, char ***ret,
+                 size_t *ret_n)
 {
         _cleanup_(names_done) Names names = {};
         const Installed *spare;
@@ -113,7 +134,9 @@ int prune_select(int releases_fd, State *s, size_t keep, char ***ret, size_t *re
         int fd, r = 0;
         DIR *dir;
 
-        while (n_counted(s) > keep && (spare = next_spare(s)))
+        while (n_counted(s) > keep && (spare = next_spare(s, NULL)))
+                state_remove_release(s, spare->release);
+        while (budget_bytes > 0 && total_bytes(s) > budget_bytes && (spare = next_large(s)))
                 state_remove_release(s, spare->release);
 
         fd = openat(releases_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

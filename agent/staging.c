@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "index-store.h"
 #include "log.h"
+#include "room.h"
 #include "shared-link.h"
 #include "staging.h"
 
@@ -25,8 +26,8 @@ struct Staging {
         char name[NAME_MAX + 1]; /* of the staging directory */
         FetchRequest *index_request, *artifact_request;
         int index_fd, artifact_fd;
-        bool from_files, index_complete, artifact_sent;
-        uint64_t available, available_sent;
+        bool from_files, index_complete, has_room, artifact_sent;
+        uint64_t available, available_sent, tree_bytes;
         Child *unpack;
         sd_event_source *done_source, *limit_source;
         int result;
@@ -55,6 +56,11 @@ Staging *staging_free(Staging *s)
 uint64_t staging_available(const Staging *s)
 {
         return s->available;
+}
+
+uint64_t staging_tree_bytes(const Staging *s)
+{
+        return s->tree_bytes;
 }
 
 static int on_done(sd_event_source *source, void *userdata)
@@ -155,28 +161,6 @@ static void on_bad_frame(Staging *s, const Message *m)
                 finish_errno(s, r, "can't ask slipway-fetch");
 }
 
-static void on_unpack_message(Child *c, const Message *m, int *fd, void *userdata)
-{
-        Staging *s = userdata;
-
-        (void) c;
-        (void) fd;
-        if (m->type == MESSAGE_UNPACKED)
-                on_unpacked(s, m);
-        else if (m->type == MESSAGE_BAD_FRAME)
-                on_bad_frame(s, m);
-}
-
-static void on_unpack_exited(Child *c, const char *how, void *userdata)
-{
-        Staging *s = userdata;
-        _cleanup_free_ char *reason = NULL;
-
-        s->unpack = child_free(c);
-        err_set(&reason, "slipway-unpack ended (%s) before it was done", how);
-        finish(s, -EIO, reason);
-}
-
 /* A child that ended does not read any more: what it said before, or its exit, is what counts. */
 static int tell_unpack(Staging *s, const Message *m, int fd)
 {
@@ -203,19 +187,74 @@ static int send_available(Staging *s)
         return 0;
 }
 
-/* Gives slipway-unpack the artifact as soon as both are there. */
+/* Gives slipway-unpack the artifact as soon as it is there. */
 static int send_artifact(Staging *s)
 {
         Message m = { .type = MESSAGE_ARTIFACT, .size = s->manifest->artifact.size_bytes };
         int r;
 
-        if (s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
+        if (s->has_room && s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
                 r = tell_unpack(s, &m, s->artifact_fd);
                 if (r < 0)
                         return r;
                 s->artifact_sent = true;
         }
         return send_available(s);
+}
+
+static int fetch_artifact(Staging *s);
+
+/* What the release takes is known now, and nothing of it was written yet. */
+static void on_needs(Staging *s, const Message *m)
+{
+        const StagingPlace *place = &s->place;
+        const RoomPlace room = { .releases_fd = place->releases_fd,
+                                 .root = place->root,
+                                 .cache_dir =
+                                         s->from_files ? NULL : fetcher_cache_dir(place->fetcher),
+                                 .reserve_bytes = place->reserve_bytes };
+        const RoomNeed need = { .tree_bytes = m->size,
+                                .n_inodes = m->offset,
+                                .artifact_bytes = s->manifest->artifact.size_bytes };
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (s->has_room)
+                return;
+        r = room_check(&room, &need, &err);
+        if (r < 0) {
+                finish(s, r, err);
+                return;
+        }
+        s->has_room = true;
+        s->tree_bytes = need.tree_bytes;
+        r = s->from_files ? send_artifact(s) : fetch_artifact(s);
+        if (r < 0)
+                finish_errno(s, r, "can't begin with the artifact");
+}
+
+static void on_unpack_message(Child *c, const Message *m, int *fd, void *userdata)
+{
+        Staging *s = userdata;
+
+        (void) c;
+        (void) fd;
+        if (m->type == MESSAGE_UNPACKED)
+                on_unpacked(s, m);
+        else if (m->type == MESSAGE_NEEDS)
+                on_needs(s, m);
+        else if (m->type == MESSAGE_BAD_FRAME)
+                on_bad_frame(s, m);
+}
+
+static void on_unpack_exited(Child *c, const char *how, void *userdata)
+{
+        Staging *s = userdata;
+        _cleanup_free_ char *reason = NULL;
+
+        s->unpack = child_free(c);
+        err_set(&reason, "slipway-unpack ended (%s) before it was done", how);
+        finish(s, -EIO, reason);
 }
 
 static int send_links(Staging *s)
@@ -247,7 +286,7 @@ static int start_unpack(Staging *s)
                 r = send_links(s);
         if (r >= 0)
                 r = tell_unpack(s, &releases, s->place.releases_fd);
-        return r < 0 ? r : send_artifact(s);
+        return r;
 }
 
 /* Common to both objects; true: the message is dealt with. */
@@ -358,11 +397,9 @@ static int add_sources(Staging *s)
                                           UNPACK_MAX_USEC, 0, on_limit, s);
 }
 
-static int fetch(Staging *s)
+static int fetch_artifact(Staging *s)
 {
-        int r = get_object(s, &s->manifest->index, on_index, &s->index_request);
-
-        return r < 0 ? r : get_object(s, &s->manifest->artifact, on_artifact, &s->artifact_request);
+        return get_object(s, &s->manifest->artifact, on_artifact, &s->artifact_request);
 }
 
 static int take_files(Staging *s, const StagingFiles *files)
@@ -402,7 +439,8 @@ int staging_start(const StagingPlace *place, const Manifest *manifest, const Sta
         r = add_sources(s);
         if (r < 0)
                 return r;
-        r = files ? take_files(s, files) : fetch(s);
+        r = files ? take_files(s, files)
+                  : get_object(s, &manifest->index, on_index, &s->index_request);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

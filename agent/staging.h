@@ -7,11 +7,12 @@
 #include "manifest.h"
 
 /*
- * Brings the tree of a release onto the disk: index and artifact come through slipway-fetch into
- * its spool, while slipway-unpack checks and writes below releases/.staging-<id>.<random>; then the
- * tree gets its final name, and its index is kept (index-store.h). What was begun and not finished
- * is for sweep.h to remove. Artifact and index that an administrator brought as files go straight
- * to slipway-unpack, which takes nothing on trust.
+ * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its spool,
+ * then, if there is room for all of it (room.h), the artifact, while slipway-unpack checks and
+ * writes below releases/.staging-<id>.<random>; then the tree gets its final name, and its index is
+ * kept (index-store.h). What was begun and not finished is for sweep.h to remove. Artifact and
+ * index that an administrator brought as files go straight to slipway-unpack, which takes nothing
+ * on trust.
  */
 
 #define STAGING_PREFIX ".staging-"
@@ -21,7 +22,9 @@ typedef struct StagingPlace {
         Fetcher *fetcher;
         Identity identity; /* of slipway-unpack, which owns releases/ */
         int releases_fd;
-        const char *app; /* whose index is kept, in the agent's state directory */
+        const char *root;       /* for messages */
+        uint64_t reserve_bytes; /* what has to stay free, see room.h */
+        const char *app;        /* whose index is kept, in the agent's state directory */
         int state_dir_fd;
 } StagingPlace;
 
@@ -51,3 +54,6 @@ DEFINE_CLEANUP_FUNC(Staging *, staging_free);
 
 /* Bytes of the artifact that are here, for status. */
 uint64_t staging_available(const Staging *s);
+
+/* What the tree takes on the disk, when it is there. */
+uint64_t staging_tree_bytes(const Staging *s);

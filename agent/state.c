@@ -334,6 +334,7 @@ static int parse_installed(const cJSON *v, const char *path, void *target, char 
                 FIELD("serial", json_parse_uint, Installed, serial, true),
                 FIELD("installed", json_parse_time, Installed, installed_sec, true),
                 FIELD("index", json_parse_sha256, Installed, index_sha256, true),
+                FIELD("size", json_parse_uint, Installed, size_bytes, false),
                 FIELD("activate", parse_activate, Installed, activate, true),
                 {}
         };
@@ -586,6 +587,7 @@ static bool add_installed(cJSON *list, const Installed *i)
             !cJSON_AddNumberToObject(v, "serial", i->serial) ||
             !add_time(v, "installed", i->installed_sec) ||
             !add_sha256(v, "index", &i->index_sha256) ||
+            (i->size_bytes > 0 && !cJSON_AddNumberToObject(v, "size", i->size_bytes)) ||
             activate_format(&i->activate, &activate) < 0)
                 return false;
         if (cJSON_AddItemToObject(v, "activate", activate))
@@ -838,6 +840,38 @@ const Installed *state_find_release(const State *s, const char *release)
         return find_release(s, release);
 }
 
+/* Where the history does not tell: the newest that is here and not known to be bad. */
+static const char *newest_other(const State *s)
+{
+        const Installed *newest = NULL;
+
+        for (size_t i = 0; i < s->n_releases; i++) {
+                const Installed *other = &s->releases[i];
+
+                if (!streq_ptr(other->release, s->current) &&
+                    !streq_ptr(other->release, s->failed) &&
+                    (!newest || other->installed_sec > newest->installed_sec))
+                        newest = other;
+        }
+        return newest ? newest->release : NULL;
+}
+
+const char *state_release_before(const State *s)
+{
+        if (s->pending.release && s->pending.action == ACTION_DEPLOY && s->phase >= PHASE_SWITCHING)
+                return s->pending.from;
+        for (size_t i = s->n_events; i > 0; i--) {
+                const Event *e = &s->events[i - 1];
+                if (e->result != RESULT_DONE || e->action == ACTION_STAGE)
+                        continue;
+                if (!streq_ptr(e->release, s->current) && state_find_release(s, e->release))
+                        return e->release;
+                if (e->from && !streq_ptr(e->from, s->current) && state_find_release(s, e->from))
+                        return e->from;
+        }
+        return newest_other(s);
+}
+
 int state_add_release(State *s, const char *release, uint64_t deployment, uint64_t serial,
                       const Sha256 *index_sha256, const Activate *activate)
 {
@@ -852,6 +886,8 @@ int state_add_release(State *s, const char *release, uint64_t deployment, uint64
                 free(i.release);
                 return -ENOMEM;
         }
+        if (place && sha256_equal(&place->index_sha256, index_sha256))
+                i.size_bytes = place->size_bytes;
         if (place)
                 installed_done(place);
         else
@@ -865,6 +901,14 @@ int state_add_release(State *s, const char *release, uint64_t deployment, uint64
         }
         *place = i;
         return 0;
+}
+
+void state_set_release_size(State *s, const char *release, uint64_t size_bytes)
+{
+        Installed *i = find_release(s, release);
+
+        if (i)
+                i->size_bytes = size_bytes;
 }
 
 void state_remove_release(State *s, const char *release)

@@ -25,7 +25,7 @@
  * "root", "since": "2026-11-22T15:00:00Z" }, "failed": { "release": "...", "deployment": 43,
  * "reason": "...", "at": "..." }, "channels": [ { "channel": "prod", "serial": 58, "sha256": "..."
  * } ], "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
- *                     "index": "<sha256>", "activate": { ... } } ],
+ *                     "index": "<sha256>", "size": 431120384, "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
  * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312, "phases_ms":
  * { "fetching": 1211, "switching": 9, "restarting": 92, "baking": 4000 } } ] }
@@ -121,6 +121,7 @@ typedef struct Staged {
 typedef struct Installed {
         char *release;
         uint64_t deployment, serial, installed_sec;
+        uint64_t size_bytes; /* of its tree on the disk; 0: not known */
         Sha256 index_sha256; /* tells whether an id on disk is the release that a manifest names */
         Activate activate;
 } Installed;
@@ -194,11 +195,18 @@ _must_check_ int state_end(State *s, Result result, const char *reason);
 
 const Installed *state_find_release(const State *s, const char *release);
 
-/* Adds or replaces the entry of a release. */
+/* The release that was live before the present one, as far as it is still here: what a rollback
+ * goes to. NULL: none. */
+const char *state_release_before(const State *s);
+
+/* Adds or replaces the entry of a release; the size of the same index stays. */
 _must_check_ int state_add_release(State *s, const char *release, uint64_t deployment,
                                    uint64_t serial, const Sha256 *index_sha256,
                                    const Activate *activate);
 void state_remove_release(State *s, const char *release);
+
+/* Notes what the tree of a release in the list takes on the disk. */
+void state_set_release_size(State *s, const char *release, uint64_t size_bytes);
 
 /* The floor of the state's channel; serial 0 when it has none yet. */
 const Floor *state_floor(const State *s);

@@ -19,6 +19,7 @@ struct Transaction {
         Activation *activation;
         bool stage, from_files;
         StagingFiles files;
+        uint64_t tree_bytes;               /* of what was staged */
         sd_event_source *early_end_source; /* failed before the switch, or staged */
         int error;                         /* 0: staged */
         char *reason;
@@ -173,6 +174,8 @@ static void take_in(Transaction *t)
         int r = state_add_release(t->site->state, m->release, m->deployment, m->serial,
                                   &m->index.sha256, &m->activate);
 
+        if (r >= 0 && t->tree_bytes > 0)
+                state_set_release_size(t->site->state, m->release, t->tree_bytes);
         if (r >= 0 && t->stage) {
                 end_later(t);
                 return;
@@ -193,6 +196,7 @@ static void on_staged(int result, const char *reason, void *userdata)
                 fail_later(t, result, reason ? reason : strerror(-result));
                 return;
         }
+        t->tree_bytes = staging_tree_bytes(t->staging);
         t->staging = staging_free(t->staging);
         take_in(t);
 }
@@ -203,6 +207,8 @@ static void stage(Transaction *t)
                                .fetcher = t->fetcher,
                                .identity = t->site->unpack,
                                .releases_fd = t->site->releases_fd,
+                               .root = t->site->config->root,
+                               .reserve_bytes = t->site->config->reserve_bytes,
                                .app = t->site->config->app,
                                .state_dir_fd = t->site->state_dir_fd };
         int r = staging_start(&place, t->manifest, t->from_files ? &t->files : NULL, on_staged, t,
@@ -359,43 +365,10 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
         return 0;
 }
 
-/* Where the history does not tell: the newest that is here and not known to be bad. */
-static const char *newest_other(const State *s)
-{
-        const Installed *newest = NULL;
-
-        for (size_t i = 0; i < s->n_releases; i++) {
-                const Installed *other = &s->releases[i];
-
-                if (!streq_ptr(other->release, s->current) &&
-                    !streq_ptr(other->release, s->failed) &&
-                    (!newest || other->installed_sec > newest->installed_sec))
-                        newest = other;
-        }
-        return newest ? newest->release : NULL;
-}
-
-/* The release that was live before the present one, as far as it is still here. */
-static const char *release_before(const State *s)
-{
-        if (s->pending.release && s->pending.action == ACTION_DEPLOY && s->phase >= PHASE_SWITCHING)
-                return s->pending.from;
-        for (size_t i = s->n_events; i > 0; i--) {
-                const Event *e = &s->events[i - 1];
-                if (e->result != RESULT_DONE || e->action == ACTION_STAGE)
-                        continue;
-                if (!streq_ptr(e->release, s->current) && state_find_release(s, e->release))
-                        return e->release;
-                if (e->from && !streq_ptr(e->from, s->current) && state_find_release(s, e->from))
-                        return e->from;
-        }
-        return newest_other(s);
-}
-
 int transaction_find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
 {
         const State *s = site->state;
-        const char *release = wanted ? wanted : release_before(s);
+        const char *release = wanted ? wanted : state_release_before(s);
 
         if (!release)
                 return fail(reterr, -ENOENT, "there is no release before %s on this host",

@@ -11,6 +11,7 @@
 #include "manifest.h"
 #include "message.h"
 #include "name.h"
+#include "room.h"
 #include "shared-link.h"
 #include "tree-writer.h"
 
@@ -131,12 +132,25 @@ static int take_place(Unpack *u, Message *m, char **reterr)
         return 0;
 }
 
+static int tell_needs(Unpack *u, char **reterr)
+{
+        Message m = { .type = MESSAGE_NEEDS };
+        int r = room_measure(u->index, u->releases_fd, &m.size, &m.offset);
+
+        if (r >= 0)
+                r = message_send(u->socket_fd, &m, -1);
+        return r < 0 ? fail_errno(reterr, r, "cannot say what the release needs") : 0;
+}
+
 /* The orders after INDEX. */
 static int take_orders(Unpack *u, char **reterr)
 {
         Message m;
         int r = take_place(u, &m, reterr);
 
+        if (r < 0)
+                return r;
+        r = tell_needs(u, reterr);
         if (r < 0)
                 return r;
         r = make_staging(u, m.text, reterr);

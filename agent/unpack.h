@@ -6,8 +6,8 @@
 /*
  * The work of slipway-unpack: one order from slipwayd, by the messages of message.h. Either
  *
- *   INDEX, maybe LINKS, RELEASES, ARTIFACT, then AVAILABLE...
- *                                               -> BAD_FRAME and REPLACED as needed -> UNPACKED
+ *   INDEX, maybe LINKS, RELEASES -> NEEDS
+ *   ARTIFACT, then AVAILABLE... -> BAD_FRAME and REPLACED as needed -> UNPACKED
  *
  * or LINKS, RELEASES -> LINKED; or REMOVE -> REMOVED, any number of times, until slipwayd closes
  * the socket.

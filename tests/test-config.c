@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
+#include "room.h"
 
 #include <limits.h>
 #include <sys/stat.h>
@@ -83,6 +84,8 @@ static void defaults(void **state)
         assert_string_equal(c->apps[0].units[0], "web.service");
         assert_string_equal(c->apps[0].units[1], "web@*.service");
         assert_int_equal(c->apps[0].keep, 5);
+        assert_int_equal(c->apps[0].budget_bytes, 0);
+        assert_int_equal(c->apps[0].reserve_bytes, ROOM_RESERVE_DEFAULT);
         assert_false(c->apps[0].activate_by_hand);
         assert_false(c->ready_when_deployed);
         assert_int_equal(c->ready_limit_usec, 300000000);
@@ -119,7 +122,7 @@ static void everything(void **state)
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
-                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"activate\":\"manual\"},"
+                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
                 "{\"app\":\"api\",\"channel\":\"c\",\"units\":[]}]}");
 
         assert_string_equal(c->store, "s3://b/{region}");
@@ -135,6 +138,8 @@ static void everything(void **state)
         assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
         assert_string_equal(c->apps[0].manifest_path, "eu-central-1/web/i-1.json");
         assert_int_equal(c->apps[0].keep, 100);
+        assert_int_equal(c->apps[0].budget_bytes, UINT64_C(2) << 30);
+        assert_int_equal(c->apps[0].reserve_bytes, 0);
         assert_true(c->apps[0].activate_by_hand);
 
         assert_true(config_allows_unit(&c->apps[0], "web-prod.service"));
@@ -266,6 +271,10 @@ static void broken_apps(void **state)
         assert_refused(*state, APP("\"keep\": 2"), "agent.json:4: apps[0].channel: missing");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 1"),
                        "agent.json:6: apps[0].keep: must be 2 to 100");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"disk\": { \"budget\": \"1K\" }"),
+                       "agent.json:6: apps[0].disk.budget: must be a size like");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"disk\": { \"reserve\": 5 }"),
+                       "agent.json:6: apps[0].disk.reserve: must be a size like");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 101"),
                        "agent.json:6: apps[0].keep");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"activate\": true"),

@@ -10,6 +10,7 @@ static const Activate nothing = { .bake_usec = BAKE_DEFAULT_USEC,
 
 static int releases_fd;
 static State *s;
+static uint64_t budget_bytes;
 
 /* A deployment of a release, as it stands in state and directory after it. */
 static void tried(const char *release, uint64_t deployment, Result result)
@@ -22,6 +23,7 @@ static void tried(const char *release, uint64_t deployment, Result result)
                 0);
         assert_int_equal(state_add_release(s, release, deployment, deployment, &index, &nothing),
                          0);
+        state_set_release_size(s, release, 100);
         assert_int_equal(state_end(s, result, result == RESULT_DONE ? NULL : "it crashed"), 0);
         assert_int_equal(state_set(&s->failed, result == RESULT_DONE ? NULL : release), 0);
         if (result != RESULT_DONE)
@@ -49,7 +51,7 @@ static void expect_pruned(size_t keep, const char *const *expected, size_t n_exp
         char **names = NULL;
         size_t n = 0;
 
-        assert_int_equal(prune_select(releases_fd, s, keep, &names, &n), 0);
+        assert_int_equal(prune_select(releases_fd, s, keep, budget_bytes, &names, &n), 0);
         assert_int_equal(n, n_expected);
         for (size_t i = 0; i < n_expected; i++) {
                 bool found = false;
@@ -80,6 +82,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
         s = state_free(s);
+        budget_bytes = 0;
         fd_close(releases_fd);
         return test_dir_teardown(state);
 }
@@ -123,6 +126,51 @@ static void what_is_held_stays(void **state)
         expect_pruned(2, NULL, 0);
 }
 
+static void the_budget_counts_bytes(void **state)
+{
+        (void) state;
+        for (uint64_t n = 1; n <= 4; n++)
+                tried((const char *[]){ "r1", "r2", "r3", "r4" }[n - 1], n, RESULT_DONE);
+        budget_bytes = 400;
+        expect_pruned(5, NULL, 0);
+        budget_bytes = 399;
+        PRUNED(5, "r1");
+        /* Live and last good, and what a rollback goes to, are never for it. */
+        budget_bytes = 1;
+        PRUNED(5, "r2");
+        assert_string_equal(state_release_before(s), "r3");
+        expect_pruned(5, NULL, 0);
+}
+
+static void evidence_goes_last_for_the_budget(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        tried("r2", 2, RESULT_DONE);
+        tried("r3", 3, RESULT_DONE);
+        tried("r4", 4, RESULT_REVERTED);
+        budget_bytes = 300;
+        PRUNED(5, "r1");
+        budget_bytes = 299;
+        PRUNED(5, "r4");
+        budget_bytes = 1;
+        expect_pruned(5, NULL, 0);
+}
+
+/* Held, for the budget as for the number. */
+static void pinned_and_staged_are_not_for_the_budget(void **state)
+{
+        (void) state;
+        tried("r1", 1, RESULT_DONE);
+        tried("r2", 2, RESULT_DONE);
+        tried("r3", 3, RESULT_DONE);
+        tried("r4", 4, RESULT_DONE);
+        staged("r5", 5);
+        assert_int_equal(state_set(&s->pinned, "r1"), 0);
+        budget_bytes = 1;
+        PRUNED(5, "r2");
+}
+
 static void what_is_staged_stays_and_takes_no_place(void **state)
 {
         (void) state;
@@ -155,6 +203,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(a_bad_one_takes_no_good_ones_place, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(what_is_held_stays, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_budget_counts_bytes, setup, teardown),
+                cmocka_unit_test_setup_teardown(evidence_goes_last_for_the_budget, setup, teardown),
+                cmocka_unit_test_setup_teardown(pinned_and_staged_are_not_for_the_budget, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(what_is_staged_stays_and_takes_no_place, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(leftovers_go_and_strange_names_stay, setup,

@@ -240,7 +240,7 @@ static void prune_keeps_what_is_needed(void **dir)
                 s->releases[i].installed_sec = 1000 + i;
         /* r1 runs, r2 was good: the oldest that nothing holds are r3 and r4. */
         assert_return_code(state_set(&s->last_good, "r2"), 0);
-        assert_return_code(prune_select(fd, s, 3, &gone, &n), 0);
+        assert_return_code(prune_select(fd, s, 3, 0, &gone, &n), 0);
         for (size_t i = 0; i < n; i++) {
                 static const char *const wanted[] = { "r3", "r4", "unknown", ".staging-r9.00" };
                 for (size_t k = 0; k < ELEMENTSOF(wanted); k++)

@@ -36,6 +36,7 @@ typedef struct Answer {
         int result;
         char text[MESSAGE_TEXT_MAX + 1];
         unsigned n_bad;
+        uint64_t tree_bytes, n_inodes;
         int run_result; /* of unpack_run() itself */
 } Answer;
 
@@ -145,6 +146,11 @@ static void play_slipwayd(int fd, const Order *o, Answer *ret)
                 assert_int_equal(message_fd, -EBADF);
                 if (m.type == MESSAGE_UNPACKED)
                         break;
+                if (m.type == MESSAGE_NEEDS) {
+                        ret->tree_bytes = m.size;
+                        ret->n_inodes = m.offset;
+                        continue;
+                }
                 assert_int_equal(m.type, MESSAGE_BAD_FRAME);
                 if (o->repair)
                         o->repair(o->artifact_fd, ret->n_bad, &m);
@@ -480,6 +486,9 @@ static void unpacks(void **state)
         assert_string_equal(a.text, "");
         assert_int_equal(a.result, 0);
         assert_int_equal(a.n_bad, 0);
+        assert_int_equal(a.n_inodes, 1 + ELEMENTSOF(good_files));
+        /* a block for each file with content and each directory, at least */
+        assert_true(a.tree_bytes >= 5 * 512 && a.tree_bytes < 1 << 20);
         assert_int_equal(fstatat(fd, "new", &st, 0), 0);
         assert_int_equal(st.st_mode & 07777, 0755);
         _cleanup_close_ int new_fd = dir_open_at(fd, "new");

@@ -1,5 +1,6 @@
 """What lies on a host besides the trees of releases: shared files that outlive them."""
 
+import random
 import re
 
 import formats
@@ -80,6 +81,24 @@ def test_shared_links_that_cannot_be(host):
     assert not host.exists("/etc/passwd-2")
     assert web.running() == "r1"
     web.assert_whole(web.release(also=links("data")))
+
+
+def test_disk_budget(host):
+    """Releases beyond the budget go, but for the live one and the one before it."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["disk"] = {"budget": "8M"}
+    more = [formats.Entry("noise", content=random.Random(1).randbytes(3 << 20))]
+    web.release(more=more)
+    toy.start([web])
+    web.assert_whole("r1")
+    web.assert_whole(web.release(more=more))
+    assert [r["size"] >> 20 for r in web.state()["releases"]] == [3, 3]
+    web.assert_whole(web.release(more=more))
+    assert host.listdir("/srv/web/releases") == ["r2", "r3"]
+    web.release(toy.CRASHING)
+    web.wait_failed("r4")
+    web.assert_whole("r3")
+    assert host.listdir("/srv/web/releases") == ["r2", "r3", "r4"]
 
 
 def wait_polled(web, pattern):
