@@ -47,6 +47,14 @@ QUIET_SEC = 0.3
 STEP_SEC = 0.0005
 TRIES = 3
 
+# of every kind of entry
+ENTRY_TIME_NSEC = formats.Entry("").mtime * 10 ** 9
+MORE = [formats.Entry("d", "d"), formats.Entry("d/empty"), formats.Entry("link", "l", link="d/empty")]
+
+# the last two come with the release that is deployed
+SHARED = [{"path": "var/data", "create": "directory", "user": "nobody", "mode": "0750"},
+          {"path": "var/log", "create": "directory"}, {"path": "local.env", "create": "file", "mode": "0600"}]
+
 # besides what Toy writes: started as often as the sweep likes
 UNIT_MORE = "[Unit]\nStartLimitIntervalSec=0\n"
 
@@ -296,8 +304,9 @@ class Quiet:
 # -- judging
 
 def what_it_is(tree):
-    """A release's tree as far as it must be whole: all but the time of its top directory, and owners."""
-    return {path: (meta.mode, None if path == "." else meta.mtime_nsec, content)
+    """A release's tree as far as it must be whole. Times are the index's, but for what is not in it: the top directory, and
+    what belongs to shared links."""
+    return {path: (meta.mode, meta.mtime_nsec == ENTRY_TIME_NSEC, content)
             for path, (meta, content) in tree.entries.items()}
 
 
@@ -370,15 +379,14 @@ class Sweeper:
         web = toy.Toy(station.host, formats.FileStore(store))
         web.config["keep"] = 5
         toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
-        more = [formats.Entry("d", "d"), formats.Entry("d/empty"), formats.Entry("link", "l", link="d/empty")]
         for script in scenario.releases:
-            web.release(script, bake="10ms", more=more)
+            web.release(script, bake="10ms", more=MORE, also={"links": {"shared": SHARED[:1]}})
             self._once(0)
         self._learn_trees()
         self.before = live_release(station.read_disk()[0])
         self.beginning = station.read_disk()
         if scenario.script:
-            web.release(scenario.script, bake="10ms", more=more)
+            web.release(scenario.script, bake="10ms", more=MORE, also={"links": {"shared": SHARED}})
         if scenario.keep != 5:
             web.config["keep"] = scenario.keep
             toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
@@ -405,7 +413,7 @@ class Sweeper:
         self.end_disk = list(map(as_kept, disk))
         self.end_state = without_times(station.state())
         require(set(self.trees) >= end.releases == names_below(disk[0], "releases"), f"the releases are {set(self.trees)}")
-        require(names_below(disk[0]) == {"current", "releases"}, f"these are in /srv/web: {names_below(disk[0])}")
+        require(names_below(disk[0]) == {"current", "releases", "shared"}, f"these are in /srv/web: {names_below(disk[0])}")
         require(not names_below(disk[2]), f"these are in the spool: {names_below(disk[2])}")
         said = station.state()
         found = End(said["current"], end.releases, said.get("failed", {}).get("release"), said.get("pinned", {}).get("release"))
