@@ -2,6 +2,7 @@
 #include "admin-bus.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "admin-text.h"
 #include "agent-bus.h"
@@ -13,6 +14,9 @@
 /* A poll, and an hour to fetch and unpack (staging.c). */
 #define STAGE_TIMEOUT_USEC  (POLL_TIMEOUT_USEC + UINT64_C(3660) * 1000000)
 #define CHANGE_TIMEOUT_USEC (UINT64_C(10) * 1000000)
+
+/* Where polkit asks somebody for a password. */
+#define ASKED_TIMEOUT_USEC (UINT64_C(300) * 1000000)
 
 #define APP_PATH_PREFIX AGENT_BUS_PATH "/app"
 
@@ -48,7 +52,9 @@ static int judge_error(int r, const sd_bus_error *e, const char *app, char **ret
         case -ENODEV:
                 return fail(reterr, error, "slipwayd knows no application '%s'", app);
         case -EACCES:
-                return fail(reterr, error, "only root may do this (try: sudo slipway ...)");
+                return fail(
+                        reterr, error,
+                        "only root may do this, and whom polkit allows it (try: sudo slipway ...)");
         case -ETIMEDOUT:
                 return fail(reterr, error, "slipwayd did not answer in time");
         default:
@@ -78,6 +84,12 @@ static int send_call(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t t
         const char *text;
         int r;
 
+        if (app && geteuid() != 0) {
+                r = sd_bus_message_set_allow_interactive_authorization(m, isatty(STDIN_FILENO));
+                if (r < 0)
+                        return r;
+                timeout_usec = MAX(timeout_usec, ASKED_TIMEOUT_USEC);
+        }
         r = sd_bus_call(bus, m, timeout_usec, &e, &reply);
         if (r < 0)
                 return judge_error(r, &e, app, reterr);

@@ -41,7 +41,8 @@
  *       Progress (tt)                  bytes of the artifact that are here, and all of them; 0 0
  *                                      while nothing is fetched
  *
- * Methods that change something are for uid 0 (or, with --user, the same user). Errors are
+ * Anybody may look. Methods that change something are for uid 0 (with --user: the same user) and
+ * for whom polkit allows it: authority.h; DeployFiles() is for uid 0 alone. Errors are
  * org.slipway.Error.Busy, .NoSuchRelease, .Refused (nothing was changed), .Failed, with a message
  * for a person.
  *

@@ -3,6 +3,7 @@
 
 #include "agent-bus.h"
 #include "app.h"
+#include "authority.h"
 #include "build-config.h"
 #include "bus-service.h"
 #include "err.h"
@@ -18,14 +19,15 @@
 struct BusService {
         Agent *agent;
         BusWatch watch;
+        Authority *authority; /* of the present connection */
         sd_bus_slot *name_slot;
         sd_event_source *limit_source;
         bus_service_settled_t settled; /* NULL: told */
         void *userdata;
 };
 
-/* Methods that change something: without SD_BUS_VTABLE_UNPRIVILEGED sd-bus asks for CAP_SYS_ADMIN,
- * which uid 0 has (sd_bus_add_object_vtable(3)); on a user's bus everybody is the user. */
+/* Methods that change something and are marked as unprivileged are guarded by authority.c, where
+ * they must be listed. */
 
 static int describe(Agent *a, char **ret)
 {
@@ -273,20 +275,22 @@ static const sd_bus_vtable app_vtable[] = {
                         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Staged", "s", property_app, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("Stage", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", text),
-                                method_stage, 0),
+                                method_stage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Activate", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", release),
-                                method_activate, 0),
+                                method_activate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS(
                 "DeployFiles",
                 SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "s", by, "b", wait),
                 SD_BUS_RESULT("s", text), method_deploy_files, 0),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,
-                                0),
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),
-                                SD_BUS_RESULT("s", release), method_rollback, 0),
+                                SD_BUS_RESULT("s", release), method_rollback,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Hold", SD_BUS_ARGS("s", until, "s", reason, "s", by),
-                                SD_BUS_RESULT("s", text), method_hold, 0),
-        SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume, 0),
+                                SD_BUS_RESULT("s", text), method_hold, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };
 
@@ -358,6 +362,8 @@ static int offer(BusService *s, sd_bus *bus)
 
         for (size_t i = 0; r >= 0 && i < a->n_apps; i++)
                 r = add_app(bus, a->apps[i]);
+        if (r >= 0)
+                r = authority_new(bus, &s->authority);
         if (r < 0)
                 return r;
         return sd_bus_request_name_async(bus, &s->name_slot, AGENT_BUS_NAME, 0, on_name, s);
@@ -369,6 +375,7 @@ static void on_bus_changed(sd_bus *bus, void *userdata)
         int r;
 
         s->name_slot = sd_bus_slot_unref(s->name_slot);
+        s->authority = authority_free(s->authority);
         if (!bus)
                 return;
         r = offer(s, bus);
@@ -404,6 +411,7 @@ BusService *bus_service_free(BusService *s)
                 return NULL;
         bus_unwatch(s->agent->bus, &s->watch);
         sd_bus_slot_unref(s->name_slot);
+        authority_free(s->authority);
         sd_event_source_disable_unref(s->limit_source);
         free(s);
         return NULL;

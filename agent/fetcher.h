@@ -20,8 +20,8 @@ typedef struct FetchRequest FetchRequest;
  * here. */
 typedef void (*fetch_reply_t)(const Message *m, int *fd, void *userdata);
 
-/* `store` is the store's URL, `cache_dir` where the spool may be. Does not start the child yet. With
- * store NULL it is one for PROBE requests only (prober.h), which is given no credentials. */
+/* `store` is the store's URL, `cache_dir` where the spool may be. Does not start the child yet.
+ * With store NULL it is one for PROBE requests only (prober.h), which is given no credentials. */
 _must_check_ int fetcher_new(sd_event *event, const char *store, const char *cache_dir,
                              const Identity *identity, Fetcher **ret);
 Fetcher *fetcher_free(Fetcher *f);

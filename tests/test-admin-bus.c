@@ -215,12 +215,13 @@ static void test_errors(void **state)
                 int error;
                 const char *text;
         } cases[] = {
-                {"web",    "busy",   -EBUSY,     "a deployment is under way"                    },
-                { "web",   "gone",   -ENOENT,    "it isn't installed"                           },
-                { "web",   "bad",    -ECANCELED, "web.service?[2J did not start"                },
-                { "web",   "denied", -EACCES,    "only root may do this (try: sudo slipway ...)"},
-                { "api.x", "r1",     -ENODEV,    "slipwayd knows no application 'api.x'"        },
-                { "web",   "never",  -ETIMEDOUT, "slipwayd did not answer in time"              },
+                {"web",    "busy",   -EBUSY,     "a deployment is under way"               },
+                { "web",   "gone",   -ENOENT,    "it isn't installed"                      },
+                { "web",   "bad",    -ECANCELED, "web.service?[2J did not start"           },
+                { "web",   "denied", -EACCES,
+                 "only root may do this, and whom polkit allows it (try: sudo slipway ...)"},
+                { "api.x", "r1",     -ENODEV,    "slipwayd knows no application 'api.x'"   },
+                { "web",   "never",  -ETIMEDOUT, "slipwayd did not answer in time"         },
         };
         _cleanup_(bus_unrefp) sd_bus *bus = open_bus();
 

@@ -23,7 +23,7 @@ HARMLESS_LIBC = re.compile(
 HARMLESS_BUS = re.compile(
     r"sd_bus_(message_(append|read|enter|exit|open|close|skip|get|set|ref|unref|new|is|at_end|peek|has|rewind|copy)\w*|"
     r"slot_\w+|error_\w+|path_\w+|interface_name_is_valid|ref|unref|new|open\w*|start|close\w*|flush_close\w*|attach_event|"
-    r"detach_event|add_object\w*|add_filter|add_fallback\w*|add_node_enumerator|object_vtable_format|set_\w+|get_unique_name|"
+    r"detach_event|add_object\w*|add_filter|enqueue_for_read|add_fallback\w*|add_node_enumerator|object_vtable_format|set_\w+|get_unique_name|"
     r"get_event|get_bus_id|get_fd|get_n_queued_\w+|is_\w+|wait|process|creds_\w+)")
 
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "macro.h"
+
+/*
+ * Who may call what. The methods that are listed in authority.c with an action of polkit(8) (their
+ * entries in the vtable need SD_BUS_VTABLE_UNPRIVILEGED) are for uid 0, for the user that this
+ * program runs as, and for whom polkit allows the action; where there is no polkit, for nobody
+ * else. Methods that are not listed are left to sd-bus, which lets uid 0 alone call what is not
+ * marked as unprivileged.
+ *
+ * Nothing waits: a call is held back while the bus is asked who sent it and polkit whether they
+ * may, then handed on as if it had just come (sd_bus_enqueue_for_read(3)). A caller that allows it
+ * (ALLOW_INTERACTIVE_AUTHORIZATION) may be asked for a password. More than AUTHORITY_ASKED_MAX
+ * calls at once are refused.
+ */
+
+#define AUTHORITY_ASKED_MAX 32
+
+typedef struct Authority Authority;
+
+/* Judges the calls that come in on this connection from now on. */
+_must_check_ int authority_new(sd_bus *bus, Authority **ret);
+
+/* Calls that are held back get no answer. */
+Authority *authority_free(Authority *a);
+DEFINE_CLEANUP_FUNC(Authority *, authority_free);
