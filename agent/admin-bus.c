@@ -2,12 +2,14 @@
 #include "admin-bus.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "admin-text.h"
 #include "agent-bus.h"
 #include "bus.h"
 #include "err.h"
+#include "fd.h"
 
 /* Longer than any poll: what slipway-fetch has for its tries, and then some. */
 #define POLL_TIMEOUT_USEC (UINT64_C(120) * 1000000)
@@ -75,13 +77,10 @@ static int new_call(sd_bus *bus, const char *app, const char *method, sd_bus_mes
         return r < 0 ? r : sd_bus_message_set_auto_start(*ret, false);
 }
 
-/* Sends it; the answer's string goes to *ret, unless that is NULL. */
-static int send_call(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t timeout_usec,
-                     char **ret, char **reterr)
+static int get_reply(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t timeout_usec,
+                     sd_bus_message **ret, char **reterr)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
-        const char *text;
         int r;
 
         if (app && geteuid() != 0) {
@@ -90,15 +89,29 @@ static int send_call(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t t
                         return r;
                 timeout_usec = MAX(timeout_usec, ASKED_TIMEOUT_USEC);
         }
-        r = sd_bus_call(bus, m, timeout_usec, &e, &reply);
-        if (r < 0)
-                return judge_error(r, &e, app, reterr);
-        if (!ret)
-                return 0;
+        r = sd_bus_call(bus, m, timeout_usec, &e, ret);
+        return r < 0 ? judge_error(r, &e, app, reterr) : 0;
+}
+
+static int fail_answer(const sd_bus_message *m, int r, char **reterr)
+{
+        return fail_errno(reterr, r, "cannot read slipwayd's answer to %s()",
+                          sd_bus_message_get_member((sd_bus_message *) m));
+}
+
+/* Sends it; the answer's string goes to *ret, unless that is NULL. */
+static int send_call(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t timeout_usec,
+                     char **ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        const char *text;
+        int r = get_reply(bus, m, app, timeout_usec, &reply, reterr);
+
+        if (r < 0 || !ret)
+                return r;
         r = sd_bus_message_read(reply, "s", &text);
         if (r < 0)
-                return fail_errno(reterr, r, "cannot read slipwayd's answer to %s()",
-                                  sd_bus_message_get_member(m));
+                return fail_answer(m, r, reterr);
         *ret = strdup(text);
         return *ret ? 0 : -ENOMEM;
 }
@@ -182,6 +195,56 @@ int admin_bus_hold(sd_bus *bus, const char *app, const char *until, const char *
 {
         return call(bus, app, "Hold", (const char *[]){ until, reason, by }, 3, CHANGE_TIMEOUT_USEC,
                     ret, reterr);
+}
+
+static int read_plan(sd_bus_message *reply, PlanAnswer *a)
+{
+        const char *json;
+        int fd, r = sd_bus_message_read(reply, "s", &json);
+
+        if (r < 0)
+                return r;
+        a->json = strdup(json);
+        if (!a->json)
+                return -ENOMEM;
+        r = sd_bus_message_enter_container(reply, 'a', "h");
+        while (r >= 0 && a->n_fds < PLAN_FILES_MAX) {
+                r = sd_bus_message_read(reply, "h", &fd);
+                if (r <= 0)
+                        break;
+                fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                if (fd < 0)
+                        return -errno;
+                a->fds[a->n_fds++] = fd;
+        }
+        return MIN(r, 0);
+}
+
+int admin_bus_plan(sd_bus *bus, const char *app, PlanAnswer *ret, char **reterr)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(plan_answer_done) PlanAnswer a = {};
+        int r = new_call(bus, app, "Plan", &m);
+
+        if (r < 0)
+                return fail_errno(reterr, r, "cannot make the call Plan()");
+        r = get_reply(bus, m, app, POLL_TIMEOUT_USEC, &reply, reterr);
+        if (r < 0)
+                return r;
+        r = read_plan(reply, &a);
+        if (r < 0)
+                return fail_answer(m, r, reterr);
+        *ret = a;
+        a = (PlanAnswer){};
+        return 0;
+}
+
+void plan_answer_done(PlanAnswer *a)
+{
+        free(a->json);
+        for (size_t i = 0; i < a->n_fds; i++)
+                fd_close(a->fds[i]);
+        *a = (PlanAnswer){};
 }
 
 int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)

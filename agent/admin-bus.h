@@ -7,6 +7,7 @@
 
 #include "file-order.h"
 #include "macro.h"
+#include "plan.h"
 
 /*
  * The administrator's side of agent-bus.h. Every call has a limit of time. Errors, all with
@@ -57,6 +58,16 @@ _must_check_ int admin_bus_deploy_files(sd_bus *bus, const char *app, const Orde
  * freed: what became of what was under way. */
 _must_check_ int admin_bus_hold(sd_bus *bus, const char *app, const char *until, const char *reason,
                                 const char *by, char **ret, char **reterr);
+
+/* The answer of Plan(), see plan.h. */
+typedef struct PlanAnswer {
+        char *json;
+        int fds[PLAN_FILES_MAX];
+        size_t n_fds;
+} PlanAnswer;
+
+_must_check_ int admin_bus_plan(sd_bus *bus, const char *app, PlanAnswer *ret, char **reterr);
+void plan_answer_done(PlanAnswer *a);
 
 /* The channel decides again. */
 _must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

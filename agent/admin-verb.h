@@ -69,5 +69,6 @@ uint64_t admin_change_timeout_usec(const cJSON *app);
 int verb_deploy(char **args);
 int verb_due(char **args);
 int verb_hold(char **args);
+int verb_plan(char **args);
 int verb_stage(char **args);
 int verb_activate(char **args);

@@ -6,10 +6,14 @@
 
 #include "admin-text.h"
 #include "json-read.h"
+#include "progress.h"
 #include "table.h"
 #include "time-text.h"
 
 #define NUMBER_SIZE 24
+
+/* Names of changed files, of each kind. */
+#define PLAN_NAMES_SHOWN 20
 
 /* Shorter phases are not shown to people. */
 #define PHASE_SHOWN_MSEC 100
@@ -517,4 +521,79 @@ int view_releases(const cJSON *app, const ViewContext *c, FILE *f)
         if (r >= 0)
                 table_print(t, f);
         return r;
+}
+
+static void print_plan_part(const cJSON *part, const char *title, FILE *f)
+{
+        const char *release = get_text(part, "release");
+        char n[NUMBER_SIZE];
+
+        fprintf(f, "  %s: %s", title, release ? release : "nothing yet");
+        if (get_number(part, "deployment"))
+                fprintf(f, ", deployment %s", number(get_number(part, "deployment"), n));
+        fputc('\n', f);
+}
+
+static void print_changed_files(const cJSON *files, const char *list, const char *sign, FILE *f)
+{
+        size_t n = 0;
+        const cJSON *name;
+
+        cJSON_ArrayForEach(name, get(files, list))
+        {
+                if (n++ == PLAN_NAMES_SHOWN)
+                        break;
+                fprintf(f, "           %s %s\n", sign, strempty(cJSON_GetStringValue(name)));
+        }
+        if (n > PLAN_NAMES_SHOWN)
+                fprintf(f, "           %s ... (all of them: --json)\n", sign);
+}
+
+static void print_plan_files(const cJSON *plan, FILE *f)
+{
+        const cJSON *files = get(plan, "files");
+        const char *why = get_text(get(plan, "wanted"), "no_index");
+        char written[BYTES_TEXT_SIZE];
+
+        if (!why)
+                why = get_text(get(plan, "live"), "no_index");
+        if (!files) {
+                if (why)
+                        fprintf(f, "    files: not known, for want of an index: %s\n", why);
+                return;
+        }
+        fprintf(f,
+                "    files: %" PRIu64 " added, %" PRIu64 " changed, %" PRIu64 " removed, %" PRIu64
+                " as they are; %s new content\n",
+                get_number(files, "n_added"), get_number(files, "n_changed"),
+                get_number(files, "n_removed"), get_number(files, "n_same"),
+                bytes_format(get_number(files, "written_bytes"), written));
+        print_changed_files(files, "added", "+", f);
+        print_changed_files(files, "changed", "~", f);
+        print_changed_files(files, "removed", "-", f);
+}
+
+void view_plan(const cJSON *plan, FILE *f)
+{
+        const cJSON *wanted = get(plan, "wanted"), *obstacle;
+        char travels[BYTES_TEXT_SIZE];
+
+        fprintf(f, "%s: %s\n", strempty(get_text(plan, "app")), strempty(get_text(plan, "text")));
+        cJSON_ArrayForEach(obstacle, get(plan, "obstacles"))
+        {
+                const char *text = get_text(obstacle, "text");
+
+                if (text && !streq_ptr(text, get_text(plan, "text")))
+                        fprintf(f, "  besides: %s\n", text);
+        }
+        print_plan_part(get(plan, "live"), "   live", f);
+        if (!wanted)
+                return;
+        print_plan_part(wanted, "channel", f);
+        if (get_number(wanted, "travels_bytes"))
+                fprintf(f, "  travels: %s\n",
+                        bytes_format(get_number(wanted, "travels_bytes"), travels));
+        else
+                fputs("  travels: nothing, it is on this host\n", f);
+        print_plan_files(plan, f);
 }

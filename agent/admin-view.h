@@ -33,5 +33,8 @@ _must_check_ int view_app(const cJSON *agent, const cJSON *app, const ViewContex
 /* What happened here, newest first. */
 _must_check_ int view_history(const cJSON *app, const ViewContext *c, FILE *f);
 
+/* A plan as plan.h has it, with the "files" that admin-plan.c adds. */
+void view_plan(const cJSON *plan, FILE *f);
+
 /* What is installed here, newest first. */
 _must_check_ int view_releases(const cJSON *app, const ViewContext *c, FILE *f);

@@ -199,6 +199,7 @@ static const struct Verb {
         { "releases", 1, 1, verb_releases},
         { "poll",     0, 1, verb_poll    },
         { "due",      1, 1, verb_due     },
+        { "plan",     1, 1, verb_plan    },
         { "stage",    1, 1, verb_stage   },
         { "activate", 1, 1, verb_activate},
         { "deploy",   1, 1, verb_deploy  },
@@ -216,6 +217,7 @@ static void print_help(void)
              "  slipway [OPTION...] releases APP            what is installed here\n"
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
              "  slipway [OPTION...] due APP                 is a deployment to come? exit status 0: yes, 7: no\n"
+             "  slipway [OPTION...] plan APP                what would happen now, and why not\n"
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
              "  slipway [OPTION...] activate APP            make live what is staged\n"
              "  slipway [OPTION...] deploy APP              deploy a release from files\n"

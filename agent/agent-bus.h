@@ -30,6 +30,7 @@
  *                                      deploys nothing until then: "2026-11-22T15:00:00Z", "2h", or
  *                                      "" for until Resume(); text says what becomes of what is
  *                                      under way
+ *     Plan() -> s json, ah indexes     what would happen now, and why not: see plan.h
  *     Resume()                         ends a hold, takes back a local rollback: the channel decides
  *                                      again
  *     properties, with change signals unless they are constant:

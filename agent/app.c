@@ -75,6 +75,9 @@ struct App {
         char *asked_by;        /* of stage and files */
         Hold new_hold;         /* for record_hold() */
         sd_event_source *hold_source; /* when the hold ends by itself */
+        Plan *plan;
+        plan_done_t planned; /* who waits for it */
+        void *planned_userdata;
         Sweep *sweep;
         Reporter *reporter;
         bool verdict_unreported;
@@ -91,6 +94,7 @@ App *app_free(App *a)
                 return NULL;
         poller_free(a->poller);
         transaction_free(a->transaction);
+        plan_free(a->plan);
         sweep_free(a->sweep);
         reporter_free(a->reporter);
         sd_event_source_disable_unref(a->hold_source);
@@ -590,13 +594,21 @@ static void act_on_request(App *a, Verdict verdict)
         act(a, verdict);
 }
 
+static char *under_way_text(const State *s)
+{
+        char *text = NULL;
+
+        err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s",
+                s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase));
+        return text;
+}
+
 /* A transaction goes on; a newer order overtakes one that has not switched yet. True: it is still
  * there. */
 static bool is_under_way(App *a)
 {
         const State *s = a->site->state;
         const Manifest *m;
-        char *text = NULL;
 
         if (!a->transaction)
                 return false;
@@ -608,9 +620,7 @@ static bool is_under_way(App *a)
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
                 return false;
         }
-        err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s",
-                s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase));
-        set_verdict(a, true, text);
+        set_verdict(a, true, under_way_text(s));
         return true;
 }
 
@@ -1161,6 +1171,49 @@ int app_hold(App *a, const char *until, const char *reason, const char *by, char
         report(a);
         err_set(ret, "%s%s", strempty(text), hold_outcome(a, given_up));
         return *ret ? 0 : -ENOMEM;
+}
+
+static void on_planned(const char *json, const int *fds, size_t n_fds, void *userdata)
+{
+        App *a = userdata;
+        _cleanup_(plan_freep) Plan *ended = TAKE_PTR(a->plan); /* owns the rest */
+
+        (void) ended;
+        a->planned(json, fds, n_fds, a->planned_userdata);
+}
+
+int app_plan(App *a, plan_done_t done, void *userdata, char **reterr)
+{
+        _cleanup_free_ char *damage = NULL, *under_way = NULL;
+        JudgeContext context = {};
+        PlanInput input = { .site = a->site,
+                            .fetcher = a->agent->fetcher,
+                            .manifest = a->wanted,
+                            .context = &context,
+                            .text = a->poll_text ? a->poll_text : "the store was not asked yet" };
+        int r;
+
+        if (a->plan)
+                return fail(reterr, -EBUSY, "somebody else asks for a plan of app %s: try again",
+                            a->config->app);
+        r = a->transaction ? 0 : site_refresh(a->site, reterr);
+        if (r < 0)
+                return r;
+        if (a->wanted)
+                context = judge_context(a, a->wanted, &damage);
+        if (a->transaction) {
+                under_way = under_way_text(a->site->state);
+                input.text = strempty(under_way);
+        }
+        input.verdict = a->transaction            ? VERDICT_UNDER_WAY
+                        : a->wanted && a->poll_ok ? VERDICT_DEPLOY
+                                                  : VERDICT_UNKNOWN;
+        r = plan_new(&input, on_planned, a, &a->plan);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't make a plan");
+        a->planned = done;
+        a->planned_userdata = userdata;
+        return 0;
 }
 
 static int record_resumed(App *a)

@@ -8,6 +8,7 @@
 #include "agent.h"
 #include "file-order.h"
 #include "macro.h"
+#include "plan.h"
 #include "state.h"
 
 /*
@@ -80,6 +81,10 @@ _must_check_ int app_deploy_files(App *a, const OrderFiles *files, bool wait, co
  */
 _must_check_ int app_hold(App *a, const char *until, const char *reason, const char *by, char **ret,
                           char **reterr);
+
+/* Says what would happen now, see plan.h, by what the last poll brought. -EBUSY: somebody else has
+ * asked, and waits. */
+_must_check_ int app_plan(App *a, plan_done_t done, void *userdata, char **reterr);
 
 /* Ends a hold. Forgets the pin, a failed deployment and what is staged: the channel decides again,
  * at once. */

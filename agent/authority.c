@@ -20,6 +20,7 @@ static const struct {
         const char *method, *action;
 } actions[] = {
         {"Poll",      "org.slipway.poll"    },
+        { "Plan",     "org.slipway.poll"    },
         { "Stage",    "org.slipway.deploy"  },
         { "Activate", "org.slipway.deploy"  },
         { "Rollback", "org.slipway.rollback"},

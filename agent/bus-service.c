@@ -185,6 +185,42 @@ static int method_hold(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return r < 0 ? reply_error(error, r, err) : sd_bus_reply_method_return(m, "s", text);
 }
 
+static int append_plan(sd_bus_message *m, const char *json, const int *fds, size_t n_fds)
+{
+        int r = sd_bus_message_append(m, "s", json);
+
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "h");
+        for (size_t i = 0; r >= 0 && i < n_fds; i++)
+                r = sd_bus_message_append(m, "h", fds[i]);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static void reply_plan(const char *json, const int *fds, size_t n_fds, void *userdata)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = userdata, *reply = NULL;
+        int r = sd_bus_message_new_method_return(call, &reply);
+
+        if (r >= 0)
+                r = append_plan(reply, json, fds, n_fds);
+        if (r >= 0)
+                r = sd_bus_message_send(reply);
+        if (r < 0)
+                log_debug("Can't answer a bus call: %s", strerror(-r));
+}
+
+static int method_plan(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = app_plan(userdata, reply_plan, sd_bus_message_ref(m), &err);
+
+        if (r < 0) {
+                sd_bus_message_unref(m);
+                return reply_error(error, r, err);
+        }
+        return 1;
+}
+
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
@@ -289,6 +325,8 @@ static const sd_bus_vtable app_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Hold", SD_BUS_ARGS("s", until, "s", reason, "s", by),
                                 SD_BUS_RESULT("s", text), method_hold, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json, "ah", indexes),
+                                method_plan, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,

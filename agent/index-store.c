@@ -140,6 +140,17 @@ int index_store_load(int state_dir_fd, const char *app, const char *release, con
         return r < 0 ? fail_prefix(reterr, r, "the index of release %s", release) : 0;
 }
 
+int index_store_open(int state_dir_fd, const char *app, const char *release)
+{
+        _cleanup_close_ int dir_fd = open_directory(state_dir_fd, app);
+        int fd;
+
+        if (dir_fd < 0)
+                return dir_fd;
+        fd = openat(dir_fd, release, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
 static bool is_needed(const char *name, const State *s)
 {
         return streq(name, ".") || streq(name, "..") || streq_ptr(name, s->pending.release) ||

@@ -24,5 +24,8 @@ _must_check_ int index_store_take(int state_dir_fd, const char *app, const char 
 _must_check_ int index_store_load(int state_dir_fd, const char *app, const char *release,
                                   const Sha256 *sha256, Index **ret, char **reterr);
 
+/* A descriptor of it for reading, unchecked; or -ENOENT. */
+int index_store_open(int state_dir_fd, const char *app, const char *release);
+
 /* Removes those of releases that the state does not know. */
 _must_check_ int index_store_prune(int state_dir_fd, const State *state);

@@ -122,11 +122,12 @@ static bool is_live(const Manifest *m, const State *s)
 }
 
 static const char *const verdict_names[_VERDICT_MAX] = {
-        [VERDICT_DEPLOY] = "deploy", [VERDICT_STAGE] = "stage",
-        [VERDICT_ADOPT] = "adopt",   [VERDICT_NOTHING] = "nothing",
-        [VERDICT_PINNED] = "pinned", [VERDICT_NOT_TARGET] = "not-target",
-        [VERDICT_FAILED] = "failed", [VERDICT_STAGED] = "staged",
-        [VERDICT_HELD] = "held",     [VERDICT_RETRY] = "retry",
+        [VERDICT_DEPLOY] = "deploy",       [VERDICT_STAGE] = "stage",
+        [VERDICT_ADOPT] = "adopt",         [VERDICT_NOTHING] = "nothing",
+        [VERDICT_PINNED] = "pinned",       [VERDICT_NOT_TARGET] = "not-target",
+        [VERDICT_FAILED] = "failed",       [VERDICT_STAGED] = "staged",
+        [VERDICT_HELD] = "held",           [VERDICT_RETRY] = "retry",
+        [VERDICT_UNDER_WAY] = "under-way", [VERDICT_UNKNOWN] = "unknown",
 };
 
 const char *verdict_to_string(Verdict v)

@@ -32,6 +32,9 @@ typedef enum Verdict {
         VERDICT_STAGED,     /* it is here, and waits for an admin */
         VERDICT_HELD,       /* to be deployed, once an admin's hold has ended */
         VERDICT_RETRY,      /* to be deployed, after a wait: a try failed for a passing reason */
+        /* Not by judge_wanted(): */
+        VERDICT_UNDER_WAY, /* something is being changed */
+        VERDICT_UNKNOWN,   /* there is no manifest that could be judged */
         _VERDICT_MAX,
 } Verdict;
 

@@ -212,11 +212,11 @@ static int choose_id(Build *b, char **reterr)
 
 static void tell_packed(const Build *b, bool reused)
 {
-        char content[SIZE_TEXT_SIZE], artifact[SIZE_TEXT_SIZE];
+        char content[BYTES_TEXT_SIZE], artifact[BYTES_TEXT_SIZE];
 
         log_info("%s %s: %zu entries, %s, packed to %s%s%s.", reused ? "The store has" : "Uploaded",
-                 b->id, b->packed.n_files, size_format(b->packed.content_bytes, content),
-                 size_format(b->packed.artifact_size_bytes, artifact),
+                 b->id, b->packed.n_files, bytes_format(b->packed.content_bytes, content),
+                 bytes_format(b->packed.artifact_size_bytes, artifact),
                  b->source.commit ? ", of commit " : "", strempty(b->source.commit));
 }
 

@@ -167,8 +167,8 @@ static void print_source(const Source *s)
 static void print_found(const Verification *v)
 {
         const Manifest *m = manifest_of(v);
-        char published[TIME_TEXT_SIZE], expires[TIME_TEXT_SIZE], artifact[SIZE_TEXT_SIZE],
-                content[SIZE_TEXT_SIZE];
+        char published[TIME_TEXT_SIZE], expires[TIME_TEXT_SIZE], artifact[BYTES_TEXT_SIZE],
+                content[BYTES_TEXT_SIZE];
 
         printf("%-10s %s/%s in %s\n", "channel", m->app, m->channel, store_url(v->store));
         printf("%-10s serial %llu, deployment %llu\n", "manifest", (unsigned long long) m->serial,
@@ -178,8 +178,8 @@ static void print_found(const Verification *v)
         printf("%-10s %s\n", "release", m->release);
         print_source(&m->source);
         printf("%-10s %s in %zu frames, %s of content, %zu entries\n", "artifact",
-               size_format(m->artifact.size_bytes, artifact), index_n_frames(v->index),
-               size_format(index_content_size(v->index), content), index_n_files(v->index));
+               bytes_format(m->artifact.size_bytes, artifact), index_n_frames(v->index),
+               bytes_format(index_content_size(v->index), content), index_n_files(v->index));
         printf("%-10s %zu %s%s\n", "history", v->head.n_serials,
                v->head.n_serials == 1 ? "manifest" : "manifests",
                v->in_history ? "" : ", the newest not among them yet");

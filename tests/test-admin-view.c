@@ -126,6 +126,72 @@ static void test_app(void **state)
               "       root: /srv/web\n");
 }
 
+static void test_held(void **state)
+{
+        (void) state;
+        check(OVERVIEW,
+              (const char *[]){ "held",
+                                "{\"by\":\"ann\",\"since\":\"2026-11-22T17:00:00Z\",\"until\":"
+                                "\"2026-11-22T20:00:00Z\",\"reason\":\"the fair\"}",
+                                NULL },
+              "slipwayd 0.1.0 on i-1, store s3://acme-deploy\n"
+              "\n"
+              "APP  CHANNEL  LIVE  SINCE   DEPLOYMENT  STATE  LAST POLL\n"
+              "web  prod     r2    2h ago  42          held   4s ago\n"
+              "\n"
+              "web: nothing is deployed: held by ann 60min ago: the fair\n"
+              "  That ends at 2026-11-22T20:00:00Z (in 2h), or now: slipway resume web\n");
+        /* One that has ended is none. */
+        check(OVERVIEW,
+              (const char *[]){ "held",
+                                "{\"by\":\"ann\",\"since\":\"2026-11-22T17:00:00Z\",\"until\":"
+                                "\"2026-11-22T18:00:00Z\"}",
+                                NULL },
+              "slipwayd 0.1.0 on i-1, store s3://acme-deploy\n"
+              "\n"
+              "APP  CHANNEL  LIVE  SINCE   DEPLOYMENT  STATE  LAST POLL\n"
+              "web  prod     r2    2h ago  42          live   4s ago\n");
+}
+
+static void test_plan(void **state)
+{
+        static const char text[] =
+                "{\"app\":\"web\",\"verdict\":\"pinned\",\"text\":\"deployment 43 is held "
+                "off\",\"obstacles\":[{\"verdict\":\"pinned\",\"text\":\"deployment 43 is held "
+                "off\"},{\"verdict\":\"held\",\"text\":\"ann holds it\"}],\"live\":{\"release\":\"r2\","
+                "\"deployment\":42},\"wanted\":{\"release\":\"r3\",\"deployment\":43,"
+                "\"travels_bytes\":90729236},\"files\":{\"n_same\":10,\"n_added\":1,\"n_changed\":0,"
+                "\"n_removed\":0,\"written_bytes\":12,\"added\":[\"lib/new\"],\"changed\":[],"
+                "\"removed\":[]}}";
+        _cleanup_json_ cJSON *plan = NULL;
+        _cleanup_free_ char *out = NULL;
+        size_t size;
+        FILE *f = open_memstream(&out, &size);
+
+        (void) state;
+        assert_int_equal(json_parse(text, strlen(text), &plan, NULL), 0);
+        view_plan(plan, f);
+        cJSON_DeleteItemFromObject(plan, "files");
+        cJSON_DeleteItemFromObject(plan, "obstacles");
+        assert_non_null(cJSON_AddStringToObject(cJSON_GetObjectItem(plan, "wanted"), "no_index",
+                                                "the store is down"));
+        view_plan(plan, f);
+        assert_int_equal(fclose(f), 0);
+        assert_string_equal(out, "web: deployment 43 is held off\n"
+                                 "  besides: ann holds it\n"
+                                 "     live: r2, deployment 42\n"
+                                 "  channel: r3, deployment 43\n"
+                                 "  travels: 90.7 MB\n"
+                                 "    files: 1 added, 0 changed, 0 removed, 10 as they are; 12 B "
+                                 "new content\n"
+                                 "           + lib/new\n"
+                                 "web: deployment 43 is held off\n"
+                                 "     live: r2, deployment 42\n"
+                                 "  channel: r3, deployment 43\n"
+                                 "  travels: 90.7 MB\n"
+                                 "    files: not known, for want of an index: the store is down\n");
+}
+
 static void test_pinned(void **state)
 {
         (void) state;
@@ -375,6 +441,7 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_held),           cmocka_unit_test(test_plan),
                 cmocka_unit_test(test_overview),       cmocka_unit_test(test_app),
                 cmocka_unit_test(test_pinned),         cmocka_unit_test(test_failed),
                 cmocka_unit_test(test_hints_for_user), cmocka_unit_test(test_failed_before),

@@ -42,15 +42,15 @@ static void expiries(void **state)
 
 static void sizes(void **state)
 {
-        char text[SIZE_TEXT_SIZE];
+        char text[BYTES_TEXT_SIZE];
 
         (void) state;
-        assert_string_equal(size_format(0, text), "0 B");
-        assert_string_equal(size_format(999, text), "999 B");
-        assert_string_equal(size_format(1000, text), "1.0 kB");
-        assert_string_equal(size_format(90729236, text), "90.7 MB");
-        assert_string_equal(size_format(999960000, text), "1.0 GB");
-        assert_string_equal(size_format(UINT64_MAX, text), "18.4 EB");
+        assert_string_equal(bytes_format(0, text), "0 B");
+        assert_string_equal(bytes_format(999, text), "999 B");
+        assert_string_equal(bytes_format(1000, text), "1.0 kB");
+        assert_string_equal(bytes_format(90729236, text), "90.7 MB");
+        assert_string_equal(bytes_format(999960000, text), "1.0 GB");
+        assert_string_equal(bytes_format(UINT64_MAX, text), "18.4 EB");
 }
 
 static void bars(void **state)

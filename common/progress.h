@@ -25,8 +25,8 @@ DEFINE_CLEANUP_FUNC(Progress *, progress_free);
 void progress_update(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
 
 /* "90.7 MB": powers of 1000, three or four digits. */
-#define SIZE_TEXT_SIZE 16
-char *size_format(uint64_t bytes, char buffer[static SIZE_TEXT_SIZE]);
+#define BYTES_TEXT_SIZE 16
+char *bytes_format(uint64_t bytes, char buffer[static BYTES_TEXT_SIZE]);
 
 /* One bar of `columns` columns (at least 40 are used), to be freed:
  * "uploading artifact  45% [#####      ] 40.1/90.7 MB, 11 s left". The time left is told once two

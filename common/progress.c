@@ -7,8 +7,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "log.h"
-
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define REDRAW_USEC   (USEC_PER_SEC / 10)
 #define LINE_USEC     (10 * USEC_PER_SEC)
@@ -56,7 +54,7 @@ Progress *progress_free(Progress *p)
         return NULL;
 }
 
-char *size_format(uint64_t bytes, char buffer[static SIZE_TEXT_SIZE])
+char *bytes_format(uint64_t bytes, char buffer[static BYTES_TEXT_SIZE])
 {
         static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
         double n = bytes;
@@ -64,7 +62,7 @@ char *size_format(uint64_t bytes, char buffer[static SIZE_TEXT_SIZE])
 
         for (; n >= 999.95 && i < ELEMENTSOF(units) - 1; i++)
                 n /= 1000;
-        (void) snprintf(buffer, SIZE_TEXT_SIZE, "%.*f %s", i == 0 ? 0 : 1, n, units[i]);
+        (void) snprintf(buffer, BYTES_TEXT_SIZE, "%.*f %s", i == 0 ? 0 : 1, n, units[i]);
         return buffer;
 }
 
@@ -75,12 +73,12 @@ static unsigned percent(uint64_t done, uint64_t total)
 
 static int format_tail(uint64_t done, uint64_t total, uint64_t elapsed_usec, char **ret)
 {
-        char done_text[SIZE_TEXT_SIZE], total_text[SIZE_TEXT_SIZE], left[48] = "";
+        char done_text[BYTES_TEXT_SIZE], total_text[BYTES_TEXT_SIZE], left[48] = "";
 
         if (elapsed_usec >= ESTIMATE_USEC && done > 0 && done < total)
                 (void) snprintf(left, sizeof(left), ", %.0f s left",
                                 (double) elapsed_usec / USEC_PER_SEC * (total - done) / done);
-        if (asprintf(ret, "%s/%s%s", size_format(done, done_text), size_format(total, total_text),
+        if (asprintf(ret, "%s/%s%s", bytes_format(done, done_text), bytes_format(total, total_text),
                      left) < 0)
                 return -ENOMEM;
         return 0;
@@ -147,5 +145,6 @@ void progress_update(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
         }
         _cleanup_free_ char *tail = NULL;
         if (format_tail(done_bytes, total_bytes, now - p->started_usec, &tail) >= 0)
-                log_info("%s: %u%%, %s", p->what, percent(done_bytes, total_bytes), tail);
+                dprintf(STDERR_FILENO, "%s: %u%%, %s\n", p->what, percent(done_bytes, total_bytes),
+                        tail);
 }
