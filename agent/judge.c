@@ -88,7 +88,7 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, con
                 uint64_t now_sec, char **reterr)
 {
         const Floor *floor = state_floor(state);
-        char expires[TIME_TEXT_SIZE];
+        char expires[TIME_TEXT_SIZE], published[TIME_TEXT_SIZE], now[TIME_TEXT_SIZE];
 
         if (m->serial < floor->serial)
                 return fail(reterr, -EKEYREJECTED,
@@ -104,6 +104,13 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, con
                         reterr, -EKEYREJECTED,
                         "the trust root expired at %s: install a newer one, or check this host's clock",
                         time_format_utc(trust_expires_sec(trust), expires));
+        /* Such a clock can't tell what has expired. */
+        if (m->published_sec > now_sec + JUDGE_AHEAD_MAX_SEC)
+                return fail(
+                        reterr, -EKEYREJECTED,
+                        "the manifest was published at %s, and here it is only %s: check this host's clock, or the publisher's",
+                        time_format_utc(m->published_sec, published),
+                        time_format_utc(now_sec, now));
         if (m->expires_sec <= now_sec)
                 return fail(reterr, -EKEYREJECTED,
                             "the manifest expired at %s: publish again, or check this host's clock",

@@ -41,9 +41,12 @@ typedef enum Verdict {
 /* "deploy", "not-target", ...: for programs. */
 const char *verdict_to_string(Verdict v);
 
+/* How far the publisher's clock may be ahead of ours: what S3 allows, too. */
+#define JUDGE_AHEAD_MAX_SEC (15 * 60)
+
 /* 0 if the manifest may be accepted: -EKEYREJECTED for a serial below the floor, an equal one with
- * other bytes, an expired manifest or an expired trust root (now_sec: the clock). Nothing is
- * changed. */
+ * other bytes, an expired manifest or trust root, or a manifest from the future (now_sec: the
+ * clock). Nothing is changed. */
 _must_check_ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state,
                              const Trust *trust, uint64_t now_sec, char **reterr);
 

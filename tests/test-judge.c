@@ -196,6 +196,34 @@ static void old_manifests_do_not_come_back(void **state)
         assert_non_null(strstr(err, "expired"));
 }
 
+static void a_wrong_clock_is_told_apart(void **state)
+{
+        static const uint64_t century_sec = UINT64_C(100) * 365 * 86400;
+        Sha256 digest;
+        _cleanup_(manifest_freep) Manifest *m = parsed(GOOD, &digest);
+        _cleanup_(state_freep) State *s = NULL;
+        _cleanup_free_ char *past = NULL, *future = NULL, *floor = NULL;
+
+        (void) state;
+        assert_return_code(state_new("web", "prod", &s), 0);
+        assert_return_code(judge_fresh(m, &digest, s, trust, m->published_sec, NULL), 0);
+        assert_return_code(
+                judge_fresh(m, &digest, s, trust, m->published_sec - JUDGE_AHEAD_MAX_SEC, NULL), 0);
+        assert_int_equal(
+                judge_fresh(m, &digest, s, trust, m->published_sec - JUDGE_AHEAD_MAX_SEC - 1, NULL),
+                -EKEYREJECTED);
+        assert_int_equal(judge_fresh(m, &digest, s, trust, 0, &past), -EKEYREJECTED);
+        assert_non_null(strstr(past, "only 1970-01-01T00:00:00Z: check this host's clock"));
+        assert_int_equal(judge_fresh(m, &digest, s, trust, NOW + century_sec, &future),
+                         -EKEYREJECTED);
+        assert_non_null(strstr(future, "check this host's clock"));
+        /* What is no news is refused as such, whatever the clock says. */
+        assert_return_code(state_set_floor(s, 58, 2, &digest), 0);
+        assert_int_equal(judge_fresh(m, &digest, s, trust, 0, &floor), -EKEYREJECTED);
+        assert_non_null(strstr(floor, "old manifest"));
+        assert_int_equal(state_floor(s)->serial, 58);
+}
+
 static Verdict verdict(const Manifest *m, const State *s, const char *role, const char *says)
 {
         Tag tag = { (char *) "Role", (char *) role };
@@ -297,6 +325,7 @@ int main(void)
                 cmocka_unit_test(what_was_changed_after_signing_is_refused),
                 cmocka_unit_test(oversized_and_odd_descriptors_are_refused),
                 cmocka_unit_test(old_manifests_do_not_come_back),
+                cmocka_unit_test(a_wrong_clock_is_told_apart),
                 cmocka_unit_test(the_wanted_follows_state_and_tags),
                 cmocka_unit_test(obstacles_are_told_one_by_one),
         };
