@@ -72,3 +72,4 @@ int verb_hold(char **args);
 int verb_plan(char **args);
 int verb_stage(char **args);
 int verb_activate(char **args);
+int verb_verify(char **args);

@@ -204,6 +204,7 @@ static const struct Verb {
         { "activate", 1, 1, verb_activate},
         { "deploy",   1, 1, verb_deploy  },
         { "rollback", 1, 2, verb_rollback},
+        { "verify",   1, 2, verb_verify  },
         { "hold",     1, 1, verb_hold    },
         { "resume",   1, 1, verb_resume  },
 };
@@ -222,6 +223,7 @@ static void print_help(void)
              "  slipway [OPTION...] activate APP            make live what is staged\n"
              "  slipway [OPTION...] deploy APP              deploy a release from files\n"
              "  slipway [OPTION...] rollback APP [RELEASE]  go back: to the release before, or to this one\n"
+             "  slipway [OPTION...] verify APP [RELEASE]    is it on disk as it was signed? exit status 0: yes, 8: no\n"
              "  slipway [OPTION...] hold APP                deploy nothing, until then or until it is resumed\n"
              "  slipway [OPTION...] resume APP              let the channel decide again, after a rollback or a hold\n"
              "\n"

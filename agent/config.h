@@ -26,8 +26,8 @@
  *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
- * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are the
- * defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
+ * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are
+ * the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
  * backslash stands for itself. disk: what the app's releases may take together (default: no limit),
  * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
  * most 256M); sizes as in size-text.h, at least 1M for the budget.

@@ -1,5 +1,6 @@
 """What lies on a host besides the trees of releases: shared files that outlive them."""
 
+import json
 import random
 import re
 
@@ -99,6 +100,41 @@ def test_disk_budget(host):
     web.wait_failed("r4")
     web.assert_whole("r3")
     assert host.listdir("/srv/web/releases") == ["r2", "r3", "r4"]
+
+
+def verify(host, *args):
+    done = host.run(["slipway", "--json", "verify", "web", *args], check=False)
+    found = json.loads(done.stdout)
+    assert done.rc == (0 if found["whole"] else 8), done
+    return found
+
+
+def test_verify(host):
+    web = toy.Toy(host, toy.local_store(host))
+    web.release(also=links(UPLOADS))
+    toy.start([web])
+    web.assert_whole("r1")
+    web.assert_whole(web.release(also=links(UPLOADS), more=[formats.Entry("link", type="l", link="name")]))
+    found = verify(host)
+    assert found == {"app": "web", "release": "r2", "whole": True, "entries": 4, "bytes": found["bytes"], "differences": 0,
+                     "drift": []}
+    assert "release r2 is as it was signed" in host.run(["slipway", "verify", "web"]).stdout
+
+    host.run(["sh", "-c", "cd /srv/web/releases/r2 && sed -i s/sleep/sleeq/ run && rm link && ln -s /etc/passwd link &&"
+                          "rm app && mkfifo -m 644 app && chown slipway-unpack: app && touch extra && chmod 600 name"])
+    assert [(d["path"], d["kind"]) for d in verify(host, "r2")["drift"]] == [
+        ("extra", "extra"), ("app", "type"), ("link", "owner"), ("link", "link"), ("name", "mode"), ("run", "content")]
+    told = host.run(["slipway", "verify", "web"], check=False)
+    assert told.rc == 8 and re.search(r"^name +mode +0644 +0600$", told.stdout, re.M)
+    assert verify(host, "r1")["whole"]
+    assert host.run(["slipway", "verify", "web", "r9"], check=False).rc == 3
+    assert host.run(["slipway", "verify", "web"], check=False, user="daemon").rc == 1
+
+    # as it says
+    host.run(["rm", "-r", "/srv/web/releases/r2"])
+    wait_for(lambda: host.exists("/srv/web/releases/r2"), toy.WAIT_SEC, "r2 to be deployed again")
+    web.assert_whole("r2")
+    assert verify(host)["whole"]
 
 
 def wait_polled(web, pattern):
