@@ -72,6 +72,7 @@ static void app_done(AppConfig *a)
         free(a->root);
         free(a->manifest_path);
         strings_free(a->units, a->n_units);
+        strings_free(a->hook_users, a->n_hook_users);
 }
 
 static void tags_done(Config *c)
@@ -257,18 +258,28 @@ static int parse_activate(const cJSON *v, const char *path, void *target, char *
         return 0;
 }
 
+static int add_text(char ***list, size_t *n, const char *text)
+{
+        char **larger = reallocarray(*list, *n + 1, sizeof(char *));
+
+        if (!larger)
+                return -ENOMEM;
+        *list = larger;
+        larger[*n] = strdup(text);
+        if (!larger[*n])
+                return -ENOMEM;
+        (*n)++;
+        return 0;
+}
+
 static int add_unit(AppConfig *a, const char *pattern)
 {
-        char **units = reallocarray(a->units, a->n_units + 1, sizeof(char *));
+        return add_text(&a->units, &a->n_units, pattern);
+}
 
-        if (!units)
-                return -ENOMEM;
-        a->units = units;
-        units[a->n_units] = strdup(pattern);
-        if (!units[a->n_units])
-                return -ENOMEM;
-        a->n_units++;
-        return 0;
+static int add_hook_user(AppConfig *a, const char *user)
+{
+        return add_text(&a->hook_users, &a->n_hook_users, user);
 }
 
 static int parse_unit(const cJSON *v, const char *path, void *target, char **reterr)
@@ -318,6 +329,24 @@ static int parse_disk(const cJSON *v, const char *path, void *target, char **ret
         return json_dispatch(v, path, disk_fields, target, reterr);
 }
 
+static int parse_hook_user(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
+
+        return r < 0 ? r : add_hook_user(target, v->valuestring);
+}
+
+static int parse_hook_users(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        AppConfig *a = target;
+
+        /* Here an empty list means that no command may be run. */
+        a->hook_users = calloc(1, sizeof(char *));
+        if (!a->hook_users)
+                return -ENOMEM;
+        return json_each(v, path, CONFIG_HOOK_USERS_MAX, parse_hook_user, a, reterr);
+}
+
 static const JsonField app_fields[] = {
         {"app",               json_parse_name, offsetof(AppConfig, app), true },
         { "channel", json_parse_string, offsetof(AppConfig, channel), true },
@@ -325,9 +354,10 @@ static const JsonField app_fields[] = {
         { "manifest",          json_parse_string, offsetof(AppConfig, manifest_path) },
         { "units", parse_units, 0 },
         { "disk",               parse_disk, 0 },
-        { "keep",             parse_keep, offsetof(AppConfig, keep) },
-        { "activate", parse_activate, offsetof(AppConfig, activate_by_hand) },
-        {},
+        { "hook_users",             parse_hook_users, 0 },
+        { "keep", parse_keep, offsetof(AppConfig, keep) },
+        { "activate",                  parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {    },
 };
 
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
@@ -478,6 +508,8 @@ static int set_app_defaults(AppConfig *a)
                 if (r == 0)
                         r = add_unit(a, "{app}@*.service");
         }
+        if (r == 0 && !a->hook_users)
+                r = add_hook_user(a, "{app}");
         return r;
 }
 
@@ -545,6 +577,16 @@ static int expand_units(const Loader *l, AppConfig *a, char **reterr)
         return 0;
 }
 
+static int expand_hook_users(const Loader *l, AppConfig *a, char **reterr)
+{
+        for (size_t i = 0; i < a->n_hook_users; i++) {
+                int r = expand(l, a, a->channel, &a->hook_users[i], reterr);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static bool path_is_in(const char *path, const char *dir)
 {
         size_t size = strlen(dir);
@@ -575,12 +617,13 @@ static int finish_app(const Loader *l, size_t n, char **reterr)
                 const char *member;
                 int (*run)(const Loader *l, AppConfig *a, char **reterr);
         } steps[] = {
-                {"app",       check_app_once  },
-                { "channel",  expand_channel  },
-                { "root",     expand_root     },
-                { "manifest", expand_manifest },
-                { "units",    expand_units    },
-                { "root",     check_root_apart},
+                {"app",         check_app_once   },
+                { "channel",    expand_channel   },
+                { "root",       expand_root      },
+                { "manifest",   expand_manifest  },
+                { "units",      expand_units     },
+                { "hook_users", expand_hook_users},
+                { "root",       check_root_apart },
         };
         AppConfig *a = &l->config.apps[n];
         const AppOrigin *origin = &l->origins[n];
@@ -672,4 +715,14 @@ bool config_allows_unit(const AppConfig *a, const char *unit)
                 if (fnmatch(a->units[i], unit, FNM_NOESCAPE) == 0)
                         return true;
         return false;
+}
+
+const char *config_command_user(const AppConfig *a, const Command *c)
+{
+        const char *user = c->user ? c->user : a->n_hook_users > 0 ? a->hook_users[0] : NULL;
+
+        for (size_t i = 0; user && i < a->n_hook_users; i++)
+                if (streq(a->hook_users[i], user))
+                        return a->hook_users[i];
+        return NULL;
 }

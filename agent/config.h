@@ -22,6 +22,7 @@
  * "app": "web", "channel": "{tag:Stage}",     both needed; at least one app "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
+ *                 "hook_users": ["{app}"],         as whom its commands may run
  *                 "activate": "auto",              "manual": new releases are staged only
  *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
@@ -30,17 +31,20 @@
  * the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
  * backslash stands for itself. disk: what the app's releases may take together (default: no limit),
  * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
- * most 256M); sizes as in size-text.h, at least 1M for the budget.
+ * most 256M); sizes as in size-text.h, at least 1M for the budget. "hook_users" are the users that
+ * the app's hooks and command probes may ask for; the first one has those that ask for none, root
+ * only if it is listed.
  *
- * channel, root, manifest and units may hold {app}, {channel} (but not channel itself),
+ * channel, root, manifest, units and hook_users may hold {app}, {channel} (but not channel itself),
  * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
  * (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a pattern.
  */
 
-#define CONFIG_SIZE_MAX  (256 * 1024) /* of one file */
-#define CONFIG_APPS_MAX  64
-#define CONFIG_UNITS_MAX 64 /* patterns of one app */
-#define CONFIG_TAGS_MAX  64
+#define CONFIG_SIZE_MAX       (256 * 1024) /* of one file */
+#define CONFIG_APPS_MAX       64
+#define CONFIG_UNITS_MAX      64 /* patterns of one app */
+#define CONFIG_HOOK_USERS_MAX 16
+#define CONFIG_TAGS_MAX       64
 
 typedef struct AppConfig {
         char *app, *channel;
@@ -48,6 +52,8 @@ typedef struct AppConfig {
         char *manifest_path; /* store_path_is_valid() */
         char **units;
         size_t n_units;
+        char **hook_users;
+        size_t n_hook_users;
         unsigned keep;
         uint64_t budget_bytes;  /* 0: none */
         uint64_t reserve_bytes; /* or ROOM_RESERVE_DEFAULT */
@@ -80,3 +86,7 @@ DEFINE_CLEANUP_FUNC(Config *, config_free);
 
 /* True if the app's manifests may name this unit. */
 bool config_allows_unit(const AppConfig *a, const char *unit);
+
+/* The user that a command of the app runs as; NULL: the configuration does not allow the one that
+ * it asks for. */
+const char *config_command_user(const AppConfig *a, const Command *c);

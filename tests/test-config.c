@@ -83,6 +83,8 @@ static void defaults(void **state)
         assert_int_equal(c->apps[0].n_units, 2);
         assert_string_equal(c->apps[0].units[0], "web.service");
         assert_string_equal(c->apps[0].units[1], "web@*.service");
+        assert_int_equal(c->apps[0].n_hook_users, 1);
+        assert_string_equal(c->apps[0].hook_users[0], "web");
         assert_int_equal(c->apps[0].keep, 5);
         assert_int_equal(c->apps[0].budget_bytes, 0);
         assert_int_equal(c->apps[0].reserve_bytes, ROOM_RESERVE_DEFAULT);
@@ -123,7 +125,8 @@ static void everything(void **state)
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
                 "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
-                "{\"app\":\"api\",\"channel\":\"c\",\"units\":[]}]}");
+                "{\"app\":\"api\",\"channel\":\"c\",\"units\":[],\"hook_users\":[]},"
+                "{\"app\":\"db\",\"channel\":\"c\",\"hook_users\":[\"{app}-{tag:Stage}\",\"root\"]}]}");
 
         assert_string_equal(c->store, "s3://b/{region}");
         assert_int_equal(c->n_tags, 2);
@@ -149,6 +152,10 @@ static void everything(void **state)
         assert_false(config_allows_unit(&c->apps[0], "web-prod.socket"));
         assert_false(config_allows_unit(&c->apps[0], "sshd.service"));
         assert_int_equal(c->apps[1].n_units, 0);
+        assert_null(config_command_user(&c->apps[1], &(Command){}));
+        assert_string_equal(config_command_user(&c->apps[2], &(Command){}),
+                            c->apps[2].hook_users[0]);
+        assert_string_equal(c->apps[2].hook_users[1], "root");
         assert_false(config_allows_unit(&c->apps[1], "api.service"));
 }
 
