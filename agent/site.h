@@ -18,6 +18,7 @@
 
 typedef struct Site {
         const AppConfig *config;
+        const char *instance; /* the agent's name for this host; set by who made the site */
         sd_event *event;
         Bus *bus;                         /* the agent's */
         Identity unpack;                  /* slipway-unpack's user, which owns releases/ */
