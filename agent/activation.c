@@ -4,6 +4,7 @@
 #include "activation.h"
 #include "err.h"
 #include "health.h"
+#include "hook.h"
 #include "linking.h"
 #include "log.h"
 #include "outcome.h"
@@ -35,6 +36,7 @@ struct Activation {
         bool watch_only;  /* the units' jobs were done before a crash: watch them */
         Health *health;
         Linking *linking;
+        HookRun *hooks;
         sd_event_source *done_source;
         Result result;
         int error;
@@ -52,6 +54,7 @@ Activation *activation_free(Activation *a)
                 return NULL;
         health_free(a->health);
         linking_free(a->linking);
+        hook_run_free(a->hooks);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
         free(a);
@@ -150,6 +153,7 @@ static void end_after_switch(Activation *a, Result result)
 static void not_begun(Activation *a, int error, const char *reason)
 {
         State *s = state_of(a);
+        Result result;
 
         a->reason = strdup(reason);
         /* What a rollback was to replace may be half-done: the state on disk still has it. */
@@ -157,11 +161,93 @@ static void not_begun(Activation *a, int error, const char *reason)
                 announce(a, RESULT_FAILED, error);
                 return;
         }
-        site_log(a->site, LOG_ERR,
-                 "App %s: release %s failed before the switch, release %s stays: %s", app_of(a),
-                 s->pending.release, s->current ? s->current : "none", reason);
-        end(a, RESULT_FAILED, outcome_is_final(error) ? 0 : error,
+        result = outcome_result_before_switch(error);
+        site_log(a->site, result == RESULT_DEFERRED ? LOG_NOTICE : LOG_ERR,
+                 "App %s: release %s %s before the switch, release %s stays: %s", app_of(a),
+                 s->pending.release, result_to_string(result), s->current ? s->current : "none",
+                 reason);
+        end(a, result, outcome_is_final(error) ? 0 : error,
             outcome_before_switch(s, error, a->reason));
+}
+
+/* Hooks */
+
+static void step_ended(Activation *a, int result, const char *reason);
+
+static void on_hooks_done(int result, const char *reason, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_(hook_run_freep) HookRun *ended = TAKE_PTR(a->hooks); /* owns reason */
+
+        (void) ended;
+        /* Nothing stops the way back; the log has what went wrong on it. */
+        if (result < 0 && state_of(a)->phase == PHASE_REVERTING) {
+                site_log(a->site, LOG_ERR, "App %s: going back, but %s", app_of(a), reason);
+                result = 0;
+        }
+        step_ended(a, result, reason);
+}
+
+static int run_hooks(Activation *a, CommandKind kind)
+{
+        int r = hook_run_start(a->site, kind, on_hooks_done, a, &a->hooks);
+
+        return r < 0 ? r : STEP_UNDER_WAY;
+}
+
+/* Of the release that goes live, or did not stay. */
+static const Activate *hooks_of(const Activation *a)
+{
+        const State *s = state_of(a);
+
+        return &state_find_release(s, s->pending.release)->activate;
+}
+
+static bool has_pre_hooks(const Activation *a)
+{
+        return hooks_of(a)->n_pre > 0;
+}
+
+static bool has_post_hooks(const Activation *a)
+{
+        return hooks_of(a)->n_post > 0;
+}
+
+static bool has_revert_hooks(const Activation *a)
+{
+        return hooks_of(a)->n_revert > 0;
+}
+
+static bool has_commands(const Activation *a)
+{
+        const Activate *h = hooks_of(a);
+
+        return h->n_pre + h->n_post + h->n_revert + h->n_commands > 0;
+}
+
+static int check_users(Activation *a, char **reterr)
+{
+        int r = command_check_users(a->site, hooks_of(a), reterr);
+
+        return r < 0 ? r : STEP_DONE;
+}
+
+static int run_pre_hooks(Activation *a, char **reterr)
+{
+        (void) reterr;
+        return run_hooks(a, COMMAND_PRE);
+}
+
+static int run_post_hooks(Activation *a, char **reterr)
+{
+        (void) reterr;
+        return run_hooks(a, COMMAND_POST);
+}
+
+static int run_revert_hooks(Activation *a, char **reterr)
+{
+        (void) reterr;
+        return run_hooks(a, COMMAND_REVERT);
 }
 
 /* The way back */
@@ -175,8 +261,6 @@ static int switch_back(Activation *a, char **reterr)
                                   from ? from : "none")
                      : STEP_DONE;
 }
-
-static void step_ended(Activation *a, int result, const char *reason);
 
 static int old_units_failed(Activation *a, int error, const char *reason, char **reterr)
 {
@@ -224,7 +308,8 @@ static int run_old_units(Activation *a, char **reterr)
 static const Step back[] = {
         {PHASE_REVERTING,  NULL, switch_back },
         { PHASE_REVERTING,     NULL, run_old_units },
-        {  }
+        { PHASE_REVERTING, has_revert_hooks, run_revert_hooks },
+        {}
 };
 
 static void end_of_way_back(Activation *a)
@@ -375,10 +460,13 @@ static int link_shared(Activation *a, char **reterr)
 }
 
 static const Step forward[] = {
-        {PHASE_PREPARING,   has_shared_links, link_shared },
-        { PHASE_SWITCHING,      NULL, switch_release },
-        { PHASE_RESTARTING,  NULL, run_units }, /* and PHASE_BAKING */
-        {}
+        {PHASE_PREPARING,  has_commands, check_users },
+        { PHASE_PREPARING,     has_shared_links, link_shared },
+        { PHASE_PREPARING, has_pre_hooks, run_pre_hooks },
+        { PHASE_SWITCHING,     NULL, switch_release },
+        { PHASE_RESTARTING, NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_FINISHING,   has_post_hooks, run_post_hooks },
+        { }
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more
@@ -497,6 +585,11 @@ static void go_on(Activation *a)
                 go_way(a);
 }
 
+static bool needs_systemd(Activate a)
+{
+        return a.n_units + a.n_pre + a.n_post + a.n_commands > 0;
+}
+
 int activation_check(const Site *site, char **reterr)
 {
         const State *s = site->state;
@@ -504,10 +597,11 @@ int activation_check(const Site *site, char **reterr)
 
         if (!state_find_release(s, p->release))
                 return fail(reterr, -ENOENT, "release %s is not on this host", p->release);
-        if (!bus_get(site->bus) && (activate_of(s, p->release, p->from).n_units > 0 ||
-                                    activate_of(s, p->from, p->release).n_units > 0))
-                return fail(reterr, -EHOSTDOWN,
-                            "units can't be restarted: no connection to systemd over D-Bus");
+        if (!bus_get(site->bus) && (needs_systemd(activate_of(s, p->release, p->from)) ||
+                                    needs_systemd(activate_of(s, p->from, p->release))))
+                return fail(
+                        reterr, -EHOSTDOWN,
+                        "neither units nor hooks can be run: no connection to systemd over D-Bus");
         return 0;
 }
 

@@ -5,14 +5,23 @@
 #include "site.h"
 
 /*
- * Makes a release live: switch `current`, restart the units, watch them over the bake time; and,
- * when a deployment goes wrong, the way back. Both ways are tables of steps in activation.c. Each
- * phase is saved before the act that it announces, and each step can be done again after a crash.
- * The tree of the release must be on disk (synced), in the state's list, and the site's lock held.
+ * Makes a release live: pre hooks, switch `current`, restart the units, watch them over the bake
+ * time, post hooks; and, when a deployment goes wrong, the way back. Both ways are tables of steps
+ * in activation.c. Each phase is saved before the act that it announces, and each step can be done
+ * again after a crash. The tree of the release must be on disk (synced), in the state's list, and
+ * the site's lock held.
  *
- * A deployment that fails is undone: `current` goes back to the release before and its units are
- * restarted and checked; when there was none, `current` is removed and the units are stopped. A
- * rollback that fails is not undone: somebody chose that release, and is told.
+ * Before the switch a failure leaves no trace. A deployment that fails after it is undone:
+ * `current` goes back to the release before and its units are restarted and checked; when there was
+ * none, `current` is removed and the units are stopped. A rollback that fails is not undone:
+ * somebody chose that release, and is told.
+ *
+ * When a deployment was undone, and the release before runs again, the revert hooks of the release
+ * that went wrong run, in its directory: they take back what its pre and post hooks did. They do
+ * not run where the pre hooks failed: nothing was switched, and a hook that fails cleans up after
+ * itself. A rollback runs no hooks at all: it must not wait, nor fail, for more than the units, and
+ * what the hooks of a release did long ago is not undone behind somebody's back. Hooks run again
+ * after a crash.
  */
 
 typedef struct Activation Activation;
@@ -20,8 +29,8 @@ typedef struct Activation Activation;
 /* How it ended. The state is idle again, saved (or the log says why not), and has the event. */
 typedef struct ActivationResult {
         Result result;
-        int error; /* with RESULT_FAILED: a negative errno if nothing was touched, and another try
-                      may go well (no bus, full disk); else 0 */
+        int error; /* a negative errno if nothing was touched, and another try may go well (no bus,
+                      full disk; -EAGAIN: put off, RESULT_DEFERRED); else 0 */
         const char *reason; /* NULL when all went well */
 } ActivationResult;
 

@@ -271,6 +271,35 @@ static void note_failed(const cJSON *state, const ViewContext *c, FILE *f)
         fputc('\n', f);
 }
 
+/* A hook that did not go well: of the one that failed, the reason stands above already. */
+static void note_hooks(const cJSON *state, FILE *f)
+{
+        const cJSON *hook, *line;
+
+        cJSON_ArrayForEach(hook, get(state, "hooks"))
+        {
+                if (!cJSON_IsFalse(get(hook, "ok")))
+                        continue;
+                fprintf(f, "%s hook of release %s: %s\n", hook->string,
+                        strempty(get_text(hook, "release")), strempty(get_text(hook, "text")));
+                cJSON_ArrayForEach(line, get(hook, "output"))
+                {
+                        fprintf(f, "    | %s\n", strempty(cJSON_GetStringValue(line)));
+                }
+        }
+}
+
+/* What the channel wants was put off: the poll's text says why, and until when. */
+static void note_put_off(const cJSON *app, FILE *f)
+{
+        const cJSON *history = get(get(app, "state"), "history");
+        const cJSON *last = cJSON_GetArrayItem(history, cJSON_GetArraySize(history) - 1);
+        const char *result = get_text(last, "result");
+
+        if (result && streq(result, "deferred") && !is_poll_failed(app))
+                fprintf(f, "%s\n", strempty(get_text(get(app, "poll"), "text")));
+}
+
 static void note_poll(const cJSON *app, uint64_t now_sec, FILE *f)
 {
         const cJSON *poll = get(app, "poll");
@@ -305,6 +334,8 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         note_held(state, c, m);
         note_pinned(state, c, m);
         note_failed(state, c, m);
+        note_put_off(app, m);
+        note_hooks(state, m);
         note_staged(state, c, m);
         note_poll(app, now_sec, m);
         if (fclose(m) != 0)

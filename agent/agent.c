@@ -205,7 +205,9 @@ void agent_app_settled(Agent *a)
                 int result = app_round_result(a->apps[i]);
                 if (result == -EBUSY)
                         return;
-                worst = MAX(worst, result);
+                if (worst == ROUND_OK || result != ROUND_DEFERRED)
+                        worst = worst == ROUND_DEFERRED && result != ROUND_OK ? result
+                                                                              : MAX(worst, result);
         }
         (void) sd_event_exit(a->event, worst);
 }

@@ -60,6 +60,7 @@ enum {
         ROUND_FAILED = 3,      /* a deployment failed or was taken back */
         ROUND_UNREACHABLE = 4, /* the store could not be reached, refused us, or has no manifest */
         ROUND_REFUSED = 5,     /* a manifest was refused */
+        ROUND_DEFERRED = 6,    /* a deployment was put off; any of those above is worse */
 };
 
 /* Called by an application when its part of the round is over; the first one may be what READY=1

@@ -36,6 +36,7 @@ typedef struct Retry {
         uint64_t deployment; /* 0: none */
         uint64_t at_usec;    /* CLOCK_BOOTTIME */
         uint64_t delay_sec;
+        bool put_off; /* it did not fail */
         char *reason;
 } Retry;
 
@@ -135,6 +136,7 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         if (r < 0)
                 return r;
         a->site->fetch = agent->fetch_identity;
+        a->site->instance = agent->config->instance;
         *ret = TAKE_PTR(a);
         return 0;
 }
@@ -297,13 +299,14 @@ static uint64_t boottime_usec(void)
         return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void plan_retry(App *a, uint64_t deployment, const char *reason)
+static void plan_retry(App *a, uint64_t deployment, int error, const char *reason)
 {
         Retry *retry = &a->retry;
 
         if (retry->deployment != deployment)
                 retry->delay_sec = 0;
         retry->deployment = deployment;
+        retry->put_off = error == -EAGAIN;
         retry->delay_sec = CLAMP(retry->delay_sec * 2, RETRY_MIN_SEC, RETRY_MAX_SEC);
         retry->at_usec = boottime_usec() + retry->delay_sec * 1000000;
         if (state_set(&retry->reason, strempty(reason)) < 0)
@@ -364,6 +367,7 @@ static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_da
                 c.retry_deployment = retry->deployment;
                 c.retry_in_sec = (retry->at_usec - now_usec) / 1000000 + 1;
                 c.retry_reason = retry->reason;
+                c.put_off = retry->put_off;
         }
         return c;
 }
@@ -372,6 +376,8 @@ static int round_result_of(const ActivationResult *result)
 {
         if (result->result == RESULT_DONE)
                 return ROUND_OK;
+        if (result->result == RESULT_DEFERRED)
+                return ROUND_DEFERRED;
         return result->error == -EHOSTDOWN || result->error == -ETIMEDOUT ||
                                result->error == -EACCES
                        ? ROUND_UNREACHABLE
@@ -430,7 +436,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
 
         if (m && kept.error < 0) {
                 remember_spooled(a, m);
-                plan_retry(a, m->deployment, kept.reason);
+                plan_retry(a, m->deployment, kept.error, kept.reason);
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
@@ -561,8 +567,10 @@ static void act(App *a, Verdict verdict)
         case VERDICT_ADOPT:
                 adopt(a);
                 return;
-        case VERDICT_FAILED:
         case VERDICT_RETRY:
+                settle(a, a->retry.put_off ? ROUND_DEFERRED : ROUND_FAILED);
+                return;
+        case VERDICT_FAILED:
                 settle(a, ROUND_FAILED);
                 return;
         default:

@@ -35,6 +35,30 @@ static int copy_envelope(int fd, Envelope **ret)
         return envelope_unpack(data, st.st_size, ret);
 }
 
+static int check_commands(const Command *commands, size_t n, const AppConfig *app, char **reterr)
+{
+        for (size_t i = 0; i < n; i++)
+                if (!config_command_user(app, &commands[i]))
+                        return fail(reterr, -EKEYREJECTED,
+                                    "the manifest wants to run %s as %s, which \"hook_users\" of "
+                                    "app %s in the agent's configuration does not allow",
+                                    commands[i].argv[0],
+                                    commands[i].user ? commands[i].user : "the default user",
+                                    app->app);
+        return 0;
+}
+
+static int check_users(const Activate *a, const AppConfig *app, char **reterr)
+{
+        int r = check_commands(a->pre, a->n_pre, app, reterr);
+
+        if (r >= 0)
+                r = check_commands(a->post, a->n_post, app, reterr);
+        if (r >= 0)
+                r = check_commands(a->revert, a->n_revert, app, reterr);
+        return r < 0 ? r : check_commands(a->commands, a->n_commands, app, reterr);
+}
+
 static int check_place(const Manifest *m, const AppConfig *app, char **reterr)
 {
         if (!streq(m->app, app->app))
@@ -50,7 +74,7 @@ static int check_place(const Manifest *m, const AppConfig *app, char **reterr)
                                 "the manifest names unit %s, which \"units\" of app %s in the agent's "
                                 "configuration does not allow",
                                 m->activate.units[i].name, app->app);
-        return 0;
+        return check_users(&m->activate, app, reterr);
 }
 
 int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **ret,
@@ -218,8 +242,8 @@ static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_
 {
         if (c->retry_deployment != m->deployment)
                 return VERDICT_DEPLOY;
-        say(ret_text, m, "failed, and is tried again in %" PRIu64 " s: %s", c->retry_in_sec,
-            strempty(c->retry_reason));
+        say(ret_text, m, "%s, and is tried again in %" PRIu64 " s: %s",
+            c->put_off ? "is put off" : "failed", c->retry_in_sec, strempty(c->retry_reason));
         return VERDICT_RETRY;
 }
 

@@ -31,7 +31,7 @@ typedef enum Verdict {
         VERDICT_FAILED,     /* that deployment went wrong here before */
         VERDICT_STAGED,     /* it is here, and waits for an admin */
         VERDICT_HELD,       /* to be deployed, once an admin's hold has ended */
-        VERDICT_RETRY,      /* to be deployed, after a wait: a try failed for a passing reason */
+        VERDICT_RETRY,      /* to be deployed, after a wait: a try failed or was put off */
         /* Not by judge_wanted(): */
         VERDICT_UNDER_WAY, /* something is being changed */
         VERDICT_UNKNOWN,   /* there is no manifest that could be judged */
@@ -62,6 +62,7 @@ typedef struct JudgeContext {
         uint64_t retry_deployment; /* failed for a passing reason, and waits; 0: none */
         uint64_t retry_in_sec;
         const char *retry_reason;
+        bool put_off; /* it did not fail: a pre hook wants it later */
 } JudgeContext;
 
 /* What an accepted manifest means for this instance now. *ret_text says it in words (allocated). */

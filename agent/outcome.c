@@ -18,11 +18,16 @@ static int condemn(State *s, const char *reason)
         return r < 0 ? r : state_set(&s->failed_reason, strempty(reason));
 }
 
+Result outcome_result_before_switch(int error)
+{
+        return error == -EAGAIN ? RESULT_DEFERRED : RESULT_FAILED;
+}
+
 int outcome_before_switch(State *s, int error, const char *reason)
 {
         int r = outcome_is_final(error) ? condemn(s, reason) : 0;
 
-        return r < 0 ? r : state_end(s, RESULT_FAILED, reason);
+        return r < 0 ? r : state_end(s, outcome_result_before_switch(error), reason);
 }
 
 static int record_success(State *s)

@@ -15,7 +15,8 @@
 bool outcome_is_final(int error);
 
 /* The transaction failed before the switch: but for a release that is bad in itself it is as if it
- * had not been. */
+ * had not been. -EAGAIN: it did not fail, but is put off. */
+Result outcome_result_before_switch(int error);
 _must_check_ int outcome_before_switch(State *s, int error, const char *reason);
 
 /* It came to the switch. What is live, the link tells. reason may be NULL. */

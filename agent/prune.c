@@ -53,7 +53,8 @@ static bool was_bad(const State *s, const char *release)
                         continue;
                 if (e->result == RESULT_DONE && e->action != ACTION_STAGE)
                         return false;
-                tried = true;
+                if (e->result != RESULT_DEFERRED)
+                        tried = true;
         }
         return tried;
 }

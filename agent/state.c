@@ -49,6 +49,7 @@ static const char *const result_names[_RESULT_MAX] = {
         [RESULT_DONE] = "done",
         [RESULT_REVERTED] = "reverted",
         [RESULT_FAILED] = "failed",
+        [RESULT_DEFERRED] = "deferred",
 };
 
 static int find_name(const char *const *names, size_t n, const char *s)
@@ -159,6 +160,7 @@ State *state_free(State *s)
                 event_done(&s->events[i]);
         pending_done(&s->pending);
         staged_done(&s->staged);
+        hook_log_clear(&s->hooks);
         free(s->app);
         free(s->channel);
         free(s->current);
@@ -391,6 +393,7 @@ static const JsonField state_fields[] = {
         FIELD("pending", parse_pending, State, pending, false),
         FIELD("staged", parse_staged, State, staged, false),
         FIELD("deployment", json_parse_uint, State, deployment, true),
+        FIELD("hooks", hook_log_parse, State, hooks, false),
         { "pinned",            parse_pinned, 0, false },
         FIELD("held", hold_parse, State, hold, false),
         { "failed",            parse_failed, 0, false },
@@ -636,7 +639,8 @@ int state_format(const State *s, cJSON **ret)
             !cJSON_AddBoolToObject(o, "down", s->down) || !add_pending(o, &s->pending) ||
             !add_staged(o, &s->staged) ||
             !cJSON_AddNumberToObject(o, "deployment", s->deployment) || !add_pinned(o, s) ||
-            !add_hold(o, s) || !add_failed(o, s) || !add_floors(o, s) || !add_lists(o, s))
+            !add_hold(o, s) || !add_failed(o, s) || hook_log_format(&s->hooks, o) < 0 ||
+            !add_floors(o, s) || !add_lists(o, s))
                 return -ENOMEM;
         *ret = TAKE_PTR(o);
         return 0;
@@ -725,15 +729,18 @@ int state_begin(State *s, Action action, const char *release, const char *from, 
         }
         pending_done(&s->pending);
         s->pending = p;
+        if (action == ACTION_DEPLOY)
+                hook_log_clear(&s->hooks);
         return 0;
 }
 
-/* Another failed try of the same deployment: its reason may differ in a request's id only, and the
- * history has to hold the releases that ran, which a rollback looks for. */
+/* Another try of the same deployment that came to nothing: its reason may differ in a request's id
+ * only, and the history has to hold the releases that ran, which a rollback looks for. */
 static bool event_repeats(const Event *e, const Pending *p, Result result)
 {
         return e->action == p->action && e->deployment == p->deployment && e->result == result &&
-               result == RESULT_FAILED && streq(e->release, p->release);
+               (result == RESULT_FAILED || result == RESULT_DEFERRED) &&
+               streq(e->release, p->release);
 }
 
 static int remember_staged(State *s)

@@ -7,6 +7,7 @@
 #include <cJSON.h>
 
 #include "hold.h"
+#include "hook-log.h"
 #include "macro.h"
 #include "manifest.h"
 
@@ -36,7 +37,8 @@
  * "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root", "since": "..." }: the
  * deployment that is on disk (and in "releases") and goes live when somebody says so.
  * actions: deploy, rollback, stage. results: done, reverted (went wrong, the old release is back),
- * failed (went wrong and could not be put back, or failed before the switch).
+ * failed (went wrong and could not be put back, or failed before the switch), deferred (put off
+ * before the switch: it is tried again later). "hooks": hook-log.h.
  */
 
 #define STATE_SIZE_MAX     (8 * 1024 * 1024)
@@ -84,6 +86,7 @@ typedef enum Result {
         RESULT_DONE,
         RESULT_REVERTED,
         RESULT_FAILED,
+        RESULT_DEFERRED,
         _RESULT_MAX,
         _RESULT_INVALID = -EINVAL,
 } Result;
@@ -150,6 +153,7 @@ typedef struct State {
         Pending pending; /* .release is NULL: none */
         Staged staged;
         uint64_t deployment;
+        HookLog hooks;
         char *pinned, *pinned_by;
         uint64_t pinned_deployment, pinned_sec;
         char *failed, *failed_reason;

@@ -230,6 +230,41 @@ static void test_failed(void **state)
 }
 
 /* Hints can be pasted: with --user they say so. */
+#define OVERVIEW_LIVE                                                \
+        "slipwayd 0.1.0 on i-1, store s3://acme-deploy\n"            \
+        "\n"                                                         \
+        "APP  CHANNEL  LIVE  SINCE   DEPLOYMENT  STATE  LAST POLL\n" \
+        "web  prod     r2    2h ago  42          live   4s ago\n"    \
+        "\n"
+
+static void test_hooks(void **state)
+{
+        (void) state;
+        check(OVERVIEW,
+              (const char *[]){ "hooks",
+                                "{\"pre\":{\"release\":\"r3\",\"ok\":true,\"output\":[\"fine\"]},"
+                                "\"post\":{\"release\":\"r3\",\"ok\":false,\"text\":"
+                                "\"bin/b ended with exit status 3\",\"output\":[\"one\",\"two\"]}}",
+                                NULL },
+              OVERVIEW_LIVE "web: post hook of release r3: bin/b ended with exit status 3\n"
+                            "    | one\n"
+                            "    | two\n");
+}
+
+/* The poll's text says why and until when. */
+static void test_put_off(void **state)
+{
+        (void) state;
+        check(OVERVIEW,
+              (const char *[]){ "history",
+                                "[{\"at\":\"2026-11-22T15:00:05Z\",\"action\":\"deploy\","
+                                "\"release\":\"r2\",\"deployment\":42,\"result\":\"done\"},"
+                                "{\"at\":\"2026-11-22T17:00:00Z\",\"action\":\"deploy\","
+                                "\"release\":\"r3\",\"deployment\":43,\"result\":\"deferred\"}]",
+                                NULL },
+              OVERVIEW_LIVE "web: deployment 42 is live (serial 57)\n");
+}
+
 static void test_hints_for_user(void **state)
 {
         _cleanup_json_ cJSON *agent = document(
@@ -444,6 +479,7 @@ int main(void)
                 cmocka_unit_test(test_held),           cmocka_unit_test(test_plan),
                 cmocka_unit_test(test_overview),       cmocka_unit_test(test_app),
                 cmocka_unit_test(test_pinned),         cmocka_unit_test(test_failed),
+                cmocka_unit_test(test_hooks),          cmocka_unit_test(test_put_off),
                 cmocka_unit_test(test_hints_for_user), cmocka_unit_test(test_failed_before),
                 cmocka_unit_test(test_pending),        cmocka_unit_test(test_poll_failed),
                 cmocka_unit_test(test_nothing_yet),    cmocka_unit_test(test_history),

@@ -9,9 +9,13 @@
 static Key *key, *other_key;
 static Trust *trust;
 static char *unit_patterns[] = { (char *) "web*.service" };
-static AppConfig app = {
-        .app = (char *) "web", .channel = (char *) "prod", .units = unit_patterns, .n_units = 1
-};
+static char *hook_users[] = { (char *) "web", (char *) "deploy" };
+static AppConfig app = { .app = (char *) "web",
+                         .channel = (char *) "prod",
+                         .units = unit_patterns,
+                         .n_units = 1,
+                         .hook_users = hook_users,
+                         .n_hook_users = 2 };
 
 static int setup(void **state)
 {
@@ -114,6 +118,54 @@ static void the_rest_is_refused(void **state)
                 if (!strstr(err, cases[i].reason))
                         fail_msg("case %zu says: %s", i, err);
         }
+}
+
+#define HOOK(where, rest)                                     \
+        MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", \
+                 ",\"activate\":{\"" where "\":{" rest "}}")
+
+/* Every command runs as a user that the configuration lists. */
+static void users_are_bounded(void **state)
+{
+        static const char *const good[] = {
+                HOOK("hooks", "\"pre\":[{\"command\":[\"a\"]}]"),
+                HOOK("hooks", "\"post\":[{\"command\":[\"a\"],\"user\":\"deploy\"}]"),
+        };
+        static const char *const bad[] = {
+                HOOK("hooks",
+                     "\"pre\":[{\"command\":[\"a\"]},{\"command\":[\"b\"],\"user\":\"root\"}]"),
+                HOOK("hooks", "\"post\":[{\"command\":[\"b\"],\"user\":\"root\"}]"),
+                HOOK("hooks", "\"revert\":[{\"command\":[\"b\"],\"user\":\"0\"}]"),
+                HOOK("health", "\"commands\":[{\"command\":[\"b\"],\"user\":\"we\"}]"),
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_(manifest_freep) Manifest *m = NULL;
+
+                assert_return_code(judge(good[i], key, &m, NULL), 0);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_free_ char *err = NULL;
+                Manifest *m = NULL;
+
+                assert_int_equal(judge(bad[i], key, &m, &err), -EKEYREJECTED);
+                assert_non_null(strstr(err, "run b as"));
+                assert_non_null(strstr(err, "\"hook_users\" of app web"));
+        }
+}
+
+static void without_hook_users_there_are_no_hooks(void **state)
+{
+        _cleanup_free_ char *err = NULL;
+        Manifest *m = NULL;
+
+        (void) state;
+        app.n_hook_users = 0;
+        assert_int_equal(judge(HOOK("hooks", "\"pre\":[{\"command\":[\"a\"]}]"), key, &m, &err),
+                         -EKEYREJECTED);
+        app.n_hook_users = 2;
+        assert_non_null(strstr(err, "the default user"));
 }
 
 static void what_was_changed_after_signing_is_refused(void **state)
@@ -322,6 +374,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_good_one_is_taken),
                 cmocka_unit_test(the_rest_is_refused),
+                cmocka_unit_test(users_are_bounded),
+                cmocka_unit_test(without_hook_users_there_are_no_hooks),
                 cmocka_unit_test(what_was_changed_after_signing_is_refused),
                 cmocka_unit_test(oversized_and_odd_descriptors_are_refused),
                 cmocka_unit_test(old_manifests_do_not_come_back),

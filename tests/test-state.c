@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include "outcome.h"
 #include "prune.h"
 #include "state.h"
 
@@ -185,6 +186,57 @@ static void ends_are_remembered_once(void **dir)
         assert_int_equal(again->n_events, STATE_HISTORY_MAX);
 }
 
+/* How hooks went survives a restart, and a rollback; the next deployment begins anew. */
+static void hooks_are_remembered(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        state_move(s, PHASE_PREPARING);
+        assert_return_code(hook_entry_set(&s->hooks.pre, "r2", "bin/a", NULL, NULL), 0);
+        assert_return_code(hook_entry_set(&s->hooks.pre, "r2", "bin/b", "failed", "one\ntwo"), 0);
+        assert_return_code(hook_entry_set(&s->hooks.revert, "r2", "/bin/c", NULL, "out"), 0);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, NULL), 0);
+        assert_int_equal(again->phase, PHASE_PREPARING);
+        assert_string_equal(again->hooks.pre.command, "bin/b");
+        assert_string_equal(again->hooks.pre.text, "failed");
+        assert_string_equal(again->hooks.pre.output, "one\ntwo");
+        assert_false(again->hooks.pre.ok);
+        assert_null(again->hooks.post.release);
+        assert_true(again->hooks.revert.ok);
+        assert_null(again->hooks.revert.text);
+        assert_return_code(state_end(again, RESULT_FAILED, "no"), 0);
+        assert_return_code(state_begin(again, ACTION_ROLLBACK, "r1", "r2", 2, 3, "root"), 0);
+        assert_non_null(again->hooks.pre.release);
+        assert_return_code(state_begin(again, ACTION_DEPLOY, "r2", "r1", 3, 4, "agent"), 0);
+        assert_null(again->hooks.pre.release);
+        assert_null(again->hooks.revert.output);
+}
+
+/* A deployment that is put off again and again is one entry, and no failure. */
+static void deferrals_are_remembered_once(void **dir)
+{
+        _cleanup_(state_freep) State *s = example();
+
+        (void) dir;
+        for (int i = 0; i < 3; i++) {
+                assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+                state_move(s, PHASE_PREPARING);
+                assert_return_code(outcome_before_switch(s, -EAGAIN, "not now"), 0);
+        }
+        assert_int_equal(s->phase, PHASE_IDLE);
+        assert_int_equal(s->n_events, 1);
+        assert_int_equal(s->events[0].result, RESULT_DEFERRED);
+        assert_null(s->failed);
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        assert_return_code(outcome_before_switch(s, -EBADMSG, "bad"), 0);
+        assert_string_equal(s->failed, "r2");
+        assert_int_equal(s->events[1].result, RESULT_FAILED);
+        assert_false(s->down);
+}
+
 static void damaged_files_are_told_apart(void **dir)
 {
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
@@ -263,6 +315,8 @@ int main(void)
                 test_in_dir(what_is_staged_stays_until_it_is_settled),
                 test_in_dir(each_phase_is_timed),
                 test_in_dir(ends_are_remembered_once),
+                test_in_dir(hooks_are_remembered),
+                test_in_dir(deferrals_are_remembered_once),
                 test_in_dir(damaged_files_are_told_apart),
                 test_in_dir(prune_keeps_what_is_needed),
         };

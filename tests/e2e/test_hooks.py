@@ -1,0 +1,294 @@
+"""Hooks: commands of a release that run as units of systemd before the switch, once the release is well, and when it was taken
+back; and everything that such a command can do wrong."""
+
+import time
+
+import pytest
+
+import formats
+import slipway
+import toy
+from waiting import wait_for
+
+WAIT_SEC = 30
+MIB = 1024 * 1024
+LOG = "/var/tmp/hooks.log"
+
+# Writes down how it was called, one line a call.
+NOTE = """\
+#!/bin/sh
+{
+        printf '%s' "$(id -un) $(pwd) live=$(basename "$(readlink /srv/web/current)")"
+        for argument; do printf ' <%s>' "$argument"; done
+        echo
+} >>""" + LOG + "\n"
+
+
+def program(name, text):
+    return formats.Entry(name, content=text.encode(), mode=0o755)
+
+
+def sh(text, **members):
+    """A hook that runs a line of shell; the shell's variables are its own."""
+    return {"command": ["/bin/sh", "-c", text], **members}
+
+
+def started(host):
+    """Release r1 is live; hooks run as nobody, or as root."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["nobody", "root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    host.run(["sh", "-c", f"touch {LOG}; chmod 666 {LOG}"])
+    return web
+
+
+@pytest.fixture
+def web(host):
+    return started(host)
+
+
+@pytest.fixture(scope="module")
+def shared_web(make_module_hosts):
+    """For hooks that fail: r1 stays live throughout."""
+    return started(make_module_hosts(1)[0])
+
+
+def release(web, hooks, script=toy.GOOD, *, variables=None, more=()):
+    """Publishes a release with these hooks and returns its id."""
+    return web.release(script, more=more, also={"hooks": hooks, "variables": variables or {}})
+
+
+def hook_units(host):
+    """The units of hooks that are there, whatever their state."""
+    lines = host.run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "slipway-*"]).stdout.splitlines()
+    return [line.split()[0] for line in lines]
+
+
+def wait_hook_unit(host, kind):
+    return wait_for(lambda: next((u for u in hook_units(host) if u.startswith(f"slipway-web-{kind}-")), None), WAIT_SEC,
+                    f"the unit of a {kind} hook")
+
+
+def processes(host, pattern):
+    return host.run(["pgrep", "-f", "-x", pattern], check=False).stdout.split()
+
+
+# -- what they get
+
+def test_order_arguments_and_environment(web):
+    """Each runs as it is asked for, and nothing in its arguments stands for anything."""
+    odd = ["--home=$HOME", "${SLIPWAY_APP}", "%n %%", "a b", "", "'\"\\", "é"]
+    note = {"command": ["note", *odd], "directory": "etc"}
+    environment = sh("env | grep -E '^(SLIPWAY_|COLOUR|HOME)' | sort >/var/tmp/hooks.env", user="root")
+    release(web, {"pre": [note, environment], "post": [{"command": ["note", "post"], "user": "root"}],
+                       "revert": [{"command": ["note", "revert"]}]},
+            variables={"COLOUR": "$HOME %n \"blue\""}, more=[formats.Entry("etc", "d"), program("note", NOTE)])
+    state = web.wait_live("r2")
+    directory = "/srv/web/releases/r2"
+    assert web.host.read(LOG).splitlines() == [
+        f"nobody {directory}/etc live=r1 " + " ".join(f"<{a}>" for a in odd),
+        f"root {directory} live=r2 <post>",
+    ]
+    assert web.host.read("/var/tmp/hooks.env").splitlines() == [
+        'COLOUR=$HOME %n "blue"', "HOME=/root", "SLIPWAY_APP=web", "SLIPWAY_CHANNEL=prod",
+        f"SLIPWAY_INSTANCE_ID={web.host.name}", "SLIPWAY_PREVIOUS=r1", "SLIPWAY_RELEASE=r2",
+        f"SLIPWAY_RELEASE_DIR={directory}", "SLIPWAY_SERIAL=2",
+    ]
+    assert {kind: (entry["release"], entry["ok"]) for kind, entry in state["hooks"].items()} == {
+        "pre": ("r2", True), "post": ("r2", True)}
+    assert not hook_units(web.host)
+
+
+def test_output_is_kept(shared_web):
+    """In the journal under the release's name, its end in the status."""
+    web = shared_web
+    name = release(web, {"pre": [sh("for i in $(seq 30); do echo line $i; done; printf 'odd \\033[1m\\n'; exit 3")]})
+    state = web.wait_failed(name)
+    assert "exit status 3" in state["failed"]["reason"] and "odd" in state["failed"]["reason"]
+    entry = state["hooks"]["pre"]
+    assert (entry["command"], entry["ok"]) == ("/bin/sh", False)
+    lines = entry["output"]
+    assert 10 <= len(lines) <= 20 and lines[-2] == "line 30" and lines[-1].startswith("odd ") and "\033" not in lines[-1]
+    assert "| line 30\n" in web.host.run(["slipway", "status"]).stdout
+    journal = web.host.run(["journalctl", "-o", "cat", f"SLIPWAY_RELEASE={name}", "SLIPWAY_APP=web"]).stdout
+    assert "line 1\n" in journal and "line 30\n" in journal
+
+
+# -- what goes wrong before the switch
+
+BAD = {
+    "fails": ([sh("exit 3")], "exit status 3"),
+    "hangs": ([sh("sleep infinity; exit 0", timeout="1s")], "longer than 1 s"),
+    "ignores_the_end": ([sh("trap '' TERM; while :; do sleep 1; done", timeout="1s")], "longer than 1 s"),
+    "is_killed": ([sh("kill -9 $$")], "SIGKILL"),
+    "ends_itself_by_sigterm": ([sh("kill -15 $$")], "SIGTERM"),
+    "is_not_there": ([{"command": ["bin/none"]}], "can't be executed"),
+    "is_not_executable": ([{"command": ["app"]}], "can't be executed"),
+    "has_no_directory": ([sh("exit 0", directory="none")], "directory can't be entered"),
+    "second_fails": ([sh("exit 0"), sh("exit 4"), sh("exit 5")], "exit status 4"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_pre_hook(shared_web, case):
+    """Nothing is switched, nothing is left, and the deployment is not tried again."""
+    web, (hooks, reason) = shared_web, BAD[case]
+    before = web.host.unit(web.unit, "MainPID")
+    name = release(web, {"pre": hooks, "revert": [sh(f"echo reverted >>{LOG}")]})
+    state = web.wait_failed(name)
+    assert reason in state["failed"]["reason"] and "pre hook" in state["failed"]["reason"]
+    assert state["current"] == "r1" and not state["down"]
+    assert slipway.current(web.host) == "r1" and web.host.unit(web.unit, "MainPID") == before
+    assert not hook_units(web.host) and "reverted" not in web.host.read(LOG)
+    assert state["history"][-1]["result"] == "failed" and "switching" not in state["history"][-1]["phases_ms"]
+    assert "is not tried again" in web.status()["poll"]["text"]
+
+
+def test_what_stays_in_the_background(web):
+    """Neither in the way, nor left."""
+    hooks = [sh("sleep 4321 & sleep 4322 >/dev/null 2>&1 & exit 0"), sh("setsid -f sh -c 'trap \"\" TERM HUP; exec sleep 4323'")]
+    begun = time.monotonic()
+    release(web, {"pre": hooks, "post": [sh("setsid -f sleep 4324")]})
+    web.wait_live("r2")
+    assert time.monotonic() - begun < WAIT_SEC
+    assert not processes(web.host, "sleep 432.") and not hook_units(web.host)
+
+
+def test_prints_without_end(web):
+    """100 MB: slipwayd does not grow, the status stays small."""
+    def memory():
+        pid = web.host.unit("slipwayd.service", "MainPID")["MainPID"]
+        return int(next(line for line in web.host.read(f"/proc/{pid}/status").splitlines()
+                        if line.startswith("VmRSS")).split()[1]) * 1024
+    before = memory()
+    release(web, {"pre": [sh("yes 'much to say' | head -c 2M; head -c 98M /dev/zero | tr '\\0' x")]})
+    state = web.wait_live("r2")
+    assert memory() < before + 4 * MIB
+    assert len("\n".join(state["hooks"]["pre"].get("output", []))) <= 2048
+
+
+def test_limits_and_place(web):
+    """What systemd is told about a hook: memory can't be used up where its controller is not to be had, so the unit is asked."""
+    web.close_gate()
+    release(web, {"pre": [sh(toy.gate(), memory="64M", timeout="77s")]})
+    unit = wait_hook_unit(web.host, "pre")
+    got = web.host.unit(unit, "MemoryMax", "TimeoutStartUSec", "KillMode", "OOMPolicy", "User", "Type", "CollectMode")
+    assert got == {"MemoryMax": str(64 * MIB), "TimeoutStartUSec": "1min 17s", "KillMode": "control-group", "OOMPolicy": "kill",
+                   "User": "nobody", "Type": "oneshot", "CollectMode": "inactive-or-failed"}
+    assert web.state()["phase"] == "preparing" and slipway.current(web.host) == "r1"
+    # systemd reads all units again while it runs
+    web.host.run(["systemctl", "daemon-reload"])
+    web.host.run(["systemctl", "daemon-reexec"])
+    web.open_gate()
+    web.wait_live("r2")
+
+
+def test_fills_the_disk(host):
+    """Of the application and of the state: the release that runs is not touched, and what comes later is deployed."""
+    host.run(["sh", "-ec", "mkdir -p /srv/web /var/lib/slipway /mnt && mount -t tmpfs -o size=8M tmpfs /mnt && mkdir /mnt/web /mnt/state"
+              " && mount --bind /mnt/web /srv/web && mount --bind /mnt/state /var/lib/slipway"])
+    web = started(host)
+    before = host.unit(web.unit, "MainPID")
+    release(web, {"pre": [sh("cat /dev/zero >/srv/web/fill", user="root")]})
+    web.wait_failed("r2")
+    assert slipway.current(host) == "r1" and host.unit(web.unit, "MainPID") == before
+    host.run(["rm", "/srv/web/fill"])
+    release(web, {"pre": [sh("exit 0")]})
+    web.wait_live("r3")
+    assert web.running() == "r3"
+
+
+# -- not now
+
+def test_not_now(web):
+    """Exit status 75: tried again later, with what is on disk."""
+    release(web, {"pre": [sh("[ -e /var/tmp/now ] || { echo busy; exit 75; }")]})
+    web.wait(lambda s: s["history"][-1]["result"] == "deferred", "r2 to be put off")
+    status = web.status()
+    assert "is put off" in status["poll"]["text"] and "busy" in status["poll"]["text"] and status["poll"]["ok"]
+    assert "failed" not in status["state"] and status["state"]["current"] == "r1"
+    assert "busy" in web.host.run(["slipway", "status"]).stdout
+    assert web.host.exists("/srv/web/releases/r2/name")
+    # Nothing is fetched again.
+    web.host.run(["mv", "/srv/store/web/releases", "/srv/away"])
+    web.host.run(["touch", "/var/tmp/now"])
+    web.wait_live("r2")
+    assert web.running() == "r2"
+
+
+# -- after the switch
+
+def test_post_hook_fails(web):
+    """The release is taken back; when the old one runs again, all revert hooks run, in the bad release's directory."""
+    note = {"command": ["note", "revert"]}
+    release(web, {"post": [sh("echo no good; exit 9")], "revert": [note, sh("exit 1"), note]},
+                more=[program("note", NOTE)])
+    state = web.wait_failed("r2")
+    assert "post hook" in state["failed"]["reason"] and "exit status 9: no good" in state["failed"]["reason"]
+    assert web.host.read(LOG).splitlines() == ["nobody /srv/web/releases/r2 live=r1 <revert>"] * 2
+    assert state["history"][-1]["result"] == "reverted"
+    assert (state["hooks"]["post"]["output"], state["hooks"]["revert"]["ok"]) == (["no good"], True)
+    web.assert_whole("r1")
+
+
+def test_unit_fails_first(web):
+    """A release whose unit does not come up has no post hooks run, but its revert hooks. A rollback runs none."""
+    hooks = {"pre": [sh(f"echo pre >>{LOG}")], "post": [sh(f"echo post >>{LOG}")], "revert": [sh(f"echo revert >>{LOG}")]}
+    release(web, hooks, toy.CRASHING)
+    web.wait_failed("r2")
+    assert web.host.read(LOG).split() == ["pre", "revert"]
+    release(web, hooks)
+    web.wait_live("r3")
+    assert web.host.read(LOG).split() == ["pre", "revert", "pre", "post"]
+    web.host.run(["slipway", "rollback", "web"])
+    web.wait_live("r1")
+    assert web.host.read(LOG).split() == ["pre", "revert", "pre", "post"]
+
+
+# -- slipwayd dies
+
+@pytest.mark.parametrize("kind, phase", [("pre", "preparing"), ("post", "finishing")])
+def test_killed_while_a_hook_runs(web, kind, phase):
+    """What the hook had running is ended first, then it runs again."""
+    web.close_gate()
+    release(web, {kind: [sh(f"echo begun >>{LOG}; {toy.gate()}; echo done >>{LOG}")]})
+    web.wait_phase(phase, "r2")
+    first = wait_hook_unit(web.host, kind)
+    wait_for(lambda: web.host.read(LOG).split() == ["begun"], WAIT_SEC, "the hook to begin")
+    web.host.run(["systemctl", "kill", "--signal=KILL", "--kill-who=main", "slipwayd.service"])
+    web.host.run(["systemctl", "start", "slipwayd.service"])
+    wait_for(lambda: web.host.read(LOG).split() == ["begun", "begun"], WAIT_SEC, "the hook to begin again")
+    assert first not in hook_units(web.host)
+    web.open_gate()
+    web.assert_whole("r2")
+    assert web.host.read(LOG).split() == ["begun", "begun", "done"]
+
+
+def test_rolled_back_while_a_hook_runs(web):
+    """The hook is ended, and so it is when slipwayd is stopped."""
+    web.release()
+    web.wait_live("r2")
+    web.close_gate()
+    release(web, {"pre": [sh(toy.gate())]})
+    unit = wait_hook_unit(web.host, "pre")
+    web.host.run(["systemctl", "restart", "slipwayd.service"])
+    wait_for(lambda: unit not in hook_units(web.host), WAIT_SEC, "the hook to be ended")
+    unit = wait_hook_unit(web.host, "pre")
+    web.host.run(["slipway", "rollback", "web"])
+    wait_for(lambda: unit not in hook_units(web.host), WAIT_SEC, "the hook to be ended")
+    assert slipway.current(web.host) == "r1" and web.running() == "r1"
+
+
+def test_user_that_is_not_there(host):
+    """Said before anything changes; once the user is there, the deployment goes on."""
+    web = toy.Toy(host, toy.local_store(host))
+    release(web, {"post": [sh(f"id -un >{LOG}")]})
+    toy.start([web])
+    status = wait_for(lambda: (lambda s: "no user web" in s["poll"]["text"] and s)(web.status()), WAIT_SEC, "the user to be missed")
+    assert "hook_users" in status["poll"]["text"] and not host.exists("/srv/web/current")
+    host.run(["useradd", "--system", "web"])
+    host.run(["sh", "-c", f"touch {LOG}; chmod 666 {LOG}"])
+    web.wait_live("r1")
+    assert host.read(LOG) == "web\n"
