@@ -66,6 +66,7 @@ AgentOptions admin_offline_options(void);
  * releases may take to come up, and another to go back. */
 uint64_t admin_change_timeout_usec(const cJSON *app);
 
+int verb_check(char **args);
 int verb_deploy(char **args);
 int verb_due(char **args);
 int verb_hold(char **args);

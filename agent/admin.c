@@ -198,6 +198,7 @@ static const struct Verb {
         { "history",  1, 1, verb_history },
         { "releases", 1, 1, verb_releases},
         { "poll",     0, 1, verb_poll    },
+        { "check",    0, 0, verb_check   },
         { "due",      1, 1, verb_due     },
         { "plan",     1, 1, verb_plan    },
         { "stage",    1, 1, verb_stage   },
@@ -217,6 +218,7 @@ static void print_help(void)
              "  slipway [OPTION...] history APP             what happened here\n"
              "  slipway [OPTION...] releases APP            what is installed here\n"
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
+             "  slipway [OPTION...] check                   examine what slipwayd needs here, and what to mend\n"
              "  slipway [OPTION...] due APP                 is a deployment to come? exit status 0: yes, 7: no\n"
              "  slipway [OPTION...] plan APP                what would happen now, and why not\n"
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
