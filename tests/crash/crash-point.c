@@ -638,6 +638,14 @@ WRAP(int, sd_bus_get_property_string, sd_bus *bus, const char *destination, cons
                                                  ret_error, ret);
 }
 
+WRAP(int, sd_bus_get_property_strv, sd_bus *bus, const char *destination, const char *path,
+     const char *interface, const char *member, sd_bus_error *ret_error, char ***ret)
+{
+        bus_point("sd_bus_get_property_strv", member);
+        return __real_sd_bus_get_property_strv(bus, destination, path, interface, member, ret_error,
+                                               ret);
+}
+
 WRAP(int, sd_bus_request_name, sd_bus *bus, const char *name, uint64_t flags)
 {
         bus_point("sd_bus_request_name", name);
