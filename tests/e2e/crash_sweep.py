@@ -129,6 +129,7 @@ class Scenario:
     script: list = None       # of a release that is published then
     keep: int = 5
     again: bool = False       # what was asked for may be lost with the agent that was asked, and is asked for once more
+    cut_off: tuple = None     # (act, call, n): the beginning is that of a run of act that ended before this bus call, the n-th
 
 
 @dataclasses.dataclass
@@ -383,14 +384,32 @@ class Sweeper:
             web.release(script, bake="10ms", more=MORE, also={"links": {"shared": SHARED[:1]}})
             self._once(0)
         self._learn_trees()
-        self.before = live_release(station.read_disk()[0])
-        self.beginning = station.read_disk()
         if scenario.script:
             web.release(scenario.script, bake="10ms", more=MORE, also={"links": {"shared": SHARED}})
         if scenario.keep != 5:
             web.config["keep"] = scenario.keep
             toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
+        if scenario.cut_off:
+            self._cut_off(*scenario.cut_off)
+        self.beginning = station.read_disk()
+        self.before = live_release(self.beginning[0])
         self._count()
+
+    def _cut_off(self, act, call, n):
+        """Two runs: one to find the place, the other ends there."""
+        station = self.station
+        disk = station.read_disk()
+        station.crash.arm(0)
+        act(station)
+        places = [r.point for r in station.crash.records() if r.operation == disk_model.BUS and r.text.decode() == call]
+        require(len(places) >= n, f"{call} was called at {places}")
+        self._learn_trees()
+        station.write_disk(disk)
+        station.forget_boot()
+        station.restart_unit()
+        station.crash.arm(places[n - 1])
+        act(station)
+        require(station.crash.stopped, f"there was no point {places[n - 1]}")
 
     def _once(self, *results):
         result = self.station.run_to_end("slipwayd", "--once")
@@ -405,9 +424,11 @@ class Sweeper:
         """An undisturbed run: how many points there are, and how it ends."""
         station, end = self.station, self.scenario.end
         self._begin()
+        model = station.model()
         station.crash.arm(0)
         self.scenario.act(station)
         self.n_points = station.crash.n_points
+        model.apply(station.crash.records())
         self._learn_trees()
         disk = station.read_disk()
         self.end_disk = list(map(as_kept, disk))
@@ -419,6 +440,15 @@ class Sweeper:
         found = End(said["current"], end.releases, said.get("failed", {}).get("release"), said.get("pinned", {}).get("release"))
         require(found == end, f"the undisturbed run ended with {found}")
         self._check_end("after the undisturbed run")
+        for names in False, True:
+            self._check_kept(model.left(names=names))
+
+    def _check_kept(self, disk):
+        """What is done stays done, whatever becomes of the host."""
+        self._check_live(disk[0], "when power is lost after it")
+        require(live_release(disk[0]) == self.scenario.end.live, f"a loss of power brings back {live_release(disk[0])}")
+        state = without_times(json.loads(disk[1].entries["web.json"][1]))
+        require(state == self.end_state, f"a loss of power brings back the state\n{json.dumps(state)}")
 
     def _begin(self):
         station = self.station
@@ -452,7 +482,7 @@ class Sweeper:
             self._check_end("after a run that was not stopped")
             return
         verdict.stopped_at = stops[0]
-        model.apply(sorted(records, key=lambda r: r.point))
+        model.apply(records)
         disk = station.read_disk()
         require(list(map(as_seen, disk)) == list(map(as_seen, model.seen())), "something changed that was not counted:\n"
                 + difference(map(as_seen, model.seen()), map(as_seen, disk)))

@@ -167,7 +167,8 @@ class Disk:
         return node
 
     def apply(self, records):
-        for record in records:
+        """What happened, in the order of the points: that of the log may be another one, when several processes wrote it."""
+        for record in sorted(records, key=lambda r: r.point):
             self._apply(record)
 
     def _make(self, record, content):

@@ -29,19 +29,31 @@ def roll_back_offline(station):
     crash_sweep.require(result is None or result.rc == 0, f"slipway rollback: {result}")
 
 
-def prune(station):
+def deploy_files(station):
+    """What the channel says, without asking the store."""
+    directory = "/srv/store/web"
+    result = station.run_to_end("slipway", "deploy", "web", "--file", f"{directory}/releases/r2/artifact.tar.zst",
+                                "--manifest", f"{directory}/channels/prod/manifest.json")
+    crash_sweep.require(result is None or result.rc == 0, f"slipway deploy: {result}")
+
+
+def round_(station):
     station.run_to_end("slipwayd", "--once")
 
 
+RESTART = "sd_bus_call_method_async RestartUnit"
 BOTH = frozenset({"r1", "r2"})
 DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD)
 SCENARIOS = [
     DEPLOYMENT,
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
+    Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
     Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2"), toy.CRASHING),
     Scenario("rollback", (toy.GOOD, toy.GOOD), roll_back, End("r1", BOTH, pinned="r1"), again=True),
     Scenario("offline rollback", (toy.GOOD, toy.GOOD), roll_back_offline, End("r1", BOTH, pinned="r1"), again=True),
-    Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), prune, End("r3", frozenset({"r2", "r3"})), keep=2),
+    Scenario("taking up a deployment", (toy.GOOD,), round_, End("r2", BOTH), toy.GOOD, cut_off=(poll, RESTART, 1)),
+    Scenario("taking up a revert", (toy.GOOD,), round_, End("r1", BOTH, failed="r2"), toy.CRASHING, cut_off=(poll, RESTART, 2)),
+    Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), round_, End("r3", frozenset({"r2", "r3"})), keep=2),
 ]
 
 
