@@ -1,13 +1,14 @@
 """A deployment in two halves: brought to the host now, made live by hand later."""
 
 import json
+import subprocess
 
 import pytest
 
 import slipway
 import toy
 
-NO_SUCH, NOT_HELD = 3, 4
+NO_SUCH, NOT_HELD, BUSY = 3, 4, 5
 
 
 def ask(host, *args):
@@ -104,6 +105,23 @@ def test_what_does_not_hold(host):
     state = web.state()
     assert state["failed"]["release"] == "r2" and "staged" not in state
     assert "went wrong here" in ask(host, "poll", "web")["text"]
+
+
+def test_killed_while_activating(host):
+    web = staged_start(host)
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    ask(host, "stage", "web")
+    with host.popen(["slipway", "activate", "web"], stderr=subprocess.DEVNULL):
+        web.wait_phase("restarting", "r2")
+        for verb in ("activate", "stage"):
+            assert host.run(["slipway", verb, "web"], check=False).rc == BUSY
+        host.run(["systemctl", "kill", "--signal=KILL", "--kill-who=main", "slipwayd.service"])
+    host.run(["systemctl", "start", "slipwayd.service"])
+    web.open_gate()
+    web.assert_whole("r2")
+    state = web.state()
+    assert "staged" not in state and (state["history"][-1]["release"], state["history"][-1]["by"]) == ("r2", "root")
 
 
 @pytest.mark.parametrize("how", ["running", "stopped"])
