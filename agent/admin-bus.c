@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "admin-text.h"
+#include "admin-watch.h"
 #include "agent-bus.h"
 #include "bus.h"
 #include "err.h"
@@ -14,8 +15,12 @@
 /* Longer than any poll: what slipway-fetch has for its tries, and then some. */
 #define POLL_TIMEOUT_USEC (UINT64_C(120) * 1000000)
 /* A poll, and an hour to fetch and unpack (staging.c). */
-#define STAGE_TIMEOUT_USEC  (POLL_TIMEOUT_USEC + UINT64_C(3660) * 1000000)
-#define CHANGE_TIMEOUT_USEC (UINT64_C(10) * 1000000)
+#define STAGE_TIMEOUT_USEC (POLL_TIMEOUT_USEC + UINT64_C(3660) * 1000000)
+#define PAUSE_USEC         (UINT64_C(1) * 1000000)
+
+/* Calls that may take longer are looked on at. */
+#define WATCHED_TIMEOUT_USEC (UINT64_C(60) * 1000000)
+#define CHANGE_TIMEOUT_USEC  (UINT64_C(10) * 1000000)
 
 /* Where polkit asks somebody for a password. */
 #define ASKED_TIMEOUT_USEC (UINT64_C(300) * 1000000)
@@ -77,11 +82,42 @@ static int new_call(sd_bus *bus, const char *app, const char *method, sd_bus_mes
         return r < 0 ? r : sd_bus_message_set_auto_start(*ret, false);
 }
 
+static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        sd_bus_message **reply = userdata;
+
+        (void) error;
+        *reply = sd_bus_message_ref(m);
+        return 1;
+}
+
+/* As sd_bus_call(3), but what comes meanwhile is looked at. */
+static int call_watched(sd_bus *bus, sd_bus_message *m, uint64_t timeout_usec,
+                        sd_bus_error *ret_error, sd_bus_message **ret)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
+        int r = sd_bus_call_async(bus, &slot, m, on_reply, &reply, timeout_usec);
+
+        while (r >= 0 && !reply) {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0 && !reply)
+                        r = sd_bus_wait(bus, UINT64_MAX);
+        }
+        if (r < 0)
+                return r;
+        if (sd_bus_message_is_method_error(reply, NULL))
+                return sd_bus_error_copy(ret_error, sd_bus_message_get_error(reply));
+        *ret = TAKE_PTR(reply);
+        return 0;
+}
+
 static int get_reply(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t timeout_usec,
                      sd_bus_message **ret, char **reterr)
 {
         _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
-        int r;
+        _cleanup_(watch_freep) Watch *watch = NULL;
+        int r = 0;
 
         if (app && geteuid() != 0) {
                 r = sd_bus_message_set_allow_interactive_authorization(m, isatty(STDIN_FILENO));
@@ -89,7 +125,11 @@ static int get_reply(sd_bus *bus, sd_bus_message *m, const char *app, uint64_t t
                         return r;
                 timeout_usec = MAX(timeout_usec, ASKED_TIMEOUT_USEC);
         }
-        r = sd_bus_call(bus, m, timeout_usec, &e, ret);
+        if (app && timeout_usec >= WATCHED_TIMEOUT_USEC)
+                r = watch_new(bus, app, &watch);
+        if (r >= 0)
+                r = watch ? call_watched(bus, m, timeout_usec, &e, ret)
+                          : sd_bus_call(bus, m, timeout_usec, &e, ret);
         return r < 0 ? judge_error(r, &e, app, reterr) : 0;
 }
 
@@ -147,6 +187,33 @@ int admin_bus_open(bool user, sd_bus **ret, char **reterr)
                 return fail_errno(reterr, r, "cannot reach the %s bus", which);
         *ret = TAKE_PTR(bus);
         return 0;
+}
+
+static int on_anything(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        (void) m, (void) userdata, (void) error;
+        return 0;
+}
+
+int admin_bus_subscribe(sd_bus *bus)
+{
+        return sd_bus_match_signal(bus, NULL, AGENT_BUS_NAME, NULL,
+                                   "org.freedesktop.DBus.Properties", "PropertiesChanged",
+                                   on_anything, NULL);
+}
+
+int admin_bus_pause(sd_bus *bus)
+{
+        int r = sd_bus_wait(bus, PAUSE_USEC);
+
+        if (r == -EINTR)
+                return 0;
+        while (r >= 0) {
+                r = sd_bus_process(bus, NULL);
+                if (r == 0)
+                        return 0;
+        }
+        return r;
 }
 
 int admin_bus_describe(sd_bus *bus, char **ret, char **reterr)

@@ -28,6 +28,12 @@
 /* The system bus, or the user's; waits until it answers. */
 _must_check_ int admin_bus_open(bool user, sd_bus **ret, char **reterr);
 
+/* Has admin_bus_pause() return when an application changes. */
+_must_check_ int admin_bus_subscribe(sd_bus *bus);
+
+/* Waits until something comes over the bus, a second at most, and deals with it. */
+_must_check_ int admin_bus_pause(sd_bus *bus);
+
 /* The document that Describe() gives, as it was sent; to be freed. */
 _must_check_ int admin_bus_describe(sd_bus *bus, char **ret, char **reterr);
 

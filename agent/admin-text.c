@@ -66,9 +66,9 @@ void text_clean_json(cJSON *tree)
                 text_clean_json(child);
 }
 
-int text_format_json(const cJSON *tree, char **ret)
+/* Takes plain. */
+static int escape_harmful(char *plain, char **ret)
 {
-        char *plain = cJSON_Print(tree);
         _cleanup_free_ char *text = NULL;
         size_t size = 0;
         FILE *f;
@@ -99,6 +99,16 @@ int text_format_json(const cJSON *tree, char **ret)
                 return -errno;
         *ret = TAKE_PTR(text);
         return 0;
+}
+
+int text_format_json(const cJSON *tree, char **ret)
+{
+        return escape_harmful(cJSON_Print(tree), ret);
+}
+
+int text_format_json_line(const cJSON *tree, char **ret)
+{
+        return escape_harmful(cJSON_PrintUnformatted(tree), ret);
 }
 
 char *time_ago(uint64_t now_sec, uint64_t then_sec, char buffer[static TIME_AGO_SIZE])

@@ -21,6 +21,9 @@ void text_clean_json(cJSON *tree);
  * as \uXXXX, so that a program gets the true text and a terminal nothing but printable bytes. */
 _must_check_ int text_format_json(const cJSON *tree, char **ret);
 
+/* The same in one line. */
+_must_check_ int text_format_json_line(const cJSON *tree, char **ret);
+
 /* "now", "4s ago", "3min ago", "5h ago", "12 days ago", or "in 11s" when `then` is still to come.
  * Rounded down; both in seconds since the epoch. */
 #define TIME_AGO_SIZE 32

@@ -52,19 +52,27 @@ int admin_exit_code(int error)
         }
 }
 
-int known_ask(Known *k, char **reterr)
+int known_refresh(Known *k, char **reterr)
 {
         _cleanup_free_ char *text = NULL;
-        int r;
+        cJSON *agent = NULL;
+        int r = admin_bus_describe(k->bus, &text, reterr);
 
-        r = admin_bus_open(arg_user, &k->bus, reterr);
         if (r < 0)
                 return r;
-        r = admin_bus_describe(k->bus, &text, reterr);
+        r = json_parse(text, strlen(text), &agent, reterr);
         if (r < 0)
-                return r;
-        r = json_parse(text, strlen(text), &k->agent, reterr);
-        return r < 0 ? fail_prefix(reterr, r, "cannot read what slipwayd says") : 0;
+                return fail_prefix(reterr, r, "cannot read what slipwayd says");
+        cJSON_Delete(k->agent);
+        k->agent = agent;
+        return 0;
+}
+
+int known_ask(Known *k, char **reterr)
+{
+        int r = admin_bus_open(arg_user, &k->bus, reterr);
+
+        return r < 0 ? r : known_refresh(k, reterr);
 }
 
 int known_get(Known *k)
@@ -109,6 +117,19 @@ int admin_print_json(const cJSON *tree)
 {
         _cleanup_free_ char *text = NULL;
         int r = text_format_json(tree, &text);
+
+        if (r < 0) {
+                log_error("cannot write JSON: %s", strerror(-r));
+                return ADMIN_FAILED;
+        }
+        fputs(text, stdout);
+        return ADMIN_OK;
+}
+
+int admin_print_json_line(const cJSON *tree)
+{
+        _cleanup_free_ char *text = NULL;
+        int r = text_format_json_line(tree, &text);
 
         if (r < 0) {
                 log_error("cannot write JSON: %s", strerror(-r));

@@ -17,7 +17,7 @@
 /* Options of the command line. */
 extern bool arg_json, arg_user;
 extern const char *arg_config; /* NULL: the usual place */
-extern bool arg_wait;
+extern bool arg_wait, arg_watch;
 extern const char *arg_file, *arg_index, *arg_manifest; /* of deploy */
 extern const char *arg_until, *arg_reason;              /* of hold */
 
@@ -34,6 +34,9 @@ void known_done(Known *k);
 /* Asks slipwayd. Errors as in admin-bus.h. */
 _must_check_ int known_ask(Known *k, char **reterr);
 
+/* Asks again, over the same connection. Errors leave what is known. */
+_must_check_ int known_refresh(Known *k, char **reterr);
+
 /* Asks slipwayd, or reads its state files when it does not answer. Says so, and logs what fails.
  * Returns an exit code. */
 _must_check_ int known_get(Known *k);
@@ -44,9 +47,10 @@ const cJSON *known_find_app(const Known *k, const char *name);
 /* A member of an object; NULL if there is none, or no object. */
 const cJSON *admin_member(const cJSON *object, const char *name);
 
-/* Return an exit code. The second gives one object with an "app" and, unless name is NULL, another
- * member. */
+/* Return an exit code. The second writes one line, the third gives one object with an "app" and,
+ * unless name is NULL, another member. */
 int admin_print_json(const cJSON *tree);
+int admin_print_json_line(const cJSON *tree);
 int admin_print_answer(const char *app, const char *name, const char *value);
 
 int admin_exit_code(int error);
@@ -71,6 +75,8 @@ int verb_deploy(char **args);
 int verb_due(char **args);
 int verb_hold(char **args);
 int verb_plan(char **args);
+int verb_poll(char **args);
 int verb_stage(char **args);
+int verb_status(char **args);
 int verb_activate(char **args);
 int verb_verify(char **args);

@@ -12,6 +12,8 @@
 
 #define NUMBER_SIZE 24
 
+#define BAR_COLUMNS 72
+
 /* Names of changed files, of each kind. */
 #define PLAN_NAMES_SHOWN 20
 
@@ -156,6 +158,17 @@ static const char *state_word(const cJSON *state, uint64_t now_sec)
         if (get(state, "staged"))
                 return "staged";
         return get_text(state, "current") ? "live" : "nothing yet";
+}
+
+/* A bar of what is fetched. */
+static void note_progress(const cJSON *app, FILE *f)
+{
+        uint64_t total = get_number(app, "artifact_bytes");
+        _cleanup_free_ char *bar = NULL;
+
+        if (total > 0 && progress_format_bar("  fetched", get_number(app, "available_bytes"), total,
+                                             0, BAR_COLUMNS, &bar) >= 0)
+                fprintf(f, "%s\n", bar);
 }
 
 static void note_pending(const cJSON *state, FILE *f)
@@ -331,6 +344,7 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         if (!m)
                 return -ENOMEM;
         note_pending(state, m);
+        note_progress(app, m);
         note_held(state, c, m);
         note_pinned(state, c, m);
         note_failed(state, c, m);
@@ -405,6 +419,42 @@ int view_overview(const cJSON *agent, const ViewContext *c, FILE *f)
                         return r;
         }
         return 0;
+}
+
+static void print_progress(const cJSON *app, FILE *f)
+{
+        uint64_t available = get_number(app, "available_bytes");
+        uint64_t total = get_number(app, "artifact_bytes");
+
+        if (total > 0)
+                fprintf(f, ", %" PRIu64 "%%", MIN(available, total) * 100 / total);
+}
+
+static void print_line(const cJSON *app, uint64_t now_sec, FILE *f)
+{
+        const cJSON *state = get(app, "state");
+        const char *pending = get_text(get(state, "pending"), "release");
+        const char *current = get_text(state, "current");
+
+        fprintf(f, "%s: %s", strempty(get_text(state, "app")),
+                strempty(state_word(state, now_sec)));
+        if (!is_idle(state) && pending)
+                fprintf(f, " %s", pending);
+        print_progress(app, f);
+        if (current)
+                fprintf(f, "; live is %s", current);
+        if (is_idle(state) && is_failed(state))
+                fprintf(f, "; %s failed", strempty(get_text(get(state, "failed"), "release")));
+        fputc('\n', f);
+}
+
+void view_lines(const cJSON *agent, const char *app, uint64_t now_sec, FILE *f)
+{
+        const cJSON *a;
+
+        cJSON_ArrayForEach(
+                a, get(agent, "apps")) if (!app || streq_ptr(get_text(get(a, "state"), "app"), app))
+                print_line(a, now_sec, f);
 }
 
 static void print_poll(const cJSON *poll, uint64_t now_sec, FILE *f)

@@ -27,6 +27,9 @@ const cJSON *view_find_app(const cJSON *agent, const char *app);
 /* One line an application, then what somebody should know or do. */
 _must_check_ int view_overview(const cJSON *agent, const ViewContext *c, FILE *f);
 
+/* "web: fetching r3, 45%; live is r2": a line for each application, or for `app` (may be NULL). */
+void view_lines(const cJSON *agent, const char *app, uint64_t now_sec, FILE *f);
+
 /* Everything about one application. */
 _must_check_ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f);
 

@@ -31,28 +31,6 @@ static int check_view(int r)
         return ADMIN_FAILED;
 }
 
-static int verb_status(char **args)
-{
-        _cleanup_known_ Known k = {};
-        ViewContext context = view_context();
-        const cJSON *app = NULL;
-        int r = known_get(&k);
-
-        if (r != ADMIN_OK)
-                return r;
-        if (args[0]) {
-                app = known_find_app(&k, args[0]);
-                if (!app)
-                        return ADMIN_NO_SUCH;
-        }
-        if (arg_json)
-                return admin_print_json(app ? app : k.agent);
-        text_clean_json(k.agent);
-        if (app)
-                return check_view(view_app(k.agent, app, &context, stdout));
-        return check_view(view_overview(k.agent, &context, stdout));
-}
-
 /* history and releases: a list in the state. */
 static int show_list(const char *name, const char *list,
                      int (*view)(const cJSON *app, const ViewContext *c, FILE *f))
@@ -81,47 +59,6 @@ static int verb_history(char **args)
 static int verb_releases(char **args)
 {
         return show_list(args[0], "releases", view_releases);
-}
-
-static int poll_app(sd_bus *bus, const char *app)
-{
-        _cleanup_free_ char *text = NULL, *err = NULL;
-        int r = admin_bus_poll(bus, app, &text, &err);
-
-        if (r < 0) {
-                log_error("cannot poll for '%s': %s", app, err_text(r, err));
-                return r == -ECANCELED || r == -EIO ? ADMIN_FAILED : admin_exit_code(r);
-        }
-        if (arg_json)
-                return admin_print_answer(app, "text", text);
-        printf("%s: %s\n", app, text_clean(text));
-        return ADMIN_OK;
-}
-
-static int verb_poll(char **args)
-{
-        _cleanup_known_ Known k = {};
-        _cleanup_free_ char *err = NULL;
-        const cJSON *app;
-        int r, code = ADMIN_OK;
-
-        r = known_ask(&k, &err);
-        if (r < 0) {
-                log_error("cannot poll: %s", err_text(r, err));
-                return r == -ETIMEDOUT ? ADMIN_NOT_RUNNING : admin_exit_code(r);
-        }
-        if (args[0])
-                return known_find_app(&k, args[0]) ? poll_app(k.bus, args[0]) : ADMIN_NO_SUCH;
-        cJSON_ArrayForEach(app, admin_member(k.agent, "apps"))
-        {
-                const char *name =
-                        cJSON_GetStringValue(admin_member(admin_member(app, "state"), "app"));
-
-                r = name ? poll_app(k.bus, name) : ADMIN_FAILED;
-                if (r != ADMIN_OK)
-                        code = r;
-        }
-        return code;
 }
 
 static int say_rolled_back(const char *app, char *release)
@@ -238,7 +175,8 @@ static void print_help(void)
              "  --manifest FILE  of deploy: the signed manifest, as it lies in the store\n"
              "  --until TIME     of hold: 2026-11-22T15:00:00Z, or from now on: 30min, 2h\n"
              "  --reason TEXT    of hold: why, for the others\n"
-             "  --wait           of deploy: until the release held\n"
+             "  --wait           of poll and deploy: until what is deployed held\n"
+             "  --watch          of status: go on, and show what changes\n"
              "  --help           show this\n"
              "  --version        show the version\n"
              "\n"
@@ -257,22 +195,24 @@ static int parse_options(int argc, char **argv)
                 OPT_INDEX,
                 OPT_MANIFEST,
                 OPT_WAIT,
+                OPT_WATCH,
                 OPT_UNTIL,
                 OPT_REASON
         };
         static const struct option options[] = {
-                {"json",       no_argument, NULL, OPT_JSON },
-                { "user",        no_argument, NULL, OPT_USER },
-                { "config",           required_argument, NULL, OPT_CONFIG },
+                {"json",             no_argument, NULL, OPT_JSON },
+                { "user",              no_argument, NULL, OPT_USER },
+                { "config",                 required_argument, NULL, OPT_CONFIG },
                 { "help",no_argument, NULL, 'h' },
-                { "version",    no_argument, NULL, OPT_VERSION },
-                { "file",    required_argument, NULL, OPT_FILE },
-                { "index",        required_argument, NULL, OPT_INDEX },
-                { "manifest",           required_argument, NULL, OPT_MANIFEST },
-                { "wait",        no_argument, NULL, OPT_WAIT },
+                { "version",          no_argument, NULL, OPT_VERSION },
+                { "file",          required_argument, NULL, OPT_FILE },
+                { "index",              required_argument, NULL, OPT_INDEX },
+                { "manifest",                 required_argument, NULL, OPT_MANIFEST },
+                { "watch",              no_argument, NULL, OPT_WATCH },
+                { "wait",               no_argument, NULL, OPT_WAIT },
                 { "until",         required_argument, NULL, OPT_UNTIL },
-                { "reason",   required_argument, NULL, OPT_REASON },
-                {          },
+                { "reason",              required_argument, NULL, OPT_REASON },
+                {},
         };
         int c;
 
@@ -298,6 +238,9 @@ static int parse_options(int argc, char **argv)
                         break;
                 case OPT_WAIT:
                         arg_wait = true;
+                        break;
+                case OPT_WATCH:
+                        arg_watch = true;
                         break;
                 case OPT_UNTIL:
                         arg_until = optarg;
@@ -347,6 +290,14 @@ static int run_verb(int n_args, char **args)
         }
         if ((arg_until || arg_reason) && verb->run != verb_hold) {
                 log_error("--until and --reason are for hold. See: slipway --help");
+                return ADMIN_USAGE;
+        }
+        if (arg_watch && verb->run != verb_status) {
+                log_error("--watch is for status. See: slipway --help");
+                return ADMIN_USAGE;
+        }
+        if (arg_wait && verb->run != verb_poll && verb->run != verb_deploy) {
+                log_error("--wait is for poll and deploy. See: slipway --help");
                 return ADMIN_USAGE;
         }
         return verb->run(args + 1);

@@ -52,6 +52,7 @@
  *     "apps": [ { "root": "/srv/web", "due": false (a deployment is under way, staged, or to come),
  *                 "state": { as in state.h },
  *                 "poll": { "at": "2026-11-22T14:00:00Z", "next": "...", "ok": true,
+ *                           "verdict": "nothing",   as judge.h has them
  *                           "text": "deployment 42 is live (serial 57)", "expires": "..." } } ] }
  */
 /* clang-format on */

@@ -27,6 +27,7 @@ static bool add_poll(cJSON *o, const AppStatus *s)
         cJSON *poll = cJSON_AddObjectToObject(o, "poll");
 
         return poll && cJSON_AddBoolToObject(poll, "ok", s->poll_ok) &&
+               (!s->verdict || cJSON_AddStringToObject(poll, "verdict", s->verdict)) &&
                cJSON_AddStringToObject(poll, "text", s->poll_text) &&
                add_time(poll, "at", s->polled_sec) && add_time(poll, "next", s->next_poll_sec) &&
                add_time(poll, "expires", s->expires_sec);

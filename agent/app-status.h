@@ -20,6 +20,7 @@ typedef struct AppStatus {
         const char *instance;
         const char *error; /* why the state on disk can't be read now; NULL: it can */
         bool poll_ok;
+        const char *verdict;   /* verdict_to_string(); NULL: not asked yet */
         const char *poll_text; /* what the last poll came to */
         bool due;              /* a deployment is under way, staged, or to come */
         uint64_t polled_sec, next_poll_sec;

@@ -54,6 +54,7 @@ struct App {
         Poller *poller;
         uint64_t polled_sec;
         bool poll_ok;
+        Verdict verdict;
         char *poll_text;
         char *refused; /* why the channel's manifest is of no use; there is none in `wanted` then */
         Told waiting[N_TOLD_MAX]; /* for the next verdict */
@@ -194,7 +195,7 @@ static void tell(Told *who, int result, const char *text)
 }
 
 /* Sets what the last poll said and tells those who wait. Takes text. */
-static void set_verdict(App *a, bool ok, char *text)
+static void set_verdict(App *a, bool ok, Verdict verdict, char *text)
 {
         Told waiting[N_TOLD_MAX];
         size_t n = a->n_waiting;
@@ -207,6 +208,7 @@ static void set_verdict(App *a, bool ok, char *text)
         free(a->poll_text);
         a->poll_text = text;
         a->poll_ok = ok;
+        a->verdict = verdict;
         memcpy(waiting, a->waiting, sizeof(waiting));
         a->n_waiting = 0;
         for (size_t i = 0; i < n; i++)
@@ -217,7 +219,7 @@ static void set_verdict(App *a, bool ok, char *text)
 
 static void refuse(App *a, int error, const char *err)
 {
-        set_verdict(a, false, strdup(err_text(error, err)));
+        set_verdict(a, false, VERDICT_UNKNOWN, strdup(err_text(error, err)));
 }
 
 /* Pruning */
@@ -424,6 +426,13 @@ static char *verdict_now(App *a, Verdict *ret)
         return text;
 }
 
+static void judge_now(App *a, Verdict *ret)
+{
+        char *text = verdict_now(a, ret);
+
+        set_verdict(a, true, *ret, text);
+}
+
 static void on_transaction_ended(const ActivationResult *result, void *userdata)
 {
         App *a = userdata;
@@ -444,7 +453,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         if (!m && !rollback.told && !a->order.told && a->wanted)
                 consider(a);
         else if (a->wanted && a->poll_ok && a->n_waiting == 0)
-                set_verdict(a, true, verdict_now(a, &verdict));
+                judge_now(a, &verdict);
         prune(a);
         report(a);
         bus_service_app_changed(a->agent, a);
@@ -628,7 +637,7 @@ static bool is_under_way(App *a)
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
                 return false;
         }
-        set_verdict(a, true, under_way_text(s));
+        set_verdict(a, true, VERDICT_UNDER_WAY, under_way_text(s));
         return true;
 }
 
@@ -721,7 +730,7 @@ static void consider(App *a)
         drop_forgotten(a);
         drop_spooled(a);
         watch_hold(a);
-        set_verdict(a, true, verdict_now(a, &verdict));
+        judge_now(a, &verdict);
         if (a->stage.told)
                 act_on_request(a, verdict);
         else
@@ -758,7 +767,7 @@ static bool poll_failed(App *a, int result, const char *text)
                 verdict = strdup(text);
         else
                 err_set(&verdict, "can't ask the store: %s", text[0] ? text : strerror(-result));
-        set_verdict(a, false, verdict);
+        set_verdict(a, false, VERDICT_UNKNOWN, verdict);
         settle(a, refused ? ROUND_REFUSED : ROUND_UNREACHABLE);
         return result > 0 || refused;
 }
@@ -828,6 +837,7 @@ static AppStatus status_now(App *a)
                 .state = a->site->state,
                 .instance = a->agent->config->instance,
                 .poll_ok = a->poll_ok,
+                .verdict = a->poll_text ? verdict_to_string(a->verdict) : NULL,
                 .poll_text = strempty(a->poll_text),
                 .due = is_due(a),
                 .polled_sec = a->polled_sec,
@@ -1174,7 +1184,7 @@ int app_hold(App *a, const char *until, const char *reason, const char *by, char
         site_log(a->site, LOG_NOTICE, "App %s: %s%s", a->config->app, strempty(text),
                  hold_outcome(a, given_up));
         if (a->wanted && a->poll_ok && !a->transaction && a->n_waiting == 0)
-                set_verdict(a, true, verdict_now(a, &verdict));
+                judge_now(a, &verdict);
         bus_service_app_changed(a->agent, a);
         report(a);
         err_set(ret, "%s%s", strempty(text), hold_outcome(a, given_up));

@@ -33,6 +33,7 @@ struct Staging {
         int result;
         char *reason;
         staging_done_t done;
+        void (*progress)(void *userdata);
         void *userdata;
 };
 
@@ -51,6 +52,11 @@ Staging *staging_free(Staging *s)
         free(s->reason);
         free(s);
         return NULL;
+}
+
+void staging_on_progress(Staging *s, void (*progress)(void *userdata))
+{
+        s->progress = progress;
 }
 
 uint64_t staging_available(const Staging *s)
@@ -354,6 +360,8 @@ static void on_artifact(const Message *m, int *fd, void *userdata)
                         r = send_artifact(s);
         } else if (m->type == MESSAGE_AVAILABLE && m->size <= total && m->size > s->available) {
                 s->available = m->size;
+                if (s->progress)
+                        s->progress(s->userdata);
                 r = send_artifact(s);
         } else if (m->type == MESSAGE_GOT) {
                 s->available = total;

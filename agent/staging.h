@@ -52,6 +52,9 @@ _must_check_ int staging_start(const StagingPlace *place, const Manifest *manife
 Staging *staging_free(Staging *s);
 DEFINE_CLEANUP_FUNC(Staging *, staging_free);
 
+/* Calls back, with done()'s userdata, whenever more of the artifact is here. */
+void staging_on_progress(Staging *s, void (*progress)(void *userdata));
+
 /* Bytes of the artifact that are here, for status. */
 uint64_t staging_available(const Staging *s);
 

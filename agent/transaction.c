@@ -216,6 +216,8 @@ static void stage(Transaction *t)
 
         if (r < 0)
                 fail_later_errno(t, r, "can't begin to fetch");
+        else
+                staging_on_progress(t->staging, on_changed);
 }
 
 static void on_cleared(int result, const char *reason, void *userdata)

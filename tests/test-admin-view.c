@@ -324,6 +324,31 @@ static void test_poll_failed(void **state)
                                      "the channel's manifest expired 2 days ago"));
 }
 
+static void test_progress(void **state)
+{
+        static const char text[] =
+                "{\"apps\":[{\"state\":{\"app\":\"web\",\"phase\":\"fetching\",\"current\":\"r1\","
+                "\"pending\":{\"release\":\"r2\",\"action\":\"deploy\"}},\"available_bytes\":500000,"
+                "\"artifact_bytes\":1000000},{\"state\":{\"app\":\"db\",\"phase\":\"idle\",\"deployment\":"
+                "3,\"current\":\"r7\",\"failed\":{\"release\":\"r8\",\"deployment\":3}}}]}";
+        _cleanup_json_ cJSON *agent = NULL;
+        _cleanup_free_ char *out = NULL, *lines = NULL;
+        size_t size;
+        FILE *f = open_memstream(&lines, &size);
+
+        (void) state;
+        assert_int_equal(json_parse(text, strlen(text), &agent, NULL), 0);
+        out = shown(OVERVIEW, agent);
+        assert_non_null(strstr(out, "\n  fetched  50% [####"));
+        assert_non_null(strstr(out, "] 500.0 kB/1.0 MB\n"));
+        view_lines(agent, NULL, 1795370400, f);
+        view_lines(agent, "db", 1795370400, f);
+        assert_int_equal(fclose(f), 0);
+        assert_string_equal(lines, "web: fetching r2, 50%; live is r1\n"
+                                   "db: failed; live is r7; r8 failed\n"
+                                   "db: failed; live is r7; r8 failed\n");
+}
+
 /* Nothing deployed yet, and slipwayd not asked. */
 static void test_nothing_yet(void **state)
 {
@@ -476,15 +501,25 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_held),           cmocka_unit_test(test_plan),
-                cmocka_unit_test(test_overview),       cmocka_unit_test(test_app),
-                cmocka_unit_test(test_pinned),         cmocka_unit_test(test_failed),
-                cmocka_unit_test(test_hooks),          cmocka_unit_test(test_put_off),
-                cmocka_unit_test(test_hints_for_user), cmocka_unit_test(test_failed_before),
-                cmocka_unit_test(test_pending),        cmocka_unit_test(test_poll_failed),
-                cmocka_unit_test(test_nothing_yet),    cmocka_unit_test(test_history),
-                cmocka_unit_test(test_releases),       cmocka_unit_test(test_control_characters),
-                cmocka_unit_test(test_clean),          cmocka_unit_test(test_time_ago),
+                cmocka_unit_test(test_held),
+                cmocka_unit_test(test_plan),
+                cmocka_unit_test(test_progress),
+                cmocka_unit_test(test_overview),
+                cmocka_unit_test(test_app),
+                cmocka_unit_test(test_pinned),
+                cmocka_unit_test(test_failed),
+                cmocka_unit_test(test_hints_for_user),
+                cmocka_unit_test(test_failed_before),
+                cmocka_unit_test(test_pending),
+                cmocka_unit_test(test_poll_failed),
+                cmocka_unit_test(test_nothing_yet),
+                cmocka_unit_test(test_history),
+                cmocka_unit_test(test_releases),
+                cmocka_unit_test(test_control_characters),
+                cmocka_unit_test(test_clean),
+                cmocka_unit_test(test_time_ago),
+                cmocka_unit_test(test_hooks),
+                cmocka_unit_test(test_put_off),
                 cmocka_unit_test(test_table),
         };
 
