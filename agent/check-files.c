@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <libgen.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -72,6 +73,25 @@ static void check_releases(Check *c, const char *root, uid_t uid)
         check_directory(c, path, uid, "slipway-unpack", false);
 }
 
+/* The one that is there by default need not exist where no manifest names a command. */
+static void check_hook_users(Check *c, const AppConfig *a)
+{
+        for (size_t i = 0; i < a->n_hook_users; i++) {
+                const char *user = a->hook_users[i];
+
+                if (getpwnam(user))
+                        continue;
+                findings_add(&c->findings, streq(user, a->app) ? FINDING_NOTE : FINDING_WARN,
+                             USERS_AREA,
+                             "app %s: there is no user %s, as whom its hooks and probes may run",
+                             a->app, user);
+                findings_mend(&c->findings,
+                              "if its manifests name commands, make the user or correct "
+                              "\"hook_users\" in %s",
+                              c->config_path);
+        }
+}
+
 static void check_users(Check *c)
 {
         Identity fetch = { .uid = geteuid() }, unpack = { .uid = geteuid() };
@@ -89,6 +109,8 @@ static void check_users(Check *c)
         if (c->findings.n == n)
                 findings_add(&c->findings, FINDING_OK, USERS_AREA,
                              "slipwayd's users and directories are as they should be");
+        for (size_t i = 0; c->config && !c->user && i < c->config->n_apps; i++)
+                check_hook_users(c, &c->config->apps[i]);
 }
 
 /* -- room */

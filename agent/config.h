@@ -17,9 +17,11 @@
  *     "region": "eu-central-1", "zone": "eu-central-1a", "tags": { "Stage": "prod" },
  *     "poll": { "interval": "15s", "jitter": "20%" },         1s to 24h; 0% to 100%
  *     "report": true,                              write status reports to the store
- *     "ready": "started", "ready_limit": "5min",   or "deployed": slipwayd says that it is ready
- * when its first round is over; 1s to 1h "trust": "/etc/slipway/trust/root.json", "apps": [ {
- * "app": "web", "channel": "{tag:Stage}",     both needed; at least one app "root": "/srv/{app}",
+ *     "ready": "started",                          "deployed": after the first round
+ *     "ready_limit": "5min",                       1s to 1h
+ *     "trust": "/etc/slipway/trust/root.json",
+ *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed; at least one app
+ *                 "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
  *                 "hook_users": ["{app}"],         as whom its commands may run
@@ -33,7 +35,8 @@
  * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
  * most 256M); sizes as in size-text.h, at least 1M for the budget. "hook_users" are the users that
  * the app's hooks and command probes may ask for; the first one has those that ask for none, root
- * only if it is listed.
+ * only if it is listed. "ready": when systemd is told READY=1; with "deployed" at the latest after
+ * ready_limit.
  *
  * channel, root, manifest, units and hook_users may hold {app}, {channel} (but not channel itself),
  * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name

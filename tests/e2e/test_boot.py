@@ -1,11 +1,13 @@
 """A host converges when it boots: what it runs is deployed before others start, for as long as that may take."""
 
 import json
+import time
 
 import toy
 from waiting import wait_for
 
 NOT_RUNNING, NOT_DUE = 6, 7
+PAST_START_SEC = 1
 LATE = """\
 [Unit]
 Wants=slipway-ready.target
@@ -44,17 +46,23 @@ def test_reboot(host):
 
 
 def test_store_comes_late(host):
-    """Where nothing is live, the store is waited for."""
+    """Where nothing is live, the store is waited for, longer than a service may take to start."""
     web = prepare(host, url="file:///srv/usb", poll={"interval": "1h"})
+    host.write("/etc/systemd/system/slipwayd.service.d/limit.conf", "[Service]\nTimeoutStartSec=500ms\n")
+    host.run(["systemctl", "daemon-reload"])
+    begun = time.monotonic()
     host.run(["systemctl", "start", "--no-block", "late.service"])
     wait_for(lambda: "can't ask the store" in host.journal("slipwayd.service"), toy.WAIT_SEC, "a poll")
     assert host.unit("slipwayd.service", "ActiveState")["ActiveState"] == "activating"
+    wait_for(lambda: time.monotonic() - begun > PAST_START_SEC, toy.WAIT_SEC, "the time for a start to be over")
+    assert host.unit("slipwayd.service", "ActiveState", "NRestarts") == {"ActiveState": "activating", "NRestarts": "0"}
     assert not host.exists("/run/late")
     web.release()
     host.run(["mv", "/srv/store", "/srv/usb"])
     wait_for(lambda: host.exists("/run/late") and host.read("/run/late"), toy.WAIT_SEC, "late.service to run")
     assert host.read("/run/late") == "releases/r1\n"
     web.assert_whole("r1")
+    assert host.unit("slipwayd.service", "NRestarts")["NRestarts"] == "0"
     # With something live it is not.
     host.run(["mv", "/srv/usb", "/srv/gone"])
     host.run(["systemctl", "restart", "slipwayd.service"])

@@ -65,6 +65,10 @@ def test_what_is_wrong(web):
     host.run(["rm", "/etc/slipway/environment"])
     host.run(["chown", "-R", "daemon", "/srv/web/releases"])
     assert_says(host, "warn", "users", "/srv/web/releases belongs to user 1, not to slipway-unpack")
+    config = json.loads(host.read(CONFIG))
+    config["apps"][0]["hook_users"] = ["nobody", "deployer"]
+    host.write(CONFIG, json.dumps(config))
+    assert_says(host, "warn", "users", "there is no user deployer")
     # the store
     host.run(["mv", "/srv/store/web/channels", "/srv/store/web/away"])
     assert_says(host, "fail", "store", "the store has no web/channels/prod/manifest.json")

@@ -151,6 +151,10 @@ def test_held_off(web):
     web.host.run(["slipway", "rollback", "web"])
     bring(web, make(3))
     assert answer(deploy(web)) == {"app": "web", "release": "r3"}
+    web.host.run(["slipway", "hold", "web", "--reason", "fair"])
+    bring(web, make(4))
+    result = deploy(web, check=False)
+    assert result.rc == 1 and "fair" in result.stderr, result
     user = deploy(web, user="daemon", check=False)
     assert user.rc == 1
     web.assert_whole("r3")
