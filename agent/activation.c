@@ -37,6 +37,7 @@ struct Activation {
         Health *health;
         Linking *linking;
         HookRun *hooks;
+        sd_bus_slot *ping_slot;
         sd_event_source *done_source;
         Result result;
         int error;
@@ -55,6 +56,7 @@ Activation *activation_free(Activation *a)
         health_free(a->health);
         linking_free(a->linking);
         hook_run_free(a->hooks);
+        sd_bus_slot_unref(a->ping_slot);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
         free(a);
@@ -419,6 +421,52 @@ static int run_units(Activation *a, char **reterr)
         return r < 0 ? r : STEP_UNDER_WAY;
 }
 
+static bool needs_systemd(Activate a)
+{
+        return a.n_units + a.n_pre + a.n_post + a.n_commands > 0;
+}
+
+/* On the way forward or back. */
+static bool has_work_for_systemd(const State *s)
+{
+        const Pending *p = &s->pending;
+
+        return needs_systemd(activate_of(s, p->release, p->from)) ||
+               needs_systemd(activate_of(s, p->from, p->release));
+}
+
+static bool deploys_with_systemd(const Activation *a)
+{
+        return state_of(a)->pending.action == ACTION_DEPLOY && has_work_for_systemd(state_of(a));
+}
+
+static int on_pong(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        Activation *a = userdata;
+        bool silent = bus_error_is_passing(sd_bus_message_get_error(m));
+
+        (void) error;
+        step_ended(a, silent ? -EHOSTDOWN : 0,
+                   silent ? "neither units nor hooks can be run: systemd does not answer over D-Bus"
+                          : NULL);
+        return 1;
+}
+
+/* Where D-Bus or systemd hangs, a switch would leave the link on one release and the processes on
+ * another. */
+static int ask_systemd(Activation *a, char **reterr)
+{
+        sd_bus *bus = bus_get(a->site->bus);
+        int r = -EHOSTDOWN;
+
+        if (bus)
+                r = sd_bus_call_method_async(bus, &a->ping_slot, "org.freedesktop.systemd1",
+                                             "/org/freedesktop/systemd1",
+                                             "org.freedesktop.DBus.Peer", "Ping", on_pong, a, NULL);
+        return r < 0 ? fail(reterr, -EHOSTDOWN, "there is no connection to systemd")
+                     : STEP_UNDER_WAY;
+}
+
 static const Installed *installed_of(const Activation *a)
 {
         return state_find_release(state_of(a), state_of(a)->pending.release);
@@ -460,13 +508,14 @@ static int link_shared(Activation *a, char **reterr)
 }
 
 static const Step forward[] = {
-        {PHASE_PREPARING,  has_commands, check_users },
-        { PHASE_PREPARING,     has_shared_links, link_shared },
-        { PHASE_PREPARING, has_pre_hooks, run_pre_hooks },
-        { PHASE_SWITCHING,     NULL, switch_release },
-        { PHASE_RESTARTING, NULL, run_units }, /* and PHASE_BAKING */
-        { PHASE_FINISHING,   has_post_hooks, run_post_hooks },
-        { }
+        {PHASE_FETCHING,   deploys_with_systemd, ask_systemd },
+        { PHASE_PREPARING,     has_commands, check_users },
+        { PHASE_PREPARING, has_shared_links, link_shared },
+        { PHASE_PREPARING,     has_pre_hooks, run_pre_hooks },
+        { PHASE_SWITCHING, NULL, switch_release },
+        { PHASE_RESTARTING,     NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_FINISHING, has_post_hooks, run_post_hooks },
+        {}
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more
@@ -585,11 +634,6 @@ static void go_on(Activation *a)
                 go_way(a);
 }
 
-static bool needs_systemd(Activate a)
-{
-        return a.n_units + a.n_pre + a.n_post + a.n_commands > 0;
-}
-
 int activation_check(const Site *site, char **reterr)
 {
         const State *s = site->state;
@@ -597,8 +641,7 @@ int activation_check(const Site *site, char **reterr)
 
         if (!state_find_release(s, p->release))
                 return fail(reterr, -ENOENT, "release %s is not on this host", p->release);
-        if (!bus_get(site->bus) && (needs_systemd(activate_of(s, p->release, p->from)) ||
-                                    needs_systemd(activate_of(s, p->from, p->release))))
+        if (!bus_get(site->bus) && has_work_for_systemd(s))
                 return fail(
                         reterr, -EHOSTDOWN,
                         "neither units nor hooks can be run: no connection to systemd over D-Bus");

@@ -97,18 +97,21 @@ def test_release_that_dies_meanwhile(web, disturb):
 
 
 def test_dbus_hangs(make_hosts):
-    """Polls go on, and what needs no units goes live; the rest waits for the bus."""
+    """Polls go on, and what needs no units goes live; the rest waits for the bus, and is not switched before."""
     [host] = make_hosts(1)
     store = toy.local_store(host)
-    web, files = toy.Toy(host, store), toy.Toy(host, store, app="files")
+    web, files, late = toy.Toy(host, store), toy.Toy(host, store, app="files"), toy.Toy(host, store, app="late")
     web.release()
-    toy.start([web, files])
+    late.release()
+    toy.start([web, files, late])
     web.assert_whole("r1")
+    late.wait_live("r1")
     release = web.release(bake="1s")
     web.wait_phase("baking", release)
     dbus = main_pid(host, "dbus.service")
     host.run(["kill", f"-{int(signal.SIGSTOP)}", dbus])
 
+    late.release()
     files.release(units=False)
     wait_for(lambda: slipway.current(host, files.root) == "r1", toy.WAIT_SEC, "files to go live")
     begun = time.monotonic()
@@ -124,8 +127,11 @@ def test_dbus_hangs(make_hosts):
     host.start_unit("slipwayd.service")
     files.release(units=False)
     wait_for(lambda: slipway.current(host, files.root) == "r2", toy.WAIT_SEC, "files to go live")
+    wait_for(lambda: host.exists("/srv/late/releases/r2/name"), toy.WAIT_SEC, "late to be unpacked")
+    assert slipway.current(host, late.root) == "r1"
     host.run(["kill", f"-{int(signal.SIGCONT)}", dbus])
     web.assert_whole("r2")
+    late.wait_live("r2")
     assert host.run(["slipway", "poll", "web"]).rc == 0
 
 
