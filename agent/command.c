@@ -29,6 +29,7 @@ struct CommandRun {
         char *program; /* for messages */
         uint64_t timeout_usec, started_usec;
         bool over, want_output;
+        bool canceled; /* somebody stopped the unit: an admin, or systemd as the host goes down */
         sd_bus_slot *subscribe_slot, *removed_slot, *call_slot, *read_slot;
         sd_event_source *check_source, *end_source;
         JournalTail *tail;
@@ -197,6 +198,8 @@ static int judge(CommandRun *r, const UnitStatus *s, char **ret_reason)
 {
         const char *result = strempty(s->result);
 
+        if (r->canceled)
+                return fail(ret_reason, -EHOSTDOWN, "%s was stopped from outside", r->program);
         if (s->exec_main_code == CLD_EXITED)
                 r->result.exit_status = s->exec_main_status;
         if (streq(result, "success"))
@@ -299,14 +302,16 @@ static void read_unit(CommandRun *r)
 static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         CommandRun *r = userdata;
-        const char *path;
+        const char *path, *unit, *result;
         uint32_t id;
 
         (void) error;
-        if (sd_bus_message_read(m, "uo", &id, &path) < 0)
+        if (sd_bus_message_read(m, "uoss", &id, &path, &unit, &result) < 0)
                 return 0;
-        if (!r->over && r->job_path && streq(path, r->job_path))
+        if (!r->over && r->job_path && streq(path, r->job_path)) {
+                r->canceled = streq(result, "canceled");
                 read_unit(r);
+        }
         return 0;
 }
 
@@ -347,8 +352,11 @@ static int on_queued(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 stop(r);
                 finish_lost(r, "systemd does not answer");
         } else if (e) {
-                err_set(&reason, "%s: systemd refused to run it: %s", r->program, e->message);
-                finish(r, -EIO, reason);
+                /* Anything else may pass: the host goes down, or we are being stopped. */
+                bool final = sd_bus_error_has_name(e, SD_BUS_ERROR_INVALID_ARGS);
+
+                err_set(&reason, "%s: systemd refuses to run it: %s", r->program, e->message);
+                finish(r, final ? -EIO : -EHOSTDOWN, reason);
         } else if (sd_bus_message_read(m, "o", &path) < 0 || !(r->job_path = strdup(path)))
                 finish_lost(r, "systemd's answer can't be read");
         return 1;

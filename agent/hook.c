@@ -9,7 +9,8 @@
 /* EX_TEMPFAIL of sysexits.h: not now, try again later. */
 #define EXIT_NOT_NOW 75
 
-/* How often a hook is begun anew because the connection to systemd was lost. */
+/* How often a hook is begun when it is cut off: the connection to systemd was lost, or it was
+ * stopped from outside. */
 #define TRIES_MAX 3
 
 /* Bytes of a hook's last line in the message about its failure. */
@@ -172,9 +173,11 @@ static void on_command_done(const CommandResult *result, void *userdata)
         _cleanup_(command_freep) CommandRun *ended = TAKE_PTR(r->command); /* owns result */
 
         (void) ended;
-        if (result->error == -EHOSTDOWN && r->n_tries < TRIES_MAX)
+        if (result->error == -EHOSTDOWN && r->n_tries < TRIES_MAX) {
+                site_log(r->site, LOG_WARNING, "App %s: %s; it is run again", r->site->config->app,
+                         result->reason);
                 end_strays(r);
-        else if (result->error == -EHOSTDOWN)
+        } else if (result->error == -EHOSTDOWN)
                 finish_error(r, -EHOSTDOWN, result->reason);
         else {
                 note(r, result);

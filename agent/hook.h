@@ -11,7 +11,7 @@
  * which the caller saves.
  *
  * Pre and post hooks stop at the first that fails; all revert hooks run, whatever becomes of them.
- * A hook that a lost connection to systemd cut off is run again.
+ * A hook that a lost connection to systemd cut off, or that was stopped from outside, is run again.
  */
 
 typedef struct HookRun HookRun;

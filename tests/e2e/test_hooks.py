@@ -11,6 +11,7 @@ import toy
 from waiting import wait_for
 
 WAIT_SEC = 30
+PUT_OFF = 6
 MIB = 1024 * 1024
 LOG = "/var/tmp/hooks.log"
 
@@ -211,6 +212,9 @@ def test_not_now(web):
     assert "failed" not in status["state"] and status["state"]["current"] == "r1"
     assert "busy" in web.host.run(["slipway", "status"]).stdout
     assert web.host.exists("/srv/web/releases/r2/name")
+    web.host.stop_unit("slipwayd.service")
+    assert web.host.run(["/usr/lib/slipway/slipwayd", "--once"], check=False).rc == PUT_OFF
+    web.host.start_unit("slipwayd.service")
     # Nothing is fetched again.
     web.host.run(["mv", "/srv/store/web/releases", "/srv/away"])
     web.host.run(["touch", "/var/tmp/now"])
@@ -263,6 +267,20 @@ def test_killed_while_a_hook_runs(web, kind, phase):
     assert first not in hook_units(web.host)
     web.open_gate()
     web.assert_whole("r2")
+    assert web.host.read(LOG).split() == ["begun", "begun", "done"]
+
+
+@pytest.mark.parametrize("how", [["systemctl", "restart", "dbus.service"], ["systemctl", "stop"]])
+def test_cut_off(web, how):
+    """By a lost connection, or by somebody who stops its unit, which says nothing of the release: it runs again."""
+    web.close_gate()
+    release(web, {"pre": [sh(f"echo begun >>{LOG}; {toy.gate()}; echo done >>{LOG}")]})
+    unit = wait_hook_unit(web.host, "pre")
+    wait_for(lambda: web.host.read(LOG).split() == ["begun"], WAIT_SEC, "the hook to begin")
+    web.host.run(how if len(how) > 2 else [*how, unit])
+    wait_for(lambda: web.host.read(LOG).split() == ["begun", "begun"], WAIT_SEC, "the hook to begin again")
+    web.open_gate()
+    web.wait_live("r2")
     assert web.host.read(LOG).split() == ["begun", "begun", "done"]
 
 
