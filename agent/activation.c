@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <time.h>
 
 #include "activation.h"
 #include "err.h"
@@ -13,6 +14,10 @@
 /* How long the old release is watched after going back: long enough to see a crash at start, short
  * enough that the report is not late. */
 #define REVERT_BAKE_MAX_USEC (UINT64_C(2) * 1000000)
+
+/* How often it is tried to switch back on a disk that is full or read-only, and for how long. */
+#define SWITCH_AGAIN_USEC     (UINT64_C(1) * 1000000)
+#define SWITCH_AGAIN_MAX_USEC (UINT64_C(3600) * 1000000)
 
 /* Outcomes of Step.run(). */
 enum {
@@ -38,6 +43,8 @@ struct Activation {
         Linking *linking;
         HookRun *hooks;
         sd_bus_slot *ping_slot;
+        sd_event_source *again_source; /* tries once more to switch back */
+        uint64_t again_until_usec;
         sd_event_source *done_source;
         Result result;
         int error;
@@ -57,6 +64,7 @@ Activation *activation_free(Activation *a)
         linking_free(a->linking);
         hook_run_free(a->hooks);
         sd_bus_slot_unref(a->ping_slot);
+        sd_event_source_disable_unref(a->again_source);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
         free(a);
@@ -254,14 +262,62 @@ static int run_revert_hooks(Activation *a, char **reterr)
 
 /* The way back */
 
-static int switch_back(Activation *a, char **reterr)
+static int not_back(const Activation *a, int error, char **reterr)
 {
         const char *from = state_of(a)->pending.from;
-        int r = site_switch(a->site, from);
 
-        return r < 0 ? fail_errno(reterr, r, "can't put 'current' back to release %s",
-                                  from ? from : "none")
-                     : STEP_DONE;
+        return fail_errno(reterr, error, "can't put 'current' back to release %s",
+                          from ? from : "none");
+}
+
+/* Full or read-only: nobody but us brings the old release back when it has got well. */
+static bool disk_may_heal(int error)
+{
+        return error == -ENOSPC || error == -EDQUOT || error == -EROFS || error == -EIO;
+}
+
+static int on_switch_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_free_ char *err = NULL;
+        int r = site_switch(a->site, state_of(a)->pending.from);
+
+        if (r < 0 && disk_may_heal(r) && usec < a->again_until_usec) {
+                r = sd_event_source_set_time_relative(source, SWITCH_AGAIN_USEC);
+                if (r >= 0)
+                        r = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+                if (r >= 0)
+                        return 0;
+        }
+        step_ended(a, r < 0 ? not_back(a, r, &err) : 0, err);
+        return 0;
+}
+
+static int switch_back_later(Activation *a, int error, char **reterr)
+{
+        _cleanup_free_ char *err = NULL;
+        uint64_t now;
+        int r = sd_event_now(a->site->event, CLOCK_BOOTTIME, &now);
+
+        if (r >= 0)
+                r = sd_event_add_time_relative(a->site->event, &a->again_source, CLOCK_BOOTTIME,
+                                               SWITCH_AGAIN_USEC, 0, on_switch_again, a);
+        if (r < 0)
+                return not_back(a, error, reterr);
+        a->again_until_usec = now + SWITCH_AGAIN_MAX_USEC;
+        (void) not_back(a, error, &err);
+        site_log(a->site, LOG_CRIT, "App %s: %s; it is tried again until it can be done", app_of(a),
+                 strempty(err));
+        return STEP_UNDER_WAY;
+}
+
+static int switch_back(Activation *a, char **reterr)
+{
+        int r = site_switch(a->site, state_of(a)->pending.from);
+
+        if (r < 0 && disk_may_heal(r))
+                return switch_back_later(a, r, reterr);
+        return r < 0 ? not_back(a, r, reterr) : STEP_DONE;
 }
 
 static int old_units_failed(Activation *a, int error, const char *reason, char **reterr)

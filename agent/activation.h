@@ -13,8 +13,9 @@
  *
  * Before the switch a failure leaves no trace. A deployment that fails after it is undone:
  * `current` goes back to the release before and its units are restarted and checked; when there was
- * none, `current` is removed and the units are stopped. A rollback that fails is not undone:
- * somebody chose that release, and is told.
+ * none, `current` is removed and the units are stopped. While the disk is full or read-only
+ * `current` can't go back: that is tried each second, for an hour. A rollback that fails is not
+ * undone: somebody chose that release, and is told.
  *
  * When a deployment was undone, and the release before runs again, the revert hooks of the release
  * that went wrong run, in its directory: they take back what its pre and post hooks did. They do
