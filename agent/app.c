@@ -81,6 +81,7 @@ struct App {
         plan_done_t planned; /* who waits for it */
         void *planned_userdata;
         Sweep *sweep;
+        bool prune_again;
         Reporter *reporter;
         bool verdict_unreported;
         unsigned reported_version; /* of the state */
@@ -274,10 +275,13 @@ static void prune(App *a)
 
         if (a->sweep || a->transaction || a->agent->options.offline)
                 return;
-        /* Where another program is at work, it is tried again after the next deployment. */
+        /* Where another program is at work, or the disk is not, it is tried again at the next poll.
+         */
         r = site_lock(a->site, NULL, &err);
-        if (r < 0)
+        if (r < 0) {
+                a->prune_again = true;
                 return;
+        }
         if (a->site->state->phase == PHASE_IDLE) {
                 /* A crash in the last moment of a transaction. */
                 site_clear_running(a->site);
@@ -285,10 +289,11 @@ static void prune(App *a)
                         r = select_and_sweep(a);
         }
         site_unlock(a->site);
-        if (r < 0)
+        if (r < 0 && !a->prune_again)
                 site_log(a->site, LOG_WARNING,
                          "App %s: can't look for what is not needed any more: %s", a->config->app,
                          strerror(-r));
+        a->prune_again = r < 0;
 }
 
 /* Transactions */
@@ -641,6 +646,11 @@ static bool is_under_way(App *a)
         return true;
 }
 
+static int record_again(App *a)
+{
+        return site_save(a->site);
+}
+
 /* Everything that must hold before the channel's manifest may decide anything. 1: a transaction is
  * under way. */
 static int prepare(App *a, char **reterr)
@@ -665,6 +675,12 @@ static int prepare(App *a, char **reterr)
                         return r;
                 if (is_under_way(a))
                         return 1;
+        }
+        /* The disk was full, or read-only: what happened meanwhile is not to be repeated. */
+        if (a->site->unsaved) {
+                r = change_state(a, record_again, reterr);
+                if (r < 0)
+                        return r;
         }
         return raise_floor(a, a->wanted, &a->wanted_digest, reterr);
 }
@@ -804,6 +820,8 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
         if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
                 consider(a);
+        if (a->prune_again)
+                prune(a);
         report(a);
         return well;
 }

@@ -170,6 +170,7 @@ int site_save(Site *s)
         assert(s->lock_fd >= 0);
         r = state_save(s->state, s->state_dir_fd);
         s->state_version++;
+        s->unsaved = r < 0;
         stat_state_file(s, &s->state_stat);
         if (r < 0)
                 site_log(s, LOG_ERR, "App %s: can't save its state: %s", s->config->app,
@@ -215,6 +216,7 @@ int site_refresh(Site *s, char **reterr)
                 return r;
         state_free(s->state);
         s->state = TAKE_PTR(fresh);
+        s->unsaved = false;
         s->state_stat = st;
         s->state_version++;
         return 0;

@@ -28,6 +28,7 @@ typedef struct Site {
         int lock_fd;
         State *state;
         struct stat state_stat; /* of the file that `state` is */
+        bool unsaved;           /* the last save failed: memory is ahead of the file */
         unsigned state_version; /* raised whenever the state was saved, or read again */
 } Site;
 
