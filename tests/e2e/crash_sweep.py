@@ -55,6 +55,11 @@ MORE = [formats.Entry("d", "d"), formats.Entry("d/empty"), formats.Entry("link",
 SHARED = [{"path": "var/data", "create": "directory", "user": "nobody", "mode": "0750"},
           {"path": "var/log", "create": "directory"}, {"path": "local.env", "create": "file", "mode": "0600"}]
 
+# each says that it ran
+TRACE = "/run/sweep.hooks"
+HOOKS = {kind: [{"command": ["/bin/sh", "-c", f"echo {kind} $SLIPWAY_RELEASE >>{TRACE}"], "user": "root"}]
+         for kind in ("pre", "post", "revert")}
+
 # besides what Toy writes: started as often as the sweep likes
 UNIT_MORE = "[Unit]\nStartLimitIntervalSec=0\n"
 
@@ -116,6 +121,7 @@ class End:
     releases: frozenset
     failed: str = None
     pinned: str = None
+    hooks: frozenset = frozenset()  # that must have run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +277,15 @@ class Station:
         except FileNotFoundError:
             return None
 
+    def trace(self):
+        """The hooks that ran, each once."""
+        with contextlib.suppress(FileNotFoundError), open(self.path(TRACE), encoding="ascii") as file:
+            return frozenset(file.read().splitlines())
+        return frozenset()
+
+    def forget_trace(self):
+        pathlib.Path(self.path(TRACE)).unlink(missing_ok=True)
+
     def runtime_files(self):
         return set(os.listdir(self.path(RUNTIME_DIR)))
 
@@ -378,14 +393,15 @@ class Sweeper:
         store.mkdir(exist_ok=True)
         disk_model.clear(store)
         web = toy.Toy(station.host, formats.FileStore(store))
-        web.config["keep"] = 5
+        web.config.update(keep=5, hook_users=["root"])
         toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
         for script in scenario.releases:
             web.release(script, bake="10ms", more=MORE, also={"links": {"shared": SHARED[:1]}})
             self._once(0)
         self._learn_trees()
         if scenario.script:
-            web.release(scenario.script, bake="10ms", more=MORE, also={"links": {"shared": SHARED}})
+            web.release(scenario.script, bake="10ms", more=MORE, also={
+                "links": {"shared": SHARED}, **({"hooks": HOOKS} if scenario.end.hooks else {})})
         if scenario.keep != 5:
             web.config["keep"] = scenario.keep
             toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
@@ -437,7 +453,8 @@ class Sweeper:
         require(names_below(disk[0]) == {"current", "releases", "shared"}, f"these are in /srv/web: {names_below(disk[0])}")
         require(not names_below(disk[2]), f"these are in the spool: {names_below(disk[2])}")
         said = station.state()
-        found = End(said["current"], end.releases, said.get("failed", {}).get("release"), said.get("pinned", {}).get("release"))
+        found = End(said["current"], end.releases, said.get("failed", {}).get("release"),
+                    said.get("pinned", {}).get("release"), station.trace())
         require(found == end, f"the undisturbed run ended with {found}")
         self._check_end("after the undisturbed run")
         for names in False, True:
@@ -454,6 +471,7 @@ class Sweeper:
         station = self.station
         station.write_disk(self.beginning)
         station.forget_boot()
+        station.forget_trace()
         station.restart_unit()
         require(station.running() == self.before, f"the beginning runs {station.running()}, not {self.before}")
 
@@ -497,7 +515,7 @@ class Sweeper:
         station = self.station
         self._check_live(disk[0], "after the crash")
         if way != "killed":
-            seen = fingerprint(disk)
+            seen = fingerprint(disk), station.trace()
             if seen in self.survived:
                 return
             station.write_disk(disk)
@@ -536,14 +554,16 @@ class Sweeper:
         require("pending" not in said, f"{when}, {said.get('pending')} is pending")
 
     def _check_end(self, when):
-        self._check(when, self.end_disk, self.scenario.end.live)
+        end = self.scenario.end
+        self._check(when, self.end_disk, end.live)
+        require(self.station.trace() >= end.hooks, f"{when}, of the hooks only {set(self.station.trace())} have run")
         state = without_times(self.station.state())
         require(state == self.end_state, f"{when}, the state is\n{json.dumps(state)}\nand not\n{json.dumps(self.end_state)}")
 
 
 def without_times(state):
     """The state as it must be whatever happened on the way: what happened, and when, is history."""
-    kept = {name: value for name, value in state.items() if name != "history"}
+    kept = {name: value for name, value in state.items() if name not in ("history", "hooks")}
     for part, name in [("failed", "at"), ("pinned", "since")]:
         if part in kept:
             kept[part] = {k: v for k, v in kept[part].items() if k not in (name, "reason")}

@@ -44,16 +44,17 @@ def round_(station):
 
 RESTART = "sd_bus_call_method_async RestartUnit"
 BOTH = frozenset({"r1", "r2"})
-DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD)
+BEFORE, AFTER, BACK = frozenset({"pre r2"}), frozenset({"post r2"}), frozenset({"revert r2"})
+DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH, hooks=BEFORE | AFTER), toy.GOOD)
 SCENARIOS = [
     DEPLOYMENT,
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
     Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
-    Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2"), toy.CRASHING),
+    Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING),
     Scenario("rollback", (toy.GOOD, toy.GOOD), roll_back, End("r1", BOTH, pinned="r1"), again=True),
     Scenario("offline rollback", (toy.GOOD, toy.GOOD), roll_back_offline, End("r1", BOTH, pinned="r1"), again=True),
-    Scenario("taking up a deployment", (toy.GOOD,), round_, End("r2", BOTH), toy.GOOD, cut_off=(poll, RESTART, 1)),
-    Scenario("taking up a revert", (toy.GOOD,), round_, End("r1", BOTH, failed="r2"), toy.CRASHING,
+    Scenario("taking up a deployment", (toy.GOOD,), round_, End("r2", BOTH, hooks=AFTER), toy.GOOD, cut_off=(poll, RESTART, 1)),
+    Scenario("taking up a revert", (toy.GOOD,), round_, End("r1", BOTH, failed="r2", hooks=BACK), toy.CRASHING,
              cut_off=(poll, RESTART, 2)),
     Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), round_, End("r3", frozenset({"r2", "r3"})), keep=2),
 ]
