@@ -3,6 +3,8 @@
 #include <time.h>
 
 #include "activation.h"
+#include "confirmation.h"
+#include "control.h"
 #include "err.h"
 #include "health.h"
 #include "hook.h"
@@ -10,6 +12,8 @@
 #include "log.h"
 #include "outcome.h"
 #include "shared.h"
+#include "time-text.h"
+#include "update-lock.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
  * enough that the report is not late. */
@@ -40,6 +44,8 @@ struct Activation {
         const Step *step; /* the one that is under way */
         bool watch_only;  /* the units' jobs were done before a crash: watch them */
         Health *health;
+        Confirmation *confirmation;
+        UpdateLock *update_lock;
         Linking *linking;
         HookRun *hooks;
         sd_bus_slot *ping_slot;
@@ -61,6 +67,8 @@ Activation *activation_free(Activation *a)
         if (!a)
                 return NULL;
         health_free(a->health);
+        confirmation_free(a->confirmation);
+        update_lock_free(a->update_lock);
         linking_free(a->linking);
         hook_run_free(a->hooks);
         sd_bus_slot_unref(a->ping_slot);
@@ -422,11 +430,21 @@ static bool switched(Activation *a)
                streq_ptr(live, state_of(a)->pending.release);
 }
 
+static uint64_t confirm_usec(const Activation *a)
+{
+        const State *s = state_of(a);
+
+        return activate_of(s, s->pending.release, s->pending.from).confirm_usec;
+}
+
 static int switch_release(Activation *a, char **reterr)
 {
         const char *release = state_of(a)->pending.release;
-        int r = site_switch(a->site, release);
+        int r = confirm_usec(a) > 0 ? control_forget_confirmation(a->site->root_fd, reterr) : 0;
 
+        if (r < 0)
+                return r;
+        r = site_switch(a->site, release);
         if (r < 0 && !switched(a))
                 return fail_errno(reterr, r, "can't switch 'current'");
         site_log(a->site, LOG_INFO, "App %s: switched to release %s", app_of(a), release);
@@ -452,20 +470,27 @@ static void on_units_done(int result, const char *reason, void *userdata)
         step_ended(a, result, reason);
 }
 
+static int plan_forward(Activation *a, UnitPlan *ret)
+{
+        const State *s = state_of(a);
+        const char *from = s->pending.from;
+        Activate to = activate_of(s, s->pending.release, from);
+        Activate old = activate_of(s, from, s->pending.release);
+        _cleanup_free_ char **ran = NULL;
+        int r = ran_before(a, &ran);
+
+        return r < 0 ? r : unit_plan_forward(&to, from ? &old : NULL, ran, ret);
+}
+
 static int run_units(Activation *a, char **reterr)
 {
         static const UnitRunCallbacks callbacks = { .started = on_started, .done = on_units_done };
         const State *s = state_of(a);
-        const char *from = s->pending.from;
         bool by_hand = s->pending.action == ACTION_ROLLBACK;
-        Activate to = activate_of(s, s->pending.release, from);
-        Activate old = activate_of(s, from, s->pending.release);
+        Activate to = activate_of(s, s->pending.release, s->pending.from);
         _cleanup_(unit_plan_done) UnitPlan plan = {};
-        _cleanup_free_ char **ran = NULL;
-        int r = ran_before(a, &ran);
+        int r = plan_forward(a, &plan);
 
-        if (r >= 0)
-                r = unit_plan_forward(&to, from ? &old : NULL, ran, &plan);
         /* Who rolls back by hand looks on; a bake and probes would only keep them waiting. */
         if (by_hand)
                 plan.bake_usec = 0;
@@ -523,6 +548,92 @@ static int ask_systemd(Activation *a, char **reterr)
                      : STEP_UNDER_WAY;
 }
 
+/* The application holds updates off */
+
+static bool is_held_off(const Activation *a)
+{
+        return update_lock_is_held(a->site);
+}
+
+static void on_let_go(void *userdata)
+{
+        Activation *a = userdata;
+
+        a->update_lock = update_lock_free(a->update_lock);
+        step_ended(a, 0, NULL);
+}
+
+static int wait_for_application(Activation *a, char **reterr)
+{
+        _cleanup_free_ char *text = update_lock_text(a->site);
+
+        (void) reterr;
+        site_log(a->site, LOG_NOTICE, "App %s: %s", app_of(a), strempty(text));
+        int r = update_lock_wait(a->site, on_let_go, a, &a->update_lock);
+        return r < 0 ? r : STEP_UNDER_WAY;
+}
+
+/* Somebody has to confirm the release */
+
+static bool must_be_confirmed(const Activation *a)
+{
+        return confirm_usec(a) > 0;
+}
+
+static void on_confirmation(int result, const char *reason, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_free_ char *why = reason ? strdup(reason) : NULL;
+
+        a->confirmation = confirmation_free(a->confirmation);
+        a->health = health_free(a->health);
+        step_ended(a, result, why);
+}
+
+static void on_watch_ended(int result, const char *reason, void *userdata)
+{
+        Activation *a = userdata;
+        _cleanup_(health_freep) Health *ended = TAKE_PTR(a->health); /* owns reason */
+
+        (void) ended;
+        /* Where there is nothing to watch, the watch ends at once, and the waiting goes on. */
+        if (result >= 0)
+                return;
+        a->confirmation = confirmation_free(a->confirmation);
+        step_ended(a, result, reason);
+}
+
+/* For as long as a confirmation may take the units are watched. */
+static int watch_units(Activation *a)
+{
+        static const UnitRunCallbacks callbacks = { .done = on_watch_ended };
+        _cleanup_(unit_plan_done) UnitPlan plan = {};
+        int r = plan_forward(a, &plan);
+
+        plan.bake_usec = 2 * DEADLINE_MAX_USEC;
+        plan.deadline_usec = 2 * plan.bake_usec;
+        return r < 0 ? r
+                     : health_start(a->site, &plan, UNIT_RUN_WATCH, NULL, HEALTH_NEEDED, &callbacks,
+                                    a, &a->health);
+}
+
+static int wait_for_confirmation(Activation *a, char **reterr)
+{
+        int r = confirmation_start(a->site, confirm_usec(a), on_confirmation, a, &a->confirmation);
+
+        if (r >= 0)
+                r = watch_units(a);
+        if (r < 0) {
+                a->confirmation = confirmation_free(a->confirmation);
+                return fail_errno(reterr, r, "can't wait for it to be confirmed");
+        }
+        site_log(a->site, LOG_NOTICE,
+                 "App %s: release %s is up, and waits to be confirmed: slipway confirm %s",
+                 app_of(a), state_of(a)->pending.release, app_of(a));
+        a->changed(a->userdata);
+        return STEP_UNDER_WAY;
+}
+
 static const Installed *installed_of(const Activation *a)
 {
         return state_find_release(state_of(a), state_of(a)->pending.release);
@@ -564,22 +675,25 @@ static int link_shared(Activation *a, char **reterr)
 }
 
 static const Step forward[] = {
-        {PHASE_FETCHING,   deploys_with_systemd, ask_systemd },
-        { PHASE_PREPARING,     has_commands, check_users },
+        {PHASE_FETCHING,        deploys_with_systemd, ask_systemd },
+        { PHASE_WAITING,          is_held_off, wait_for_application },
+        { PHASE_PREPARING,        has_commands, check_users },
         { PHASE_PREPARING, has_shared_links, link_shared },
-        { PHASE_PREPARING,     has_pre_hooks, run_pre_hooks },
-        { PHASE_SWITCHING, NULL, switch_release },
-        { PHASE_RESTARTING,     NULL, run_units }, /* and PHASE_BAKING */
-        { PHASE_FINISHING, has_post_hooks, run_post_hooks },
+        { PHASE_PREPARING,      has_pre_hooks, run_pre_hooks },
+        { PHASE_PREPARING,          is_held_off, wait_for_application },
+        { PHASE_SWITCHING,      NULL, switch_release },
+        { PHASE_RESTARTING,          NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_CONFIRMING,      must_be_confirmed, wait_for_confirmation },
+        { PHASE_FINISHING,        has_post_hooks, run_post_hooks },
         {}
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more
- * than the units. */
+ * than the units, and nobody may hold it off. */
 static bool is_needed(const Activation *a, const Step *step)
 {
-        if (state_of(a)->pending.action == ACTION_ROLLBACK &&
-            (step->phase == PHASE_PREPARING || step->phase == PHASE_FINISHING))
+        if (state_of(a)->pending.action == ACTION_ROLLBACK && step->phase != PHASE_SWITCHING &&
+            step->phase != PHASE_RESTARTING)
                 return false;
         return !step->needed || step->needed(a);
 }
@@ -676,18 +790,39 @@ static void go_on(Activation *a)
         State *s = state_of(a);
         bool tired = s->pending.attempts >= ATTEMPTS_MAX && s->pending.action == ACTION_DEPLOY;
         const char *why = "the agent or the host went down each time it was tried";
+        _cleanup_free_ char *overdue = NULL;
 
         a->step = forward;
+        if (!site_is_marked_running(a->site))
+                confirmation_take_up(a->site);
         if (s->phase == PHASE_REVERTING) {
                 a->reason = strdup(s->pending.reason ? s->pending.reason
                                                      : "the reason was lost in a crash");
                 revert(a);
         } else if (tired && s->phase >= PHASE_SWITCHING)
                 gone_wrong(a, why);
+        else if (confirmation_is_overdue(a->site, &overdue))
+                gone_wrong(a, strempty(overdue));
         else if (tired)
                 not_begun(a, -EBADMSG, why);
         else
                 go_way(a);
+}
+
+char *activation_waits_for(const Activation *a)
+{
+        const char *complaint = a->health ? health_complaint(a->health) : NULL;
+        const Pending *p = &state_of(a)->pending;
+        char until[TIME_TEXT_SIZE], *text = NULL;
+
+        if (a->update_lock)
+                return update_lock_text(a->site);
+        if (a->confirmation)
+                err_set(&text, "it has to be confirmed until %s: slipway confirm %s",
+                        time_format_utc(p->confirm_until_msec / 1000, until), app_of(a));
+        else if (complaint)
+                text = strdup(complaint);
+        return text;
 }
 
 int activation_check(const Site *site, char **reterr)

@@ -53,6 +53,10 @@ _must_check_ int activation_check(const Site *site, char **reterr);
 _must_check_ int activation_start(Site *site, activation_done_t done, activation_changed_t changed,
                                   void *userdata, Activation **ret);
 
+/* What it waits for, in words for a person: the application that holds updates off, a probe that is
+ * not well, somebody to confirm the release. Allocated; NULL: nothing in particular. */
+char *activation_waits_for(const Activation *a);
+
 /* Drops it where it stands, without calling back: the state keeps the phase. */
 Activation *activation_free(Activation *a);
 DEFINE_CLEANUP_FUNC(Activation *, activation_free);

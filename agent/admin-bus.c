@@ -314,6 +314,11 @@ void plan_answer_done(PlanAnswer *a)
         *a = (PlanAnswer){};
 }
 
+int admin_bus_confirm(sd_bus *bus, const char *app, const char *by, char **ret, char **reterr)
+{
+        return call(bus, app, "Confirm", &by, 1, CHANGE_TIMEOUT_USEC, ret, reterr);
+}
+
 int admin_bus_resume(sd_bus *bus, const char *app, char **reterr)
 {
         return call(bus, app, "Resume", NULL, 0, CHANGE_TIMEOUT_USEC, NULL, reterr);

@@ -75,5 +75,9 @@ typedef struct PlanAnswer {
 _must_check_ int admin_bus_plan(sd_bus *bus, const char *app, PlanAnswer *ret, char **reterr);
 void plan_answer_done(PlanAnswer *a);
 
+/* Confirms the release that waits for it, for `by`. *ret, to be freed: its id. */
+_must_check_ int admin_bus_confirm(sd_bus *bus, const char *app, const char *by, char **ret,
+                                   char **reterr);
+
 /* The channel decides again. */
 _must_check_ int admin_bus_resume(sd_bus *bus, const char *app, char **reterr);

@@ -80,3 +80,4 @@ int verb_stage(char **args);
 int verb_status(char **args);
 int verb_activate(char **args);
 int verb_verify(char **args);
+int verb_confirm(char **args);

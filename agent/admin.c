@@ -141,6 +141,7 @@ static const struct Verb {
         { "stage",    1, 1, verb_stage   },
         { "activate", 1, 1, verb_activate},
         { "deploy",   1, 1, verb_deploy  },
+        { "confirm",  1, 1, verb_confirm },
         { "rollback", 1, 2, verb_rollback},
         { "verify",   1, 2, verb_verify  },
         { "hold",     1, 1, verb_hold    },
@@ -161,6 +162,7 @@ static void print_help(void)
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
              "  slipway [OPTION...] activate APP            make live what is staged\n"
              "  slipway [OPTION...] deploy APP              deploy a release from files\n"
+             "  slipway [OPTION...] confirm APP             say that the new release is good, where one must\n"
              "  slipway [OPTION...] rollback APP [RELEASE]  go back: to the release before, or to this one\n"
              "  slipway [OPTION...] verify APP [RELEASE]    is it on disk as it was signed? exit status 0: yes, 8: no\n"
              "  slipway [OPTION...] hold APP                deploy nothing, until then or until it is resumed\n"

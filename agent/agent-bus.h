@@ -31,6 +31,7 @@
  *                                      "" for until Resume(); text says what becomes of what is
  *                                      under way
  *     Plan() -> s json, ah indexes     what would happen now, and why not: see plan.h
+ *     Confirm(s by) -> s release       confirms the release that waits for it
  *     Resume()                         ends a hold, takes back a local rollback: the channel decides
  *                                      again
  *     properties, with change signals unless they are constant:

@@ -5,6 +5,7 @@
 #include "app-status.h"
 #include "app.h"
 #include "bus-service.h"
+#include "confirmation.h"
 #include "err.h"
 #include "file-order.h"
 #include "index-store.h"
@@ -616,12 +617,16 @@ static void act_on_request(App *a, Verdict verdict)
         act(a, verdict);
 }
 
-static char *under_way_text(const State *s)
+/* There is a transaction. */
+static char *under_way_text(const App *a)
 {
+        _cleanup_free_ char *waits_for = transaction_waits_for(a->transaction);
+        const State *s = a->site->state;
         char *text = NULL;
 
-        err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s",
-                s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase));
+        err_set(&text, "deployment %" PRIu64 " (release %s) is under way: %s%s%s",
+                s->pending.deployment, strempty(s->pending.release), phase_to_string(s->phase),
+                waits_for ? ": " : "", strempty(waits_for));
         return text;
 }
 
@@ -629,7 +634,6 @@ static char *under_way_text(const State *s)
  * there. */
 static bool is_under_way(App *a)
 {
-        const State *s = a->site->state;
         const Manifest *m;
 
         if (!a->transaction)
@@ -642,7 +646,7 @@ static bool is_under_way(App *a)
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
                 return false;
         }
-        set_verdict(a, true, VERDICT_UNDER_WAY, under_way_text(s));
+        set_verdict(a, true, VERDICT_UNDER_WAY, under_way_text(a));
         return true;
 }
 
@@ -1083,6 +1087,11 @@ static int judge_files(App *a, char **ret_text, char **reterr)
         }
 }
 
+static bool is_cut_off_early(const App *a)
+{
+        return a->site->state->phase == PHASE_FETCHING || a->site->state->phase == PHASE_WAITING;
+}
+
 static int begin_files(App *a, char **ret_text, char **reterr)
 {
         StagingFiles files = file_order_files(a->file_order);
@@ -1091,7 +1100,7 @@ static int begin_files(App *a, char **ret_text, char **reterr)
         int r;
 
         /* Cut off before the switch, by a crash: nothing but a word in the state. */
-        r = a->site->state->phase == PHASE_FETCHING ? take_up(a, reterr) : 0;
+        r = is_cut_off_early(a) ? take_up(a, reterr) : 0;
         if (r < 0)
                 return r;
         a->sweep = sweep_free(a->sweep);
@@ -1238,7 +1247,7 @@ int app_plan(App *a, plan_done_t done, void *userdata, char **reterr)
         if (a->wanted)
                 context = judge_context(a, a->wanted, &damage);
         if (a->transaction) {
-                under_way = under_way_text(a->site->state);
+                under_way = under_way_text(a);
                 input.text = strempty(under_way);
         }
         input.verdict = a->transaction            ? VERDICT_UNDER_WAY
@@ -1259,6 +1268,27 @@ static int record_resumed(App *a)
         state_unpin(a->site->state);
         state_forget_failure(a->site->state);
         return site_save(a->site);
+}
+
+int app_confirm(App *a, const char *by, char **ret, char **reterr)
+{
+        /* With a transaction the lock is ours already. */
+        int r = a->transaction ? 0 : site_lock(a->site, NULL, reterr);
+        char *release = NULL;
+
+        if (r < 0)
+                return r;
+        r = confirmation_give(a->site, by, reterr);
+        if (r >= 0) {
+                release = strdup(a->site->state->pending.release);
+                r = release ? 0 : -ENOMEM;
+        }
+        if (!a->transaction)
+                site_unlock(a->site);
+        if (r >= 0)
+                *ret = release;
+        bus_service_app_changed(a->agent, a);
+        return r;
 }
 
 int app_resume(App *a, char **reterr)

@@ -86,6 +86,10 @@ _must_check_ int app_hold(App *a, const char *until, const char *reason, const c
  * asked, and waits. */
 _must_check_ int app_plan(App *a, plan_done_t done, void *userdata, char **reterr);
 
+/* Confirms the release that waits for it (confirmation.h), for `by`; *ret is its id, allocated.
+ * -ENOENT: none does. -EBUSY: another program changes the app. */
+_must_check_ int app_confirm(App *a, const char *by, char **ret, char **reterr);
+
 /* Ends a hold. Forgets the pin, a failed deployment and what is staged: the channel decides again,
  * at once. */
 _must_check_ int app_resume(App *a, char **reterr);

@@ -23,6 +23,7 @@ static const struct {
         { "Plan",     "org.slipway.poll"    },
         { "Stage",    "org.slipway.deploy"  },
         { "Activate", "org.slipway.deploy"  },
+        { "Confirm",  "org.slipway.deploy"  },
         { "Rollback", "org.slipway.rollback"},
         { "Hold",     "org.slipway.hold"    },
         { "Resume",   "org.slipway.hold"    },

@@ -221,6 +221,18 @@ static int method_plan(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
+static int method_confirm(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        _cleanup_free_ char *release = NULL, *err = NULL;
+        const char *by;
+        int r = sd_bus_message_read(m, "s", &by);
+
+        if (r < 0)
+                return r;
+        r = app_confirm(userdata, by[0] ? by : "unknown", &release, &err);
+        return r < 0 ? reply_error(error, r, err) : sd_bus_reply_method_return(m, "s", release);
+}
+
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
@@ -327,6 +339,8 @@ static const sd_bus_vtable app_vtable[] = {
                                 SD_BUS_RESULT("s", text), method_hold, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Plan", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json, "ah", indexes),
                                 method_plan, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Confirm", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", release),
+                                method_confirm, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,

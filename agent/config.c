@@ -25,6 +25,8 @@
 #define READY_LIMIT_MIN_USEC       (UINT64_C(1) * 1000000)
 #define READY_LIMIT_MAX_USEC       (UINT64_C(3600) * 1000000)
 #define KEEP_DEFAULT               5
+#define UPDATE_LOCK_DEFAULT_USEC   (UINT64_C(3600) * 1000000)
+#define UPDATE_LOCK_MAX_USEC       (UINT64_C(24) * 3600 * 1000000)
 #define KEEP_MIN                   2
 #define KEEP_MAX                   100
 #define BUDGET_MIN_BYTES           (UINT64_C(1) << 20)
@@ -248,6 +250,19 @@ static int parse_keep(const cJSON *v, const char *path, void *target, char **ret
         return 0;
 }
 
+static int parse_update_lock(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        uint64_t usec;
+        int r = json_parse_duration(v, path, &usec, reterr);
+
+        if (r < 0)
+                return r;
+        if (usec > UPDATE_LOCK_MAX_USEC)
+                return fail(reterr, -EBADMSG, "%s: must be at most 24h", path);
+        *(uint64_t *) target = usec;
+        return 0;
+}
+
 static int parse_activate(const cJSON *v, const char *path, void *target, char **reterr)
 {
         const char *s = cJSON_IsString(v) ? v->valuestring : "";
@@ -356,8 +371,9 @@ static const JsonField app_fields[] = {
         { "disk",               parse_disk, 0 },
         { "hook_users",             parse_hook_users, 0 },
         { "keep", parse_keep, offsetof(AppConfig, keep) },
-        { "activate",                  parse_activate, offsetof(AppConfig, activate_by_hand) },
-        {    },
+        { "update_lock",                  parse_update_lock, offsetof(AppConfig, update_lock_usec) },
+        { "activate",parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {           },
 };
 
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
@@ -377,8 +393,9 @@ static int parse_app(const cJSON *v, const char *path, void *target, char **rete
         if (c->n_apps > 0 && l->origins[c->n_apps - 1].file == file)
                 index = l->origins[c->n_apps - 1].index + 1;
         l->origins[c->n_apps] = (AppOrigin){ file, index };
-        apps[c->n_apps] =
-                (AppConfig){ .keep = KEEP_DEFAULT, .reserve_bytes = ROOM_RESERVE_DEFAULT };
+        apps[c->n_apps] = (AppConfig){ .keep = KEEP_DEFAULT,
+                                       .reserve_bytes = ROOM_RESERVE_DEFAULT,
+                                       .update_lock_usec = UPDATE_LOCK_DEFAULT_USEC };
         return json_dispatch(v, path, app_fields, &apps[c->n_apps++], reterr);
 }
 

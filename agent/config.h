@@ -25,6 +25,8 @@
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
  *                 "hook_users": ["{app}"],         as whom its commands may run
+ *                 "update_lock": "1h",             how long the app may hold updates off
+ *                                                  (update-lock.h); 0s to 24h
  *                 "activate": "auto",              "manual": new releases are staged only
  *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
@@ -60,7 +62,8 @@ typedef struct AppConfig {
         unsigned keep;
         uint64_t budget_bytes;  /* 0: none */
         uint64_t reserve_bytes; /* or ROOM_RESERVE_DEFAULT */
-        bool activate_by_hand;  /* "activate": "manual" */
+        uint64_t update_lock_usec;
+        bool activate_by_hand; /* "activate": "manual" */
 } AppConfig;
 
 typedef struct Config {

@@ -223,6 +223,16 @@ int offline_hold(const AgentOptions *options, const char *name, const char *unti
         return r < 0 ? r : app_hold(app, until, reason, by, ret, reterr);
 }
 
+int offline_confirm(const AgentOptions *options, const char *name, const char *by, char **ret,
+                    char **reterr)
+{
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        App *app = NULL;
+        int r = open_app(options, name, &agent, &app, reterr);
+
+        return r < 0 ? r : app_confirm(app, by, ret, reterr);
+}
+
 int offline_resume(const AgentOptions *options, const char *name, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;

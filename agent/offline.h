@@ -31,4 +31,8 @@ _must_check_ int offline_deploy_files(const AgentOptions *options, const char *a
 _must_check_ int offline_hold(const AgentOptions *options, const char *app, const char *until,
                               const char *reason, const char *by, char **ret, char **reterr);
 
+/* Confirms the release that waits for it; slipwayd sees it when it comes back. */
+_must_check_ int offline_confirm(const AgentOptions *options, const char *app, const char *by,
+                                 char **ret, char **reterr);
+
 _must_check_ int offline_resume(const AgentOptions *options, const char *app, char **reterr);

@@ -16,6 +16,13 @@
  * state is read anew when its file was replaced, and is written under the lock only.
  */
 
+/* The application holds updates off (update-lock.h): since when, on CLOCK_BOOTTIME and by the
+ * clock; for longer than it may. */
+typedef struct HeldOff {
+        uint64_t since_usec, since_sec; /* 0: it does not */
+        bool overruled;
+} HeldOff;
+
 typedef struct Site {
         const AppConfig *config;
         const char *instance; /* the agent's name for this host; set by who made the site */
@@ -27,6 +34,7 @@ typedef struct Site {
         int root_fd, releases_fd;         /* -EBADF while they do not exist */
         int lock_fd;
         State *state;
+        HeldOff held_off;
         struct stat state_stat; /* of the file that `state` is */
         bool unsaved;           /* the last save failed: memory is ahead of the file */
         unsigned state_version; /* raised whenever the state was saved, or read again */

@@ -15,26 +15,28 @@
 #define STATE_SCHEMA "slipway/state/1"
 
 static const char *const phase_names[_PHASE_MAX] = {
-        [PHASE_IDLE] = "idle",
-        [PHASE_FETCHING] = "fetching",
-        [PHASE_PREPARING] = "preparing",
-        [PHASE_SWITCHING] = "switching",
-        [PHASE_RESTARTING] = "restarting",
-        [PHASE_BAKING] = "baking",
-        [PHASE_FINISHING] = "finishing",
-        [PHASE_REVERTING] = "reverting",
+        [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
+        [PHASE_WAITING] = "waiting",     [PHASE_PREPARING] = "preparing",
+        [PHASE_SWITCHING] = "switching", [PHASE_RESTARTING] = "restarting",
+        [PHASE_BAKING] = "baking",       [PHASE_CONFIRMING] = "confirming",
+        [PHASE_FINISHING] = "finishing", [PHASE_REVERTING] = "reverting",
 };
 
 /* To where each phase may move. A phase may always be saved again. */
 static const unsigned phase_next[_PHASE_MAX] = {
-        [PHASE_IDLE] = 1U << PHASE_FETCHING | 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING,
-        [PHASE_FETCHING] = 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
+        [PHASE_IDLE] = 1U << PHASE_FETCHING | 1U << PHASE_WAITING | 1U << PHASE_PREPARING |
+                       1U << PHASE_SWITCHING,
+        [PHASE_FETCHING] = 1U << PHASE_WAITING | 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING |
+                           1U << PHASE_IDLE,
+        [PHASE_WAITING] = 1U << PHASE_PREPARING | 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
         [PHASE_PREPARING] = 1U << PHASE_SWITCHING | 1U << PHASE_IDLE,
         [PHASE_SWITCHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_RESTARTING] = 1U << PHASE_BAKING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         /* Restarting once more: after a reboot. */
-        [PHASE_BAKING] = 1U << PHASE_FINISHING | 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING |
-                         1U << PHASE_IDLE,
+        [PHASE_BAKING] = 1U << PHASE_CONFIRMING | 1U << PHASE_FINISHING | 1U << PHASE_RESTARTING |
+                         1U << PHASE_REVERTING | 1U << PHASE_IDLE,
+        [PHASE_CONFIRMING] = 1U << PHASE_FINISHING | 1U << PHASE_RESTARTING |
+                             1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_FINISHING] = 1U << PHASE_RESTARTING | 1U << PHASE_REVERTING | 1U << PHASE_IDLE,
         [PHASE_REVERTING] = 1U << PHASE_IDLE,
 };
@@ -110,6 +112,7 @@ static void pending_done(Pending *p)
         free(p->from);
         free(p->by);
         free(p->reason);
+        free(p->confirmed_by);
         *p = (Pending){};
 }
 
@@ -256,6 +259,10 @@ static int parse_pending(const cJSON *v, const char *path, void *target, char **
                 FIELD("by", parse_text, Pending, by, true),
                 FIELD("deployment", json_parse_uint, Pending, deployment, true),
                 FIELD("serial", json_parse_uint, Pending, serial, true),
+                FIELD("confirm_ms", json_parse_uint, Pending, confirm_msec, false),
+                FIELD("confirm_until_ms", json_parse_uint, Pending, confirm_until_msec, false),
+                FIELD("confirm_boot_ms", json_parse_uint, Pending, confirm_boot_msec, false),
+                FIELD("confirmed_by", parse_text, Pending, confirmed_by, false),
                 FIELD("action", parse_action, Pending, action, true),
                 FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
                 FIELD("phase_since_ms", json_parse_uint, Pending, phase_msec, false),
@@ -497,6 +504,15 @@ static bool add_phase_times(cJSON *o, const PhaseTimes *times)
         return v;
 }
 
+static bool add_confirmation(cJSON *o, const Pending *p)
+{
+        return p->confirm_until_msec == 0 ||
+               (cJSON_AddNumberToObject(o, "confirm_ms", p->confirm_msec) &&
+                cJSON_AddNumberToObject(o, "confirm_until_ms", p->confirm_until_msec) &&
+                cJSON_AddNumberToObject(o, "confirm_boot_ms", p->confirm_boot_msec) &&
+                add_text(o, "confirmed_by", p->confirmed_by));
+}
+
 static bool add_pending(cJSON *o, const Pending *p)
 {
         cJSON *v;
@@ -507,7 +523,7 @@ static bool add_pending(cJSON *o, const Pending *p)
         return v && add_text(v, "release", p->release) && add_text(v, "from", p->from) &&
                add_text(v, "by", p->by) && add_text(v, "reason", p->reason) &&
                cJSON_AddNumberToObject(v, "deployment", p->deployment) &&
-               cJSON_AddNumberToObject(v, "serial", p->serial) &&
+               cJSON_AddNumberToObject(v, "serial", p->serial) && add_confirmation(v, p) &&
                add_text(v, "action", action_to_string(p->action)) &&
                cJSON_AddNumberToObject(v, "started_ms", p->started_msec) &&
                cJSON_AddNumberToObject(v, "phase_since_ms", p->phase_msec) &&

@@ -57,11 +57,13 @@
 typedef enum Phase {
         PHASE_IDLE,
         PHASE_FETCHING,  /* fetch and unpack into staging */
+        PHASE_WAITING,   /* the release is here, the application holds updates off */
         PHASE_PREPARING, /* what the release needs to be done before the switch */
         PHASE_SWITCHING, /* the symlink is about to change, or has */
         PHASE_RESTARTING,
         PHASE_BAKING,
-        PHASE_FINISHING, /* what the release needs to be done once it runs */
+        PHASE_CONFIRMING, /* somebody has to say that the release is good */
+        PHASE_FINISHING,  /* what the release needs to be done once it runs */
         PHASE_REVERTING, /* the symlink is about to go back, or has; units are restarted and checked
                           */
         _PHASE_MAX,
@@ -106,6 +108,10 @@ typedef struct Pending {
         char *by;             /* "agent", or who asked */
         char *reason;         /* why it is being taken back; NULL while it is not */
         uint64_t deployment, serial;
+        /* When it has to be confirmed, once that is known (confirmation.h): within so long, until
+         * then by the clock, and since boot; who has confirmed it. */
+        uint64_t confirm_msec, confirm_until_msec, confirm_boot_msec;
+        char *confirmed_by;
         Action action;
         uint64_t started_msec; /* since the epoch */
         uint64_t phase_msec;   /* when the present phase began */

@@ -54,6 +54,11 @@ bool transaction_is_staging(const Transaction *t)
         return t->stage;
 }
 
+char *transaction_waits_for(const Transaction *t)
+{
+        return t->activation ? activation_waits_for(t->activation) : NULL;
+}
+
 uint64_t transaction_available(const Transaction *t)
 {
         return t->staging ? staging_available(t->staging) : 0;
@@ -423,7 +428,7 @@ static int find_staged(const Site *site, char **reterr)
 {
         const Staged *staged = &site->state->staged;
 
-        if (site->state->phase > PHASE_FETCHING)
+        if (site->state->phase > PHASE_WAITING)
                 return fail(reterr, -EBUSY, "app %s has an unfinished change", site->config->app);
         if (!staged->release)
                 return fail(reterr, -ENOENT, "nothing is staged: see slipway stage %s",
@@ -466,13 +471,13 @@ int transaction_activate(Site *site, const char *by, const TransactionCallbacks 
 }
 
 /* Before the switch nothing has changed, and the channel is asked again. */
-static int end_fetching(Site *site)
+static int end_early(Site *site)
 {
         State *s = site->state;
         int r;
 
         site_log(site, LOG_NOTICE,
-                 "App %s: fetching release %s was cut off; the channel decides again",
+                 "App %s: release %s was cut off before the switch; the channel decides again",
                  site->config->app, s->pending.release);
         r = state_end(s, RESULT_FAILED, "cut off before the switch");
         return r < 0 ? r : site_save(site);
@@ -491,8 +496,8 @@ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void 
         s = site->state;
         if (s->phase == PHASE_IDLE)
                 return 0;
-        if (s->phase == PHASE_FETCHING)
-                return end_fetching(site);
+        if (s->phase <= PHASE_WAITING)
+                return end_early(site);
         r = activation_check(site, reterr);
         if (r < 0)
                 return r;
@@ -514,7 +519,7 @@ void transaction_leave(Transaction *t)
 {
         State *s = t->site->state;
 
-        if (s->phase <= PHASE_FETCHING || s->pending.attempts == 0)
+        if (s->phase <= PHASE_WAITING || s->pending.attempts == 0)
                 return;
         s->pending.attempts--;
         site_save(t->site);
@@ -524,7 +529,7 @@ bool transaction_give_up(Transaction *t, const char *why)
 {
         State *s = t->site->state;
 
-        if (s->phase != PHASE_FETCHING)
+        if (s->phase == PHASE_IDLE || s->phase > PHASE_WAITING)
                 return false;
         site_log(t->site, LOG_NOTICE,
                  "App %s: deployment %" PRIu64 " is given up before the switch: %s",

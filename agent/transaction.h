@@ -81,5 +81,8 @@ bool transaction_give_up(Transaction *t, const char *why);
 /* The deployment that is being made, or NULL. */
 const Manifest *transaction_manifest(const Transaction *t);
 
+/* What it waits for, in words for a person; allocated, NULL when for nothing in particular. */
+char *transaction_waits_for(const Transaction *t);
+
 /* Bytes of its artifact that are here; 0 when nothing is fetched. */
 uint64_t transaction_available(const Transaction *t);
