@@ -16,6 +16,7 @@
 #define JUDGE_MAX_USEC       (UINT64_C(10) * 1000000)
 #define INTERACTIVE_MAX_USEC (UINT64_C(300) * 1000000)
 
+/* One that is not here is for root alone. */
 static const struct {
         const char *method, *action;
 } actions[] = {
@@ -34,7 +35,7 @@ typedef struct Asked Asked;
 struct Asked {
         Authority *authority;
         sd_bus_message *call;
-        const char *action;
+        const char *action; /* NULL: for root alone */
         uint32_t uid;
         bool allowed; /* it is on its way to the method */
         sd_bus_slot *slot;
@@ -148,20 +149,31 @@ static int on_sender(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 allow(k);
                 return 1;
         }
+        if (!k->action) {
+                deny(k);
+                return 1;
+        }
         r = ask_polkit(k);
         if (r < 0)
                 answer_error(k, BUS_ERROR_FAILED, strerror(-r));
         return 1;
 }
 
+/* A call of an application's method. sd-bus takes one that names no interface, too. */
+static bool is_guarded(sd_bus_message *m)
+{
+        const char *path = sd_bus_message_get_path(m);
+        const char *interface = sd_bus_message_get_interface(m);
+
+        return sd_bus_message_is_method_call(m, NULL, NULL) > 0 && path &&
+               strncmp(path, AGENT_BUS_PATH "/", STRLEN(AGENT_BUS_PATH "/")) == 0 &&
+               (!interface || streq(interface, APP_BUS_INTERFACE));
+}
+
 static const char *find_action(sd_bus_message *m)
 {
-        const char *method = sd_bus_message_get_member(m);
-
-        if (sd_bus_message_is_method_call(m, NULL, NULL) <= 0 || !method)
-                return NULL;
         for (size_t i = 0; i < ELEMENTSOF(actions); i++)
-                if (streq(method, actions[i].method))
+                if (streq_ptr(sd_bus_message_get_member(m), actions[i].method))
                         return actions[i].action;
         return NULL;
 }
@@ -193,10 +205,9 @@ static int hold_back(Authority *a, sd_bus_message *m, const char *action)
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Authority *a = userdata;
-        const char *action = find_action(m);
         int r;
 
-        if (!action)
+        if (!is_guarded(m))
                 return 0;
         for (Asked *k = a->asked; k; k = k->next)
                 if (k->call == m && k->allowed) {
@@ -205,7 +216,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 }
         if (a->n_asked >= AUTHORITY_ASKED_MAX)
                 return sd_bus_error_set(error, BUS_ERROR_BUSY, "too many calls wait for polkit");
-        r = hold_back(a, m, action);
+        r = hold_back(a, m, find_action(m));
         return r < 0 ? r : 1;
 }
 

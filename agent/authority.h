@@ -6,11 +6,11 @@
 #include "macro.h"
 
 /*
- * Who may call what. The methods that are listed in authority.c with an action of polkit(8) (their
- * entries in the vtable need SD_BUS_VTABLE_UNPRIVILEGED) are for uid 0, for the user that this
- * program runs as, and for whom polkit allows the action; where there is no polkit, for nobody
- * else. Methods that are not listed are left to sd-bus, which lets uid 0 alone call what is not
- * marked as unprivileged.
+ * Who may call what of an application's object. A method that authority.c lists with an action of
+ * polkit(8) is for uid 0, for the user that this program runs as, and for whom polkit allows the
+ * action; where there is no polkit, for nobody else. One that it does not list is for the first two
+ * alone. So all methods of org.slipway.App are marked SD_BUS_VTABLE_UNPRIVILEGED: sd-bus need not
+ * judge them.
  *
  * Nothing waits: a call is held back while the bus is asked who sent it and polkit whether they
  * may, then handed on as if it had just come (sd_bus_enqueue_for_read(3)). A caller that allows it

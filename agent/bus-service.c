@@ -26,8 +26,7 @@ struct BusService {
         void *userdata;
 };
 
-/* Methods that change something and are marked as unprivileged are guarded by authority.c, where
- * they must be listed. */
+/* Who may call a method of an application is judged by authority.c, where it must be listed. */
 
 static int describe(Agent *a, char **ret)
 {
@@ -329,7 +328,7 @@ static const sd_bus_vtable app_vtable[] = {
         SD_BUS_METHOD_WITH_ARGS(
                 "DeployFiles",
                 SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "s", by, "b", wait),
-                SD_BUS_RESULT("s", text), method_deploy_files, 0),
+                SD_BUS_RESULT("s", text), method_deploy_files, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),

@@ -91,6 +91,10 @@ def test_polkit(web):
     for method in ("Poll", "Resume"):
         assert call(host, method, user="daemon", check=False).rc != 0
     assert call(host, "Rollback", "ss", "r1", "me", user="nobody", check=False).rc != 0
+    # for no action of polkit; no method at all
+    for method in ("DeployFiles", "Unknown"):
+        refused = call(host, method, user="daemon", check=False)
+        assert refused.rc != 0 and "denied" in refused.stderr, refused
     assert busctl(host, "set-property", NAME, OBJECT, INTERFACE, "Phase", "s", "idle", user="daemon", check=False).rc != 0
     host.wait_journal(r"polkit allows it to uid", unit="slipwayd.service")
 
