@@ -53,6 +53,8 @@ struct App {
         Site *site;
 
         Poller *poller;
+        Brake *brake;
+        bool brake_is_fresh; /* for what is considered next */
         uint64_t polled_sec;
         bool poll_ok;
         Verdict verdict;
@@ -97,6 +99,7 @@ App *app_free(App *a)
         if (!a)
                 return NULL;
         poller_free(a->poller);
+        brake_free(a->brake);
         transaction_free(a->transaction);
         plan_free(a->plan);
         sweep_free(a->sweep);
@@ -170,7 +173,8 @@ void app_hurry(App *a, bool hurry)
 
 int app_round_result(const App *a)
 {
-        bool busy = a->transaction || a->sweep || (a->reporter && reporter_is_busy(a->reporter));
+        bool busy = a->transaction || (a->brake && brake_is_asking(a->brake)) || a->sweep ||
+                    (a->reporter && reporter_is_busy(a->reporter));
 
         return busy ? -EBUSY : a->round_result;
 }
@@ -356,6 +360,18 @@ static void drop_forgotten(App *a)
         fetcher_drop(a->agent->fetcher, &m->artifact.sha256);
 }
 
+static void add_brake(const App *a, JudgeContext *c)
+{
+        uint64_t wait_usec = a->agent->config->halt_wait_usec;
+        uint64_t waited_usec = brake_unknown_usec(a->brake);
+
+        c->brake = brake_state(a->brake);
+        c->brake_text = brake_text(a->brake);
+        /* A single round has no time to wait in. */
+        if (waited_usec < wait_usec && !a->agent->options.once)
+                c->brake_wait_sec = (wait_usec - waited_usec) / 1000000 + 1;
+}
+
 /* *ret_damage is for the caller to free. */
 static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_damage)
 {
@@ -368,6 +384,8 @@ static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_da
                            .now_sec = time(NULL),
                            .activate_by_hand = a->config->activate_by_hand };
 
+        if (a->brake)
+                add_brake(a, &c);
         if (streq_ptr(a->site->state->current, m->release))
                 c.live = live_check(a->site, &m->activate, ret_damage);
         c.damage = strempty(*ret_damage);
@@ -577,10 +595,20 @@ static void act(App *a, Verdict verdict)
         switch (verdict) {
         case VERDICT_DEPLOY:
         case VERDICT_STAGE:
+                if (a->brake && brake_state(a->brake) == BRAKE_UNKNOWN)
+                        site_log(
+                                a->site, LOG_WARNING,
+                                "App %s: whether channel %s is halted can't be known (%s): goes on "
+                                "without that",
+                                a->config->app, a->config->channel, brake_text(a->brake));
                 deploy(a, "agent", verdict == VERDICT_STAGE);
                 return;
         case VERDICT_ADOPT:
                 adopt(a);
+                return;
+        case VERDICT_HALTED:
+        case VERDICT_HALT_UNKNOWN:
+                settle(a, ROUND_DEFERRED);
                 return;
         case VERDICT_RETRY:
                 settle(a, a->retry.put_off ? ROUND_DEFERRED : ROUND_FAILED);
@@ -597,7 +625,8 @@ static void act(App *a, Verdict verdict)
 static bool can_be_staged(Verdict v)
 {
         return v == VERDICT_DEPLOY || v == VERDICT_STAGE || v == VERDICT_STAGED ||
-               v == VERDICT_HELD || v == VERDICT_RETRY;
+               v == VERDICT_HELD || v == VERDICT_HALTED || v == VERDICT_HALT_UNKNOWN ||
+               v == VERDICT_RETRY;
 }
 
 /* An admin wants it staged, now. */
@@ -733,6 +762,38 @@ static void watch_hold(App *a)
                          strerror(-r));
 }
 
+static void on_brake(void *userdata)
+{
+        App *a = userdata;
+
+        a->brake_is_fresh = true;
+        if (a->wanted)
+                consider(a);
+        a->brake_is_fresh = false;
+        report(a);
+}
+
+/* Whether the channel is halted is asked for only where it matters. True: on_brake() goes on. */
+static bool ask_brake(App *a)
+{
+        _cleanup_free_ char *text = NULL;
+        Verdict v;
+        int r;
+
+        if (!a->brake || a->brake_is_fresh)
+                return false;
+        text = verdict_now(a, &v);
+        if (v != VERDICT_DEPLOY && v != VERDICT_STAGE && v != VERDICT_HALTED &&
+            v != VERDICT_HALT_UNKNOWN)
+                return false;
+        r = brake_ask(a->brake, on_brake, a);
+        if (r < 0)
+                site_log(a->site, LOG_WARNING,
+                         "App %s: can't ask whether its channel is halted: %s", a->config->app,
+                         strerror(-r));
+        return r >= 0;
+}
+
 /* What the channel's manifest means now. */
 static void consider(App *a)
 {
@@ -750,6 +811,8 @@ static void consider(App *a)
         drop_forgotten(a);
         drop_spooled(a);
         watch_hold(a);
+        if (ask_brake(a))
+                return;
         judge_now(a, &verdict);
         if (a->stage.told)
                 act_on_request(a, verdict);
@@ -841,7 +904,7 @@ static bool is_due(App *a)
         if (a->transaction || !a->wanted || !a->poll_ok)
                 return a->transaction || a->site->state->staged.release;
         text = verdict_now(a, &verdict);
-        return verdict != VERDICT_HELD && can_be_staged(verdict);
+        return verdict != VERDICT_HELD && verdict != VERDICT_HALTED && can_be_staged(verdict);
 }
 
 void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_artifact_bytes)
@@ -932,6 +995,9 @@ static int add_network_parts(App *a)
                         return r;
                 reporter_on_idle(a->reporter, on_reporter_idle, a);
         }
+        r = brake_new(a->agent->fetcher, a->config->app, a->config->channel, &a->brake);
+        if (r < 0)
+                return r;
         return poller_new(a->agent->event, a->agent->fetcher, &options, on_poll_answer, a,
                           &a->poller);
 }

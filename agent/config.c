@@ -20,6 +20,8 @@
 #define POLL_INTERVAL_DEFAULT_USEC (UINT64_C(15) * 1000000)
 #define POLL_INTERVAL_MIN_USEC     (UINT64_C(1) * 1000000)
 #define POLL_INTERVAL_MAX_USEC     (UINT64_C(24) * 3600 * 1000000)
+#define HALT_WAIT_DEFAULT_USEC     (UINT64_C(600) * 1000000)
+#define HALT_WAIT_MAX_USEC         (UINT64_C(24) * 3600 * 1000000)
 #define JITTER_DEFAULT_PERCENT     20
 #define READY_LIMIT_DEFAULT_USEC   (UINT64_C(300) * 1000000)
 #define READY_LIMIT_MIN_USEC       (UINT64_C(1) * 1000000)
@@ -184,6 +186,18 @@ static int parse_jitter(const cJSON *v, const char *path, void *target, char **r
         return 0;
 }
 
+static int parse_halt_wait(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        uint64_t *usec = target;
+        int r = json_parse_duration(v, path, usec, reterr);
+
+        if (r < 0)
+                return r;
+        if (*usec > HALT_WAIT_MAX_USEC)
+                return fail(reterr, -EBADMSG, "%s: must be 0s to 24h", path);
+        return 0;
+}
+
 static int parse_ready(const cJSON *v, const char *path, void *target, char **reterr)
 {
         const char *s = cJSON_IsString(v) ? v->valuestring : "";
@@ -209,7 +223,8 @@ static int parse_ready_limit(const cJSON *v, const char *path, void *target, cha
 static const JsonField poll_fields[] = {
         {"interval",       parse_interval, offsetof(Config, poll_interval_usec) },
         { "jitter", parse_jitter, offsetof(Config, jitter_percent) },
-        {   },
+        { "halt_wait",               parse_halt_wait, offsetof(Config, halt_wait_usec) },
+        {},
 };
 
 static int parse_poll(const cJSON *v, const char *path, void *target, char **reterr)
@@ -218,6 +233,7 @@ static int parse_poll(const cJSON *v, const char *path, void *target, char **ret
 
         c->poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC;
         c->jitter_percent = JITTER_DEFAULT_PERCENT;
+        c->halt_wait_usec = HALT_WAIT_DEFAULT_USEC;
         return json_dispatch(v, path, poll_fields, c, reterr);
 }
 
@@ -704,6 +720,7 @@ int config_load(const char *path, Config **ret, char **reterr)
                 .config = {
                         .poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC,
                         .jitter_percent = JITTER_DEFAULT_PERCENT,
+                        .halt_wait_usec = HALT_WAIT_DEFAULT_USEC,
                         .report = true,
                         .ready_limit_usec = READY_LIMIT_DEFAULT_USEC,
                 },

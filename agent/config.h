@@ -15,7 +15,8 @@
  *   { "store": "s3://acme-deploy",                 where releases are published; needed
  *     "instance": "i-0abc",                        default: the host's name
  *     "region": "eu-central-1", "zone": "eu-central-1a", "tags": { "Stage": "prod" },
- *     "poll": { "interval": "15s", "jitter": "20%" },         1s to 24h; 0% to 100%
+ *     "poll": { "interval": "15s", "jitter": "20%",           1s to 24h; 0% to 100%
+ *               "halt_wait": "10min" },             0s to 24h
  *     "report": true,                              write status reports to the store
  *     "ready": "started",                          "deployed": after the first round
  *     "ready_limit": "5min",                       1s to 1h
@@ -73,6 +74,7 @@ typedef struct Config {
         size_t n_tags;
         uint64_t poll_interval_usec;
         unsigned jitter_percent;
+        uint64_t halt_wait_usec;
         bool report;
         bool ready_when_deployed;
         uint64_t ready_limit_usec;

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "brake.h"
 #include "dsse.h"
 #include "err.h"
 #include "fd.h"
@@ -236,6 +237,44 @@ static int do_poll(Fetch *f, const Message *m)
                                  .if_none_match = k ? k->etag : NULL };
 
         return call_start(f, m, &request, on_polled);
+}
+
+static void answer_brake(Call *c, const StoreReply *reply)
+{
+        _cleanup_free_ char *text = NULL, *err = NULL;
+        bool halted = false;
+        int r = brake_parse(reply->data, reply->size, &halted, &text, &err);
+
+        if (r < 0)
+                (void) fail_prefix(&err, r, "halt.json is broken");
+        answer(c->fetch, MESSAGE_BRAKED, c->id,
+               r < 0    ? r
+               : halted ? BRAKED_ON
+                        : 0,
+               r < 0 ? err_text(r, err) : text);
+}
+
+static void on_brake(int result, StoreReply *reply, const char *err, void *userdata)
+{
+        Call *c = userdata;
+
+        c->call = NULL;
+        if (result == 0)
+                answer_brake(c, reply);
+        else if (result == STORE_ABSENT)
+                answer(c->fetch, MESSAGE_BRAKED, c->id, POLL_ABSENT, NULL);
+        else if (result == STORE_UNKNOWN)
+                answer(c->fetch, MESSAGE_BRAKED, c->id, POLL_UNKNOWN, err);
+        else
+                answer(c->fetch, MESSAGE_BRAKED, c->id, result < 0 ? result : -EPROTO, err);
+        call_free(c);
+}
+
+static int do_brake(Fetch *f, const Message *m)
+{
+        StoreRequest request = { .method = STORE_GET, .path = m->text, .size_max = BRAKE_SIZE_MAX };
+
+        return call_start(f, m, &request, on_brake);
 }
 
 /* Files that slipwayd was handed */
@@ -667,6 +706,8 @@ static MessageType answer_type(MessageType request)
         case MESSAGE_POLL:
         case MESSAGE_OPEN:
                 return MESSAGE_POLLED;
+        case MESSAGE_BRAKE:
+                return MESSAGE_BRAKED;
         case MESSAGE_PUT:
                 return MESSAGE_PUT_DONE;
         case MESSAGE_GET_AGAIN:
@@ -689,6 +730,8 @@ static int obey(Fetch *f, const Message *m, int fd, char **reterr)
         switch (m->type) {
         case MESSAGE_POLL:
                 return do_poll(f, m);
+        case MESSAGE_BRAKE:
+                return do_brake(f, m);
         case MESSAGE_GET:
                 return do_get(f, m, reterr);
         case MESSAGE_GET_AGAIN:

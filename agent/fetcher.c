@@ -156,6 +156,8 @@ static bool is_answer(FetchRequest *r, const Message *m)
         switch (m->type) {
         case MESSAGE_POLLED:
                 return ends_request(r, r->type == MESSAGE_OPEN ? MESSAGE_OPEN : MESSAGE_POLL);
+        case MESSAGE_BRAKED:
+                return ends_request(r, MESSAGE_BRAKE);
         case MESSAGE_PUT_DONE:
                 return ends_request(r, MESSAGE_PUT);
         case MESSAGE_PROBED:

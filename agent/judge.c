@@ -153,12 +153,20 @@ static bool is_live(const Manifest *m, const State *s)
 }
 
 static const char *const verdict_names[_VERDICT_MAX] = {
-        [VERDICT_DEPLOY] = "deploy",       [VERDICT_STAGE] = "stage",
-        [VERDICT_ADOPT] = "adopt",         [VERDICT_NOTHING] = "nothing",
-        [VERDICT_PINNED] = "pinned",       [VERDICT_NOT_TARGET] = "not-target",
-        [VERDICT_FAILED] = "failed",       [VERDICT_STAGED] = "staged",
-        [VERDICT_HELD] = "held",           [VERDICT_RETRY] = "retry",
-        [VERDICT_UNDER_WAY] = "under-way", [VERDICT_UNKNOWN] = "unknown",
+        [VERDICT_DEPLOY] = "deploy",
+        [VERDICT_STAGE] = "stage",
+        [VERDICT_ADOPT] = "adopt",
+        [VERDICT_NOTHING] = "nothing",
+        [VERDICT_PINNED] = "pinned",
+        [VERDICT_NOT_TARGET] = "not-target",
+        [VERDICT_FAILED] = "failed",
+        [VERDICT_STAGED] = "staged",
+        [VERDICT_HELD] = "held",
+        [VERDICT_HALTED] = "halted",
+        [VERDICT_HALT_UNKNOWN] = "halt-unknown",
+        [VERDICT_RETRY] = "retry",
+        [VERDICT_UNDER_WAY] = "under-way",
+        [VERDICT_UNKNOWN] = "unknown",
 };
 
 const char *verdict_to_string(Verdict v)
@@ -238,6 +246,24 @@ static Verdict judge_hold(const Manifest *m, const JudgeContext *c, char **ret_t
         return VERDICT_HELD;
 }
 
+static Verdict judge_brake(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const char *text = strempty(c->brake_text);
+
+        if (c->brake == BRAKE_ON) {
+                say(ret_text, m, "is to be deployed, but channel %s is halted%s%s", m->channel,
+                    text[0] ? ", " : "", text);
+                return VERDICT_HALTED;
+        }
+        if (c->brake == BRAKE_OFF || c->brake_wait_sec == 0)
+                return VERDICT_DEPLOY;
+        say(ret_text, m,
+            "is to be deployed, but whether channel %s is halted can't be known (%s); in %" PRIu64
+            " s it goes on without that",
+            m->channel, text, c->brake_wait_sec);
+        return VERDICT_HALT_UNKNOWN;
+}
+
 static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_text)
 {
         if (c->retry_deployment != m->deployment)
@@ -248,7 +274,8 @@ static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_
 }
 
 static Verdict (*const obstacles[])(const Manifest *m, const JudgeContext *c, char **ret_text) = {
-        judge_targets, judge_pin, judge_failed, judge_live, judge_staged, judge_hold, judge_retry,
+        judge_targets, judge_pin,  judge_failed, judge_live,
+        judge_staged,  judge_hold, judge_brake,  judge_retry,
 };
 
 Verdict judge_obstacle(const Manifest *m, const JudgeContext *c, size_t n, char **ret_text)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "brake.h"
 #include "config.h"
 #include "live.h"
 #include "macro.h"
@@ -22,16 +23,19 @@ _must_check_ int judge_envelope(int fd, const Trust *trust, const AppConfig *app
 
 /* What the channel's deployment means for this instance. */
 typedef enum Verdict {
-        VERDICT_DEPLOY,     /* bring it here and activate it */
-        VERDICT_STAGE,      /* bring it here: it goes live by hand */
-        VERDICT_ADOPT,      /* its release is live already: only its deployment number is new */
-        VERDICT_NOTHING,    /* that deployment is done */
-        VERDICT_NOT_TARGET, /* not meant for this instance */
-        VERDICT_PINNED,     /* an admin rolled back by hand */
-        VERDICT_FAILED,     /* that deployment went wrong here before */
-        VERDICT_STAGED,     /* it is here, and waits for an admin */
-        VERDICT_HELD,       /* to be deployed, once an admin's hold has ended */
-        VERDICT_RETRY,      /* to be deployed, after a wait: a try failed or was put off */
+        VERDICT_DEPLOY,       /* bring it here and activate it */
+        VERDICT_STAGE,        /* bring it here: it goes live by hand */
+        VERDICT_ADOPT,        /* its release is live already: only its deployment number is new */
+        VERDICT_NOTHING,      /* that deployment is done */
+        VERDICT_NOT_TARGET,   /* not meant for this instance */
+        VERDICT_PINNED,       /* an admin rolled back by hand */
+        VERDICT_FAILED,       /* that deployment went wrong here before */
+        VERDICT_STAGED,       /* it is here, and waits for an admin */
+        VERDICT_HELD,         /* to be deployed, once an admin's hold has ended */
+        VERDICT_HALTED,       /* to be deployed, once the channel is not halted any more */
+        VERDICT_HALT_UNKNOWN, /* to be deployed, after a wait: the store does not say whether it is
+                               */
+        VERDICT_RETRY,        /* to be deployed, after a wait: a try failed or was put off */
         /* Not by judge_wanted(): */
         VERDICT_UNDER_WAY, /* something is being changed */
         VERDICT_UNKNOWN,   /* there is no manifest that could be judged */
@@ -55,10 +59,13 @@ typedef struct JudgeContext {
         const State *state;
         const Tag *tags;
         size_t n_tags;
-        uint64_t now_sec;          /* CLOCK_REALTIME */
-        bool activate_by_hand;     /* the configuration says so */
-        Live live;                 /* what is found of the manifest's release, if it is live */
-        const char *damage;        /* what is wrong with it, in words */
+        uint64_t now_sec;      /* CLOCK_REALTIME */
+        bool activate_by_hand; /* the configuration says so */
+        Live live;             /* what is found of the manifest's release, if it is live */
+        const char *damage;    /* what is wrong with it, in words */
+        BrakeState brake;
+        const char *brake_text;
+        uint64_t brake_wait_sec;   /* of an unknown one; 0: it was waited for long enough */
         uint64_t retry_deployment; /* failed for a passing reason, and waits; 0: none */
         uint64_t retry_in_sec;
         const char *retry_reason;

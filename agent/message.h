@@ -22,8 +22,9 @@
 typedef enum MessageType {
         /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
         MESSAGE_POLL = 1, /* text: object path of a manifest. Answered by POLLED. */
-        MESSAGE_OPEN, /* descriptor: a file with a manifest's envelope that did not come from the
-                       * store. Answered by POLLED. */
+        MESSAGE_OPEN,  /* descriptor: a file with a manifest's envelope that did not come from the
+                        * store. Answered by POLLED. */
+        MESSAGE_BRAKE, /* text: object path of a channel's halt.json. Answered by BRAKED. */
         MESSAGE_GET, /* text: object path; size, sha256 of the whole. To the spool, resuming what is
                       * there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...,
                       * then GOT. Several may ask for the same object: it is fetched once. */
@@ -41,6 +42,8 @@ typedef enum MessageType {
         /* slipway-fetch to slipwayd */
         MESSAGE_POLLED,    /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,
                             * POLL_ABSENT,    POLL_UNKNOWN, or a negative errno; text: why. */
+        MESSAGE_BRAKED,    /* result: 0 (not halted), BRAKED_ON, POLL_ABSENT, POLL_UNKNOWN, or a
+                            * negative errno; text: who and why. */
         MESSAGE_SPOOLED,   /* descriptor: the spool file, read-only. */
         MESSAGE_AVAILABLE, /* size: so many bytes from the start are there. */
         MESSAGE_GOT,       /* result: 0 or a negative errno; text: why. */
@@ -81,6 +84,7 @@ enum {
         POLL_UNCHANGED = 1, /* the same object as at the last poll of this path */
         POLL_ABSENT,
         POLL_UNKNOWN, /* refused (403): may be absent, may be a missing permission */
+        BRAKED_ON,    /* of BRAKED alone: the channel is halted */
 };
 
 typedef struct Message {

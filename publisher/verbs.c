@@ -42,7 +42,7 @@ static const Verb verbs[] = {
          .run = verb_trust_init,
          .details = "Public keys do. The file goes to /etc/slipway/trust/root.json on every\n"
                      "instance. Expires after 3650d unless said otherwise. With --store it is\n"
-                     "also written there as trust/1.json."                                    },
+                     "also written there as trust/1.json."                                                                        },
         { .name = "release",
          .summary = "pack a tree, upload it, make it the channel's release",
          .required = PLACE | OPT(KEY),
@@ -62,7 +62,7 @@ static const Verb verbs[] = {
          .operands = "",
          .run = verb_promote,
          .details = "Targets and activation come along unless --spec is given. What is taken\n"
-                     "must be signed as --trust asks, or without it by one of the keys."},
+                     "must be signed as --trust asks, or without it by one of the keys."                                    },
         { .name = "rollback",
          .summary = "publish the previous, or a named, release again",
          .required = PLACE | OPT(KEY),
@@ -73,20 +73,38 @@ static const Verb verbs[] = {
          .details = "A new deployment, with the targets and activation of that release's last\n"
                      "manifest in this channel, which must be signed as --trust asks, or\n"
                      "without it by one of the keys." },
+        { .name = "halt",
+         .summary = "keep a channel's instances from beginning a deployment",
+         .required = PLACE,
+         .optional = COMMON,
+         .operands = "[REASON]",
+         .n_max = 1,
+         .run = verb_halt,
+         .details = "Needs no key: it can only make instances do less. Writes halt.json beside\n"
+                     "the manifest; every instance reads it before a deployment and says REASON\n"
+                     "in its status. What has begun goes on; local rollbacks work." },
+        { .name = "unhalt",
+         .summary = "end a halt",
+         .required = PLACE,
+         .optional = COMMON,
+         .operands = "[REASON]",
+         .n_max = 1,
+         .run = verb_unhalt,
+         .details = "Instances go on at their next poll." },
         { .name = "verify",
          .summary = "check a channel as an instance would, every byte of it",
          .required = PLACE | OPT(TRUST),
          .optional = COMMON,
          .operands = "",
          .run = verb_verify,
-         .details = "Reads the whole artifact from the store; needs no room on disk."                            },
+         .details = "Reads the whole artifact from the store; needs no room on disk."                         },
         { .name = "log",
          .summary = "print a channel's history, newest first",
          .required = PLACE,
          .optional = OPT(NUMBER) | COMMON,
          .operands = "",
          .run = verb_log,
-         .details = "Shows what the store says; 'verify' checks it."                                         },
+         .details = "Shows what the store says; 'verify' checks it."},
 };
 
 static void print_help(void)

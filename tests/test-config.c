@@ -73,6 +73,7 @@ static void defaults(void **state)
         assert_int_equal(c->n_tags, 0);
         assert_int_equal(c->poll_interval_usec, 15000000);
         assert_int_equal(c->jitter_percent, 20);
+        assert_int_equal(c->halt_wait_usec, 600000000);
         assert_true(c->report);
         assert_string_equal(c->trust_path, "/etc/slipway/trust/root.json");
         assert_int_equal(c->n_apps, 1);
@@ -119,7 +120,7 @@ static void everything(void **state)
                 *state,
                 "{\"store\":\"s3://b/{region}\",\"instance\":\"i-1\",\"region\":\"eu-central-1\","
                 "\"zone\":\"eu-central-1a\",\"tags\":{\"Stage\":\"prod\",\"Own Key\":\"x\"},"
-                "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\"},\"report\":false,"
+                "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\",\"halt_wait\":\"0s\"},\"report\":false,"
                 "\"ready\":\"deployed\",\"ready_limit\":\"1h\","
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
@@ -133,6 +134,7 @@ static void everything(void **state)
         assert_string_equal(c->tags[1].key, "Own Key");
         assert_int_equal(c->poll_interval_usec, 120000000);
         assert_int_equal(c->jitter_percent, 0);
+        assert_int_equal(c->halt_wait_usec, 0);
         assert_false(c->report);
         assert_true(c->ready_when_deployed);
         assert_int_equal(c->ready_limit_usec, UINT64_C(3600000000));
@@ -244,6 +246,8 @@ static void broken(void **state)
                        "agent.json:1: poll.interval: must");
         assert_refused(*state, "{\"poll\":{\"interval\":15}}",
                        "agent.json:1: poll.interval: must be a");
+        assert_refused(*state, "{\"poll\":{\"halt_wait\":\"25h\"}}",
+                       "agent.json:1: poll.halt_wait: must be");
         assert_refused(*state, "{\"poll\":{\"jitter\":\"101%\"}}",
                        "agent.json:1: poll.jitter: must be");
         assert_refused(*state, "{\"poll\":{\"jitter\":\"%\"}}",

@@ -620,6 +620,31 @@ static bool serve_manifest(const FaultRequest *q)
         return true;
 }
 
+static void brakes_are_read(void **state)
+{
+        static const char on[] = "{\"halted\":true,\"by\":\"ann\",\"reason\":\"the fair\"}";
+        static const char broken[] = "{\"halted\":1}";
+        Message m = order(MESSAGE_BRAKE, 1, "web/manifest"), reply;
+        Bench b;
+        int fd;
+
+        bench_open(&b, *state);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_BRAKED);
+        assert_int_equal(reply.result, POLL_ABSENT);
+        put(&b, "manifest", "{\"halted\":false}", 16);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, 0);
+        put(&b, "manifest", on, strlen(on));
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, BRAKED_ON);
+        assert_string_equal(reply.text, "by ann: the fair");
+        put(&b, "manifest", broken, strlen(broken));
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, -EBADMSG);
+        bench_close(&b);
+}
+
 /* No descriptor is left for the answer: that says nothing about the manifest. */
 static void a_failure_of_ours_is_not_remembered(void **state)
 {
@@ -762,6 +787,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(polls_are_conditional),
+                test_in_dir(brakes_are_read),
                 test_in_dir(objects_come_in_chunks_and_resume),
                 test_in_dir(a_shorter_object_is_refused),
                 test_in_dir(files_are_opened_without_a_store),

@@ -332,15 +332,19 @@ static void obstacles_are_told_one_by_one(void **state)
         _cleanup_(manifest_freep) Manifest *m =
                 parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", ""), &digest);
         _cleanup_(state_freep) State *s = NULL;
-        JudgeContext c = {
-                .now_sec = NOW, .retry_deployment = 2, .retry_in_sec = 7, .retry_reason = "no space"
-        };
+        JudgeContext c = { .now_sec = NOW,
+                           .retry_deployment = 2,
+                           .retry_in_sec = 7,
+                           .retry_reason = "no space",
+                           .brake = BRAKE_ON,
+                           .brake_text = "by ann" };
         static const struct {
                 Verdict verdict;
                 const char *says;
         } wanted[] = {
                 {VERDICT_PINNED,  "by hand" },
                 { VERDICT_HELD,   "the fair"},
+                { VERDICT_HALTED, "by ann"  },
                 { VERDICT_RETRY,  "no space"},
                 { VERDICT_DEPLOY, NULL      },
         };
@@ -361,6 +365,12 @@ static void obstacles_are_told_one_by_one(void **state)
         c.retry_deployment = 1;
         c.now_sec = NOW + 60;
         _cleanup_free_ char *text = NULL;
+        /* An unknown one is waited for, but not for ever. */
+        c.brake = BRAKE_UNKNOWN;
+        c.brake_wait_sec = 5;
+        assert_int_equal(judge_wanted(m, &c, &text), VERDICT_HALT_UNKNOWN);
+        assert_non_null(strstr(text, "in 5 s"));
+        c.brake_wait_sec = 0;
         assert_int_equal(judge_wanted(m, &c, &text), VERDICT_DEPLOY);
         c.activate_by_hand = true;
         assert_int_equal(judge_wanted(m, &c, &text), VERDICT_STAGE);

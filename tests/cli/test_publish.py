@@ -235,6 +235,26 @@ class TrustRoot(Case):
         self.assertFalse((self.dir / "x.json").exists())
 
 
+class Halt(Case):
+    def test_there_and_back(self):
+        self.release()
+        place = ("--store", f"file://{self.store}", "--app", "web", "--channel", "prod")
+        result = self.program("halt", *place, "the fair", code=0)
+        self.assertIn("web/prod is halted", result.out)
+        brake = json.loads(self.channel_file("halt.json").read_text())
+        self.assertEqual((brake["halted"], brake["reason"]), (True, "the fair"))
+        self.assertRegex(brake["since"], r"^20\d\d-.*Z$")
+        self.assertTrue(brake["by"])
+        self.assertEqual(self.program("unhalt", *place, "--json", code=0).json["halted"], False)
+        brake = json.loads(self.channel_file("halt.json").read_text())
+        self.assertEqual((brake["halted"], "reason" in brake), (False, False))
+        # Releases go on, and leave the brake alone.
+        self.program("halt", *place, code=0)
+        self.release()
+        self.assertTrue(json.loads(self.channel_file("halt.json").read_text())["halted"])
+        self.assertEqual(self.program("halt", "--app", "web", code=2).out, "")
+
+
 class Release(Case):
     def test_first(self):
         result = self.release("--expires", "12h").json
