@@ -358,6 +358,11 @@ static int run_old_units(Activation *a, char **reterr)
         const char *from = s->pending.from;
         Activate old = activate_of(s, from, s->pending.release);
         Activate bad = activate_of(s, s->pending.release, from);
+        const Installed *i = from ? state_find_release(s, from) : NULL;
+        CommandPlace place = { .site = a->site,
+                               .release = from,
+                               .serial = i ? i->serial : 0,
+                               .activate = from ? &old : NULL };
         _cleanup_(unit_plan_done) UnitPlan plan = {};
         _cleanup_free_ char **ran = NULL;
         int r = ran_before(a, &ran);
@@ -366,8 +371,8 @@ static int run_old_units(Activation *a, char **reterr)
                 r = unit_plan_back(from ? &old : NULL, &bad, ran, &plan);
         plan.bake_usec = MIN(plan.bake_usec, REVERT_BAKE_MAX_USEC);
         if (r >= 0)
-                r = health_start(a->site, &plan, UNIT_RUN_ALL, from ? &old : NULL, HEALTH_REPORTED,
-                                 &callbacks, a, &a->health);
+                r = health_start(&place, &plan, UNIT_RUN_ALL, HEALTH_REPORTED, &callbacks, a,
+                                 &a->health);
         return r < 0 ? old_units_failed(a, r, strerror(-r), reterr) : STEP_UNDER_WAY;
 }
 
@@ -488,6 +493,11 @@ static int run_units(Activation *a, char **reterr)
         const State *s = state_of(a);
         bool by_hand = s->pending.action == ACTION_ROLLBACK;
         Activate to = activate_of(s, s->pending.release, s->pending.from);
+        CommandPlace place = { .site = a->site,
+                               .release = s->pending.release,
+                               .previous = s->pending.from,
+                               .serial = s->pending.serial,
+                               .activate = by_hand ? NULL : &to };
         _cleanup_(unit_plan_done) UnitPlan plan = {};
         int r = plan_forward(a, &plan);
 
@@ -495,8 +505,8 @@ static int run_units(Activation *a, char **reterr)
         if (by_hand)
                 plan.bake_usec = 0;
         if (r >= 0)
-                r = health_start(a->site, &plan, a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL,
-                                 by_hand ? NULL : &to, HEALTH_NEEDED, &callbacks, a, &a->health);
+                r = health_start(&place, &plan, a->watch_only ? UNIT_RUN_WATCH : UNIT_RUN_ALL,
+                                 HEALTH_NEEDED, &callbacks, a, &a->health);
         if (r == -EHOSTDOWN)
                 return fail(reterr, r, "there is no connection to systemd");
         return r < 0 ? r : STEP_UNDER_WAY;
@@ -607,14 +617,15 @@ static void on_watch_ended(int result, const char *reason, void *userdata)
 static int watch_units(Activation *a)
 {
         static const UnitRunCallbacks callbacks = { .done = on_watch_ended };
+        CommandPlace place = { .site = a->site, .release = state_of(a)->pending.release };
         _cleanup_(unit_plan_done) UnitPlan plan = {};
         int r = plan_forward(a, &plan);
 
         plan.bake_usec = 2 * DEADLINE_MAX_USEC;
         plan.deadline_usec = 2 * plan.bake_usec;
         return r < 0 ? r
-                     : health_start(a->site, &plan, UNIT_RUN_WATCH, NULL, HEALTH_NEEDED, &callbacks,
-                                    a, &a->health);
+                     : health_start(&place, &plan, UNIT_RUN_WATCH, HEALTH_NEEDED, &callbacks, a,
+                                    &a->health);
 }
 
 static int wait_for_confirmation(Activation *a, char **reterr)

@@ -12,7 +12,7 @@
 #define REPORT_USEC (UINT64_C(2) * 1000000)
 
 struct Health {
-        const Site *site;
+        CommandPlace place; /* its activate part is the next member */
         Activate activate;
         HealthMode mode;
         UnitRunCallbacks callbacks;
@@ -113,7 +113,7 @@ static void on_answered(void *userdata)
 
 static int add_http_probe(Health *h, const HttpProbe *http)
 {
-        const Site *s = h->site;
+        const Site *s = h->place.site;
         int r = h->prober ? 0 : fetcher_new(s->event, NULL, NULL, &s->fetch, &h->prober);
 
         if (r >= 0)
@@ -124,16 +124,27 @@ static int add_http_probe(Health *h, const HttpProbe *http)
         return r;
 }
 
+static int add_command_probe(Health *h, const Command *command)
+{
+        int r = probe_command_new(&h->place, command, on_answered, h, &h->probes[h->n_probes]);
+
+        if (r >= 0)
+                h->n_probes++;
+        return r;
+}
+
 static int start_probes(Health *h)
 {
         const Activate *a = &h->activate;
         int r = 0;
 
-        h->probes = calloc(a->n_http + 1, sizeof(Probe *));
+        h->probes = calloc(a->n_http + a->n_commands + 1, sizeof(Probe *));
         if (!h->probes)
                 return -ENOMEM;
         for (size_t i = 0; r >= 0 && i < a->n_http; i++)
                 r = add_http_probe(h, &a->http[i]);
+        for (size_t i = 0; r >= 0 && i < a->n_commands; i++)
+                r = add_command_probe(h, &a->commands[i]);
         return r;
 }
 
@@ -163,7 +174,7 @@ static void on_units_done(int result, const char *reason, void *userdata);
 static int watch_longer(Health *h)
 {
         static const UnitRunCallbacks callbacks = { .done = on_units_done };
-        const Site *s = h->site;
+        const Site *s = h->place.site;
         uint64_t now = now_usec();
         uint64_t left_usec = now < h->deadline_usec ? h->deadline_usec - now : 0;
         int r;
@@ -205,33 +216,37 @@ static int on_started(void *userdata)
         return r < 0 ? r : start_probes(h);
 }
 
-static int prepare(Health *h, const UnitPlan *plan, const Activate *activate)
+static int prepare(Health *h, const UnitPlan *plan)
 {
-        int r = activate ? activate_copy(activate, &h->activate) : 0;
+        int r = h->place.activate ? activate_copy(h->place.activate, &h->activate) : 0;
 
+        h->place.activate = &h->activate;
         if (r >= 0)
                 r = unit_plan_watch(plan, &h->watch);
         if (r >= 0)
-                r = sd_event_add_defer(h->site->event, &h->end_source, on_end, h);
+                r = sd_event_add_defer(h->place.site->event, &h->end_source, on_end, h);
         if (r >= 0)
                 r = sd_event_source_set_enabled(h->end_source, SD_EVENT_OFF);
         return r;
 }
 
-int health_start(const Site *site, UnitPlan *plan, UnitRunMode units, const Activate *activate,
-                 HealthMode mode, const UnitRunCallbacks *callbacks, void *userdata, Health **ret)
+int health_start(const CommandPlace *place, UnitPlan *plan, UnitRunMode units, HealthMode mode,
+                 const UnitRunCallbacks *callbacks, void *userdata, Health **ret)
 {
         static const UnitRunCallbacks own = { .started = on_started, .done = on_units_done };
         _cleanup_(health_freep) Health *h = calloc(1, sizeof(Health));
+        const Site *site = place->site;
         int r;
 
         if (!h)
                 return -ENOMEM;
-        *h = (Health){ .site = site, .mode = mode, .callbacks = *callbacks, .userdata = userdata };
-        r = prepare(h, plan, activate);
+        *h = (Health){
+                .place = *place, .mode = mode, .callbacks = *callbacks, .userdata = userdata
+        };
+        r = prepare(h, plan);
         if (r < 0)
                 return r;
-        if (plan->n_watched == 0 && h->activate.n_http == 0)
+        if (plan->n_watched + h->activate.n_http + h->activate.n_commands == 0)
                 plan->bake_usec = 0;
         h->deadline_usec = now_usec() + plan->deadline_usec;
         r = unit_run_start(site->bus, site->event, plan, units, &own, h, &h->run);

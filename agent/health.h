@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "command.h"
 #include "macro.h"
-#include "site.h"
 #include "units.h"
 
 /*
@@ -21,14 +21,15 @@ typedef enum HealthMode {
         HEALTH_REPORTED, /* its units have to be; probes not well 2 s after the bake are told */
 } HealthMode;
 
-/* Runs the units as unit_run_start() does (which see for the plan), and asks the probes of
- * `activate` (copied; NULL: none). done() as with a unit run, and besides: -EIO (a probe has
- * failed), -ETIMEDOUT (not well by the deadline), with the probe's last answer in `reason`; and
- * with HEALTH_REPORTED also 0 and a `reason`: what a probe complains of. It is never called from in
- * here. `site` must outlive it. With neither units nor probes there is no bake. */
-_must_check_ int health_start(const Site *site, UnitPlan *plan, UnitRunMode units,
-                              const Activate *activate, HealthMode mode,
-                              const UnitRunCallbacks *callbacks, void *userdata, Health **ret);
+/* Runs the units as unit_run_start() does (which see for the plan), and asks the probes of the
+ * activate part of `place` (copied; NULL: none). done() as with a unit run, and besides: -EIO (a
+ * probe has failed), -ETIMEDOUT (not well by the deadline), with the probe's last answer in
+ * `reason`; and with HEALTH_REPORTED also 0 and a `reason`: what a probe complains of. It is never
+ * called from in here. What else `place` borrows from must outlive it. With neither units nor
+ * probes there is no bake. */
+_must_check_ int health_start(const CommandPlace *place, UnitPlan *plan, UnitRunMode units,
+                              HealthMode mode, const UnitRunCallbacks *callbacks, void *userdata,
+                              Health **ret);
 
 /* Ends it; no callback after this. */
 Health *health_free(Health *h);

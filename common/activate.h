@@ -46,7 +46,8 @@
  * COMMAND.command: the program first, a path in the release or an absolute one, then its arguments.
  * No shell. user: default the host's first hook user. directory: where it starts, a path in the
  * release, default its top. timeout: 1s to 24h. memory: 1M to 2^53 bytes, default no limit.
- * health.http: from the time the units are up, until the bake ends. Only of this host: localhost,
+ * health.http, health.commands: from the time the units are up, until the bake is over and all are
+ * well. HTTP only of this host: localhost,
  * 127.0.0.1 or [::1]. status: 100 to 599. interval: 100ms to 1h; timeout 100ms to 5min.
  * health.confirm: somebody has to confirm the release within so long after the bake (1s to 24h), or
  * it is taken back; default: not needed.

@@ -57,6 +57,7 @@ static void check(const Case *c)
                               .n_http = c->answers ? 1 : 0 };
         UnitPlan plan = {};
         Site site = {};
+        CommandPlace place = { .site = &site, .release = "r1", .activate = &activate };
         Heard heard = {};
 
         (void) snprintf(url, sizeof(url), "http://[::1]/%s", strempty(c->answers));
@@ -64,9 +65,8 @@ static void check(const Case *c)
         site.event = heard.event = event;
         assert_return_code(bus_new(event, true, &site.bus), 0);
         assert_return_code(unit_plan_forward(&activate, NULL, NULL, &plan), 0);
-        assert_return_code(health_start(&site, &plan, UNIT_RUN_ALL, &activate, c->mode, &callbacks,
-                                        &heard, &health),
-                           0);
+        assert_return_code(
+                health_start(&place, &plan, UNIT_RUN_ALL, c->mode, &callbacks, &heard, &health), 0);
         assert_return_code(sd_event_loop(event), 0);
         assert_int_equal(heard.n_started, 1);
         assert_int_equal(heard.n_done, 1);

@@ -1,4 +1,4 @@
-"""Releases that are judged by what they answer: HTTP probes, asked by a process of their own."""
+"""Releases that are judged by what they answer: HTTP probes, asked by a process of their own, and commands."""
 
 import datetime
 
@@ -27,6 +27,14 @@ const answer = (q, r) => {
 };
 require("http").createServer(answer).listen(8080, "127.0.0.1");
 require("https").createServer({ key: read("key.pem"), cert: read("cert.pem") }, answer).listen(8443, "127.0.0.1");
+"""
+
+# A command probe: writes down how it was called; bad as often as the test says, hangs when it is told.
+CHECK = """\
+#!/bin/sh
+echo "$(id -un) $SLIPWAY_RELEASE $SLIPWAY_PREVIOUS $*" >>/var/tmp/check/asked
+[ ! -e /var/tmp/check/hang ] || exec sleep 1000
+[ ! -e /var/tmp/check/bad ] || { rm -f /var/tmp/check/bad; echo not yet; exit 3; }
 """
 
 
@@ -103,3 +111,47 @@ def test_the_prober_is_killed(web):
     web.assert_whole("r2")
     assert web.running() == "r2"
     assert [e["result"] for e in web.state()["history"]] == ["done", "done"]
+
+
+# -- commands
+
+def checked(web, **command):
+    """A release that is checked by a command in it, which ends as a file of the test says."""
+    more = [formats.Entry("check", content=CHECK.encode(), mode=0o755)]
+    return web.release(more=more, health={"commands": [{"command": ["check", "now"], **command}]}, bake="1s")
+
+
+@pytest.fixture
+def toy_web(host):
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["nobody"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    host.run(["install", "-d", "-m", "0777", "/var/tmp/check"])
+    return web
+
+
+def test_commands_are_asked_again_and_again(toy_web):
+    web = toy_web
+    checked(web)
+    web.assert_whole("r2")
+    asked = web.host.read("/var/tmp/check/asked").splitlines()
+    assert set(asked) == {"nobody r2 r1 now"}
+    # one that is bad once is asked again
+    web.host.write("/var/tmp/check/bad", "1")
+    checked(web)
+    web.assert_whole("r3")
+    assert not web.host.exists("/var/tmp/check/bad")
+
+
+def test_a_command_that_does_not_end_well(toy_web):
+    web = toy_web
+    web.host.write("/var/tmp/check/hang", "")
+    web.release(more=[formats.Entry("check", content=CHECK.encode(), mode=0o755)], bake="100ms", deadline="2s",
+                health={"commands": [{"command": ["check"]}]})
+    state = web.wait_failed("r2")
+    assert "not healthy within the deadline of 2 s: check" in state["failed"]["reason"]
+    web.assert_whole("r1")
+    units = web.host.run(["systemctl", "list-units", "--plain", "--no-legend", "slipway-web-probe-*"]).stdout
+    wait_for(lambda: not web.host.run(["pgrep", "-f", "releases/r2/check"], check=False).stdout, WAIT_SEC, f"{units} to end")
