@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "admin-text.h"
@@ -14,14 +13,13 @@
 #include "json-read.h"
 #include "log.h"
 #include "paths.h"
+#include "progress.h"
 #include "state.h"
 #include "table.h"
 #include "verify.h"
 
 /* Of a tree that has nothing in common with its index, so many are named, and the rest counted. */
 #define N_NAMED_MAX 1000
-
-#define PROGRESS_STEP_NSEC (100 * 1000 * 1000)
 
 typedef struct Verification {
         Paths paths;
@@ -34,9 +32,9 @@ typedef struct Verification {
         /* what comes of it */
         cJSON *drift;
         size_t n_drift, n_files;
-        uint64_t n_bytes;
-        bool shows_progress, out_of_memory;
-        struct timespec shown;
+        uint64_t n_bytes, total_bytes;
+        bool out_of_memory;
+        Progress *progress;
 } Verification;
 
 static void verification_done(Verification *v)
@@ -152,28 +150,22 @@ static void on_drift(const Drift *d, void *userdata)
                 v->out_of_memory = true;
 }
 
-static bool is_time_to_show(Verification *v)
-{
-        struct timespec now;
-        long long passed;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        passed = (now.tv_sec - v->shown.tv_sec) * 1000000000LL + now.tv_nsec - v->shown.tv_nsec;
-        if (passed < PROGRESS_STEP_NSEC)
-                return false;
-        v->shown = now;
-        return true;
-}
-
 static void on_progress(size_t n_files, uint64_t n_bytes, void *userdata)
 {
         Verification *v = userdata;
 
         v->n_files = n_files;
         v->n_bytes = n_bytes;
-        if (v->shows_progress && is_time_to_show(v))
-                fprintf(stderr, "\r%zu of %zu entries, %llu MiB", n_files, index_n_files(v->index),
-                        (unsigned long long) (n_bytes >> 20));
+        progress_update(n_bytes, v->total_bytes, v->progress);
+}
+
+static uint64_t content_bytes(const Index *index)
+{
+        uint64_t bytes = 0;
+
+        for (size_t n = 0; n < index_n_files(index); n++)
+                bytes += index_file(index, n)->size_bytes;
+        return bytes;
 }
 
 static int compare(Verification *v, char **reterr)
@@ -196,11 +188,12 @@ static int compare(Verification *v, char **reterr)
         v->drift = cJSON_CreateArray();
         if (!v->drift)
                 return -ENOMEM;
-        v->shows_progress = isatty(STDERR_FILENO);
-        (void) clock_gettime(CLOCK_MONOTONIC, &v->shown);
+        v->total_bytes = content_bytes(v->index);
+        r = progress_new("verifying", &v->progress);
+        if (r < 0)
+                return r;
         r = verify_tree(v->tree_fd, v->index, &options, reterr);
-        if (v->shows_progress)
-                fputs("\r\033[K", stderr);
+        v->progress = progress_free(v->progress);
         return r >= 0 && v->out_of_memory ? -ENOMEM : r;
 }
 
@@ -249,10 +242,11 @@ static int print_table(const Verification *v)
 static int print_text(const Verification *v)
 {
         const char *app = v->app->app, *release = v->installed->release;
+        char bytes[BYTES_TEXT_SIZE];
 
         if (v->n_drift == 0) {
-                printf("%s: release %s is as it was signed: %zu entries, %llu MiB\n", app, release,
-                       v->n_files, (unsigned long long) (v->n_bytes >> 20));
+                printf("%s: release %s is as it was signed: %zu entries, %s\n", app, release,
+                       v->n_files, bytes_format(v->n_bytes, bytes));
                 return ADMIN_OK;
         }
         if (print_table(v) < 0)
