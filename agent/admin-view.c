@@ -584,10 +584,11 @@ static const char *release_word(const cJSON *state, const char *release)
 int view_releases(const cJSON *app, const ViewContext *c, FILE *f)
 {
         uint64_t now_sec = c->now_sec;
-        static const char *const titles[] = { "RELEASE", "DEPLOYMENT", "INSTALLED", "STATE", NULL };
+        static const char *const titles[] = { "RELEASE", "DEPLOYMENT", "INSTALLED",
+                                              "SIZE",    "STATE",      NULL };
         _cleanup_(table_freep) Table *t = NULL;
         const cJSON *state = get(app, "state"), *releases = get(state, "releases");
-        char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE], size[BYTES_TEXT_SIZE];
         int r;
 
         r = table_new(titles, &t);
@@ -595,9 +596,13 @@ int view_releases(const cJSON *app, const ViewContext *c, FILE *f)
                 const cJSON *e = cJSON_GetArrayItem(releases, i);
                 const char *release = get_text(e, "release");
 
-                r = table_add(t, (const char *[]){ release, number(get_number(e, "deployment"), n),
-                                                   ago(now_sec, get_time(e, "installed"), when),
-                                                   release ? release_word(state, release) : NULL });
+                r = table_add(t,
+                              (const char *[]){ release, number(get_number(e, "deployment"), n),
+                                                ago(now_sec, get_time(e, "installed"), when),
+                                                get_number(e, "size")
+                                                        ? bytes_format(get_number(e, "size"), size)
+                                                        : NULL,
+                                                release ? release_word(state, release) : NULL });
         }
         if (r >= 0)
                 table_print(t, f);

@@ -25,7 +25,7 @@ static const char *const live =
         "\"app\":\"web\",\"channel\":\"prod\",\"phase\":\"idle\",\"current\":\"r2\",\"last_good\":"
         "\"r2\",\"deployment\":42,\"releases\":[{\"release\":\"r1\",\"deployment\":41,\"serial\":"
         "56,\"installed\":\"2026-11-20T12:00:00Z\",\"activate\":{}},{\"release\":\"r2\","
-        "\"deployment\":42,\"serial\":57,\"installed\":\"2026-11-22T15:00:00Z\",\"activate\":{"
+        "\"deployment\":42,\"serial\":57,\"installed\":\"2026-11-22T15:00:00Z\",\"size\":431120384,\"activate\":{"
         "\"units\":[{\"name\":\"web.service\",\"action\":\"restart\"}]}}],\"history\":[{\"at\":"
         "\"2026-11-20T12:00:01Z\",\"action\":\"deploy\",\"release\":\"r1\",\"deployment\":41,"
         "\"result\":\"done\",\"by\":\"agent\",\"took_ms\":812},{\"at\":\"2026-11-22T15:00:05Z\","
@@ -379,9 +379,9 @@ static void test_releases(void **state)
 {
         (void) state;
         check(RELEASES, NULL,
-              "RELEASE  DEPLOYMENT  INSTALLED   STATE\n"
-              "r2       42          3h ago      live\n"
-              "r1       41          2 days ago  -\n");
+              "RELEASE  DEPLOYMENT  INSTALLED   SIZE      STATE\n"
+              "r2       42          3h ago      431.1 MB  live\n"
+              "r1       41          2 days ago  -         -\n");
 }
 
 static bool is_printable(const char *s)
