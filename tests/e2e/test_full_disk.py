@@ -3,10 +3,14 @@ back as soon as that can be; the agent keeps polling, and deploys when the disk 
 
 import contextlib
 import json
+import random
 import re
 
 import pytest
 
+import fault_proxy as faults
+import formats
+import slipway
 import toy
 from waiting import wait_for
 
@@ -72,6 +76,27 @@ def test_before_it_begins(web, path, kind):
     web.host.run(["slipway", "resume", "web"])  # at once, without the back-off
     web.assert_whole(release)
     assert processes(web)[1] == before[1]
+
+
+@pytest.mark.parametrize("kind", ["full", "out of inodes", "read-only"])
+def test_while_it_is_fetched(host, s3, bucket, s3_proxy, kind):
+    """There was room for it, and then somebody else filled the disk."""
+    host.mount_small(ROOT, SMALL_BYTES, SMALL_INODES)
+    web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
+    web.release()
+    toy.start([web], url=web.store.url, environment=slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
+    web.assert_whole("r1")
+    before, cursor = processes(web), host.journal_cursor()
+    gate = faults.Gate()
+    s3_proxy.fault(r"/r2/artifact", gate)
+    web.release(more=[formats.Entry("noise", content=random.Random(1).randbytes(1 << 20))])
+    gate.wait_held(toy.WAIT_SEC)
+    with fault(host, ROOT, kind):
+        gate.open()
+        wait_said(web, cursor, r"in the new release: (No space left on device|Read-only file system)")
+        assert web.running() == "r1" and processes(web) == before
+    host.run(["slipway", "resume", "web"])
+    web.assert_whole("r2")
 
 
 @pytest.mark.parametrize("path, kind", [(ROOT, "out of inodes"), (ROOT, "read-only"), (STATE, "full")])

@@ -178,3 +178,41 @@ def test_current_is_changed_by_hand(host):
     assert host.exists("/srv/web/current/mine")
     host.run(["rm", "-r", "/srv/web/current"])
     web.assert_whole("r4")
+
+
+DAMAGE = {
+    "cut off": "head -c 100 {0} >{0}.new && mv {0}.new {0}",
+    "of a newer version": "sed -i s,slipway/state/1,slipway/state/2, {0}",
+    "with an unknown member": "sed -i '0,/{{/s//{{ \"later\": 1, /' {0}",
+    "empty": "truncate -s 0 {0}",
+    "removed": "rm {0}",
+}
+
+
+def test_state_file_is_damaged(host):
+    """It is set aside, loudly, and rebuilt from the disk; what runs is not touched, and can be rolled back."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.assert_whole(web.release())
+    pid = host.unit(web.unit, "MainPID")
+    for what, command in DAMAGE.items():
+        host.run(["rm", "-rf", *[f"/var/lib/slipway/{n}" for n in host.listdir("/var/lib/slipway") if "damaged" in n]])
+        host.stop_unit("slipwayd.service")
+        host.run(["sh", "-euc", command.format("/var/lib/slipway/web.json")])
+        cursor = host.journal_cursor()
+        host.start_unit("slipwayd.service")
+        wait_polled(web, r"deployment 2 \(release r2\) is live")
+        if what != "removed":
+            host.wait_journal(r"it was set aside, and the state of app web is rebuilt", unit="slipwayd.service", after=cursor)
+            assert [n for n in host.listdir("/var/lib/slipway") if n.startswith("web.json.damaged-")], what
+        assert host.unit(web.unit, "MainPID") == pid
+        assert {r["release"] for r in web.state()["releases"]} == {"r1", "r2"}
+        assert verify(host)["whole"]
+    # also while it is used
+    host.run(["sh", "-euc", DAMAGE["cut off"].format("/var/lib/slipway/web.json")])
+    host.wait_journal(r"what this program remembers stays", unit="slipwayd.service")
+    host.run(["slipway", "rollback", "web"])
+    assert web.running() == "r1"
+    web.assert_whole(web.release())
