@@ -20,22 +20,27 @@
  *   { "schema": "slipway/state/1", "app": "web", "channel": "prod",
  *     "phase": "idle",
  *     "current": "2026.11.22-1f3a9c2",          release that is live; absent: none
- *     "pending": { "release": "...", "deployment": 43, "serial": 58, "from": "...", "action":
- * "deploy" }, "last_good": "2026.11.22-1f3a9c2", "deployment": 42,                         the last
- * one that this host took up, good or bad "pinned": { "release": "...", "deployment": 42, "by":
- * "root", "since": "2026-11-22T15:00:00Z" }, "failed": { "release": "...", "deployment": 43,
- * "reason": "...", "at": "..." }, "channels": [ { "channel": "prod", "serial": 58, "sha256": "..."
- * } ], "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
+ *     "pending": { "release": "...", "deployment": 43, "serial": 58, "from": "...",
+ *                  "action": "deploy" },
+ *     "last_good": "2026.11.22-1f3a9c2",
+ *     "deployment": 42,                    the last one that this host took up, good or bad
+ *     "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root",
+ *                 "since": "..." },
+ *     "pinned": { "release": "...", "deployment": 42, "by": "root",
+ *                 "since": "2026-11-22T15:00:00Z" },
+ *     "failed": { "release": "...", "deployment": 43, "reason": "...", "at": "..." },
+ *     "channels": [ { "channel": "prod", "serial": 58, "sha256": "..." } ],
+ *     "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
  *                     "index": "<sha256>", "size": 431120384, "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
- * "deployment": 42, "result": "done", "reason": "...", "by": "agent", "took_ms": 5312, "phases_ms":
- * { "fetching": 1211, "switching": 9, "restarting": 92, "baking": 4000 } } ] }
+ *                     "deployment": 42, "result": "done", "reason": "...", "by": "agent",
+ *                     "took_ms": 5312, "phases_ms": { "fetching": 1211, "switching": 9,
+ *                                                     "restarting": 92, "baking": 4000 } } ] }
  *
  * "held": as in hold.h; nothing is deployed while it is on.
  * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
  * "failed": the last deployment that was given up here; it is not tried again.
- * "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root", "since": "..." }: the
- * deployment that is on disk (and in "releases") and goes live when somebody says so.
+ * "staged": the deployment that is on disk (and in "releases") and goes live when somebody says so.
  * actions: deploy, rollback, stage. results: done, reverted (went wrong, the old release is back),
  * failed (went wrong and could not be put back, or failed before the switch), deferred (put off
  * before the switch: it is tried again later). "hooks": hook-log.h.
