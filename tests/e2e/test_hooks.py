@@ -1,6 +1,7 @@
 """Hooks: commands of a release that run as units of systemd before the switch, once the release is well, and when it was taken
 back; and everything that such a command can do wrong."""
 
+import json
 import time
 
 import pytest
@@ -310,3 +311,42 @@ def test_user_that_is_not_there(host):
     host.run(["sh", "-c", f"touch {LOG}; chmod 666 {LOG}"])
     web.wait_live("r1")
     assert host.read(LOG) == "web\n"
+
+
+# -- without root
+
+USER_BUS = {
+    "dbus.socket": "[Socket]\nListenStream=%t/bus\n[Install]\nWantedBy=sockets.target\n",
+    "dbus.service": "[Unit]\nRequires=dbus.socket\n[Service]\nExecStart=dbus-daemon --session --address=systemd: --nofork "
+                    "--nopidfile --systemd-activation\n",
+    "slipwayd.service": "[Service]\nType=notify\nExecStart=/usr/lib/slipway/slipwayd --user\n",
+}
+
+
+def test_for_a_user(host):
+    """slipwayd --user has the user's systemd run them, as the same user, whatever hook_users says."""
+    web = toy.Toy(host, toy.local_store(host))
+    host.run(["useradd", "--create-home", "--uid", "1500", "joe"])
+    for name, text in USER_BUS.items():
+        host.write(f"/etc/systemd/user/{name}", text)
+    host.run(["systemctl", "--global", "--quiet", "enable", "dbus.socket"])
+    config = {"store": "file:///srv/store", "poll": {"interval": "1s"}, "report": False,
+              "trust": "/home/joe/root.json", "apps": [{"app": "web", "channel": "prod", "root": "/home/joe/web"}]}
+    host.write("/home/joe/.config/slipway/agent.json", json.dumps(config))
+    host.write("/home/joe/root.json", formats.trust_root([web.key]))
+    host.run(["chown", "-R", "joe:", "/home/joe"])
+    host.run(["systemctl", "start", "user@1500.service"])
+
+    def as_joe(*args):
+        return host.run(["setpriv", "--reuid=joe", "--regid=joe", "--init-groups", "env", "HOME=/home/joe",
+                         "XDG_RUNTIME_DIR=/run/user/1500", *args])
+    as_joe("systemctl", "--user", "start", "slipwayd.service")
+    hooks = {"pre": [sh("id -un; pwd; sleep 4321 &")], "post": [sh("exit 5", memory="64M")]}
+    web.release(units=False, also={"hooks": hooks})
+
+    def state():
+        return json.loads(as_joe("slipway", "--user", "status", "--json").stdout)["apps"][0]["state"]
+    found = wait_for(lambda: (lambda s: "failed" in s and s)(state()), WAIT_SEC, "r1 to be taken back")
+    assert "exit status 5" in found["failed"]["reason"]
+    assert found["hooks"]["pre"]["ok"] and not processes(host, "sleep 4321")
+    assert not host.exists("/home/joe/web/current")
