@@ -97,7 +97,7 @@ def test_newer_release_overtakes_a_stalled_one(follower, proxy, which):
     assert follower.snapshot() == running
     proxy.clear()
     follower.good()
-    follower.wait_said(r"deployment \d+ is given up before the switch: a newer order came")
+    follower.wait_said(r"deployment \d+ is given up before the switch: overtaken by a newer order")
     follower.assert_nothing_left()
 
 
