@@ -556,6 +556,9 @@ static void one_that_goes_takes_nothing_from_others(void **state)
         assert_int_equal(server.counts->scratch[N_FIRST], 1);
         /* Of a file that is not in the spool any more, parts come again all the same. */
         ask(&b, &again, &reply, &fd);
+        /* The one that went may have had all of it before that was read. */
+        if (reply.type == MESSAGE_GOT && reply.id == cancel.id)
+                expect(&b, &reply, &fd);
         assert_int_equal(reply.type, MESSAGE_GOT_AGAIN);
         assert_int_equal(reply.result, 0);
         send_get(&b, m, 2, "web/artifact");
