@@ -457,13 +457,21 @@ int command_start(const CommandPlace *place, CommandKind kind, const Command *co
 
 /* Users */
 
-static int check_users(const AppConfig *config, const Command *commands, size_t n, char **reterr)
+static int check_users(const Site *site, const Command *commands, size_t n, char **reterr)
 {
+        const AppConfig *config = site->config;
+
         for (size_t i = 0; i < n; i++) {
                 const char *user = config_command_user(config, &commands[i]);
 
-                errno = 0;
-                if (!getpwnam(user))
+                if (!user)
+                        return fail(reterr, -EKEYREJECTED,
+                                    "%s is to run as %s, which \"hook_users\" of app %s in the "
+                                    "agent's configuration does not allow",
+                                    commands[i].argv[0],
+                                    commands[i].user ? commands[i].user : "the default user",
+                                    config->app);
+                if (site->unpack.change && !getpwnam(user))
                         return fail(reterr, -ENOENT,
                                     "this host has no user %s, as whom %s is to run: make it "
                                     "(useradd --system %s), or set \"hook_users\" of app %s in the "
@@ -475,15 +483,11 @@ static int check_users(const AppConfig *config, const Command *commands, size_t 
 
 int command_check_users(const Site *site, const Activate *a, char **reterr)
 {
-        const AppConfig *c = site->config;
-        int r;
+        int r = check_users(site, a->pre, a->n_pre, reterr);
 
-        if (!site->unpack.change)
-                return 0;
-        r = check_users(c, a->pre, a->n_pre, reterr);
         if (r >= 0)
-                r = check_users(c, a->post, a->n_post, reterr);
+                r = check_users(site, a->post, a->n_post, reterr);
         if (r >= 0)
-                r = check_users(c, a->revert, a->n_revert, reterr);
-        return r < 0 ? r : check_users(c, a->commands, a->n_commands, reterr);
+                r = check_users(site, a->revert, a->n_revert, reterr);
+        return r < 0 ? r : check_users(site, a->commands, a->n_commands, reterr);
 }

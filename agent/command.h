@@ -51,9 +51,9 @@ typedef void (*command_done_t)(const CommandResult *result, void *userdata);
 
 typedef struct CommandRun CommandRun;
 
-/* Starts it; done() is never called from in here. `place` is needed for this call only, what it
- * borrows from for as long as the run lives. want_output: read the last lines also of a command
- * that went well. */
+/* Starts it; -EKEYREJECTED: its user is not allowed. done() is never called from in here. `place`
+ * is needed for this call only, what it borrows from for as long as the run lives. want_output:
+ * read the last lines also of a command that went well. */
 _must_check_ int command_start(const CommandPlace *place, CommandKind kind, const Command *command,
                                bool want_output, command_done_t done, void *userdata,
                                CommandRun **ret);
@@ -62,6 +62,7 @@ _must_check_ int command_start(const CommandPlace *place, CommandKind kind, cons
 CommandRun *command_free(CommandRun *r);
 DEFINE_CLEANUP_FUNC(CommandRun *, command_free);
 
-/* Whether the users of all commands exist on this host (getpwnam(3)); -ENOENT and which one does
- * not. With --user everything runs as the same user, and none is looked up. */
+/* Whether the commands' users are allowed (the configuration may be another one than when the
+ * release came; -EKEYREJECTED) and exist on this host (getpwnam(3); -ENOENT). With --user
+ * everything runs as the same user, and none is looked up. */
 _must_check_ int command_check_users(const Site *site, const Activate *activate, char **reterr);

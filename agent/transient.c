@@ -218,11 +218,15 @@ static int append_names(sd_bus_message *m, const CommandPlace *p, CommandKind ki
 
 static int append_user(sd_bus_message *m, const CommandPlace *p, const Command *c)
 {
+        const char *user = config_command_user(p->site->config, c);
+
+        /* No user would be root. */
+        if (!user)
+                return -EKEYREJECTED;
         /* systemd --user can't change to another one. */
         if (!p->site->unpack.change)
                 return 0;
-        return sd_bus_message_append(m, "(sv)", "User", "s",
-                                     config_command_user(p->site->config, c));
+        return sd_bus_message_append(m, "(sv)", "User", "s", user);
 }
 
 /* When the service that asks for it ends, however that comes, systemd ends the command. One that
