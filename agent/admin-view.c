@@ -192,6 +192,18 @@ static const char *user_option(const ViewContext *c)
         return c->user ? "--user " : "";
 }
 
+static void note_confirm(const cJSON *state, const ViewContext *c, FILE *f)
+{
+        uint64_t until_sec = get_number(get(state, "pending"), "confirm_until_ms") / 1000;
+        const char *phase = get_text(state, "phase");
+        char when[TIME_AGO_SIZE];
+
+        if (phase && streq(phase, "confirming") && until_sec > 0)
+                fprintf(f, "  It is taken back (%s), unless you say: slipway %sconfirm %s\n",
+                        time_ago(c->now_sec, until_sec, when), user_option(c),
+                        strempty(get_text(state, "app")));
+}
+
 static void note_staged(const cJSON *state, const ViewContext *c, FILE *f)
 {
         const cJSON *s = get(state, "staged");
@@ -344,6 +356,7 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         if (!m)
                 return -ENOMEM;
         note_pending(state, m);
+        note_confirm(state, c, m);
         note_progress(app, m);
         note_held(state, c, m);
         note_pinned(state, c, m);

@@ -210,6 +210,23 @@ static void test_pinned(void **state)
               "deployment, or you say: slipway resume web\n");
 }
 
+static void test_confirming(void **state)
+{
+        (void) state;
+        check(OVERVIEW,
+              (const char *[]){ "phase", "\"confirming\"", "pending",
+                                "{\"release\":\"r3\",\"from\":\"r2\",\"action\":\"deploy\","
+                                "\"confirm_until_ms\":1795370700000}",
+                                NULL },
+              "slipwayd 0.1.0 on i-1, store s3://acme-deploy\n"
+              "\n"
+              "APP  CHANNEL  LIVE  SINCE   DEPLOYMENT  STATE       LAST POLL\n"
+              "web  prod     r2    2h ago  42          confirming  4s ago\n"
+              "\n"
+              "web: a deployment to r3 from r2 is under way: confirming\n"
+              "  It is taken back (in 5min), unless you say: slipway confirm web\n");
+}
+
 static void test_failed(void **state)
 {
         (void) state;
@@ -507,6 +524,7 @@ int main(void)
                 cmocka_unit_test(test_overview),
                 cmocka_unit_test(test_app),
                 cmocka_unit_test(test_pinned),
+                cmocka_unit_test(test_confirming),
                 cmocka_unit_test(test_failed),
                 cmocka_unit_test(test_hints_for_user),
                 cmocka_unit_test(test_failed_before),
