@@ -87,6 +87,7 @@ static void defaults(void **state)
         assert_int_equal(c->apps[0].n_hook_users, 1);
         assert_string_equal(c->apps[0].hook_users[0], "web");
         assert_int_equal(c->apps[0].keep, 5);
+        assert_int_equal(c->apps[0].update_lock_usec, UINT64_C(3600) * 1000000);
         assert_int_equal(c->apps[0].budget_bytes, 0);
         assert_int_equal(c->apps[0].reserve_bytes, ROOM_RESERVE_DEFAULT);
         assert_false(c->apps[0].activate_by_hand);
@@ -125,7 +126,7 @@ static void everything(void **state)
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
-                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
+                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"update_lock\":\"0s\",\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
                 "{\"app\":\"api\",\"channel\":\"c\",\"units\":[],\"hook_users\":[]},"
                 "{\"app\":\"db\",\"channel\":\"c\",\"hook_users\":[\"{app}-{tag:Stage}\",\"root\"]}]}");
 
@@ -143,6 +144,7 @@ static void everything(void **state)
         assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
         assert_string_equal(c->apps[0].manifest_path, "eu-central-1/web/i-1.json");
         assert_int_equal(c->apps[0].keep, 100);
+        assert_int_equal(c->apps[0].update_lock_usec, 0);
         assert_int_equal(c->apps[0].budget_bytes, UINT64_C(2) << 30);
         assert_int_equal(c->apps[0].reserve_bytes, 0);
         assert_true(c->apps[0].activate_by_hand);
@@ -286,6 +288,8 @@ static void broken_apps(void **state)
                        "agent.json:6: apps[0].disk.budget: must be a size like");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"disk\": { \"reserve\": 5 }"),
                        "agent.json:6: apps[0].disk.reserve: must be a size like");
+        assert_refused(*state, APP("\"channel\": \"c\",\n\"update_lock\": \"25h\""),
+                       "agent.json:6: apps[0].update_lock: must be at most 24h");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"keep\": 101"),
                        "agent.json:6: apps[0].keep");
         assert_refused(*state, APP("\"channel\": \"c\",\n\"activate\": true"),

@@ -65,6 +65,36 @@ static void survives_a_restart(void **dir)
         assert_int_equal(state_floor(again)->serial, 3);
 }
 
+static void a_confirmation_survives_a_restart(void **dir)
+{
+        static const Phase way[] = { PHASE_FETCHING,  PHASE_WAITING,    PHASE_PREPARING,
+                                     PHASE_SWITCHING, PHASE_RESTARTING, PHASE_BAKING,
+                                     PHASE_CONFIRMING };
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        for (size_t i = 0; i < ELEMENTSOF(way); i++)
+                state_move(s, way[i]);
+        s->pending.confirm_msec = 1000;
+        s->pending.confirm_until_msec = 1795370700123;
+        s->pending.confirm_boot_msec = 77123;
+        assert_return_code(state_set(&s->pending.confirmed_by, "ann"), 0);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, &err), 0);
+        assert_int_equal(again->phase, PHASE_CONFIRMING);
+        assert_int_equal(again->pending.confirm_msec, 1000);
+        assert_int_equal(again->pending.confirm_until_msec, 1795370700123);
+        assert_int_equal(again->pending.confirm_boot_msec, 77123);
+        assert_string_equal(again->pending.confirmed_by, "ann");
+        /* It is of this deployment alone. */
+        state_move(again, PHASE_REVERTING);
+        assert_return_code(state_end(again, RESULT_REVERTED, "nobody"), 0);
+        assert_int_equal(again->pending.confirm_until_msec, 0);
+        assert_null(again->pending.confirmed_by);
+}
+
 static void begin(State *s, Action action, const char *release, uint64_t deployment)
 {
         assert_return_code(state_begin(s, action, release, "r1", deployment, deployment, "root"),
@@ -311,6 +341,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(survives_a_restart),
+                test_in_dir(a_confirmation_survives_a_restart),
                 test_in_dir(what_is_staged_survives_a_restart),
                 test_in_dir(what_is_staged_stays_until_it_is_settled),
                 test_in_dir(each_phase_is_timed),
