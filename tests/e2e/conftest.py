@@ -117,8 +117,7 @@ def fresh_bucket(s3):
     client = s3.client()
     client.create_bucket(Bucket=name)
     yield name
-    s3_server.empty_bucket(client, name)
-    client.delete_bucket(Bucket=name)
+    s3_server.remove_bucket(client, name)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ REGION = "eu-central-1"
 STORE_BYTES = 4 << 30
 READY_TIMEOUT_SEC = 90
 STOP_TIMEOUT_SEC = 20
+REMOVE_TIMEOUT_SEC = 30
 # inside the chroot
 DATA = "/srv/s3"
 
@@ -232,3 +233,17 @@ def empty_bucket(client, bucket):
             client.delete_object(Bucket=bucket, Key=entry["Key"])
     for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
         client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def remove_bucket(client, bucket):
+    """Removes a bucket with all that is in it, also while a host that is still up writes its last status objects there."""
+    def removed():
+        empty_bucket(client, bucket)
+        try:
+            client.delete_bucket(Bucket=bucket)
+        except client.exceptions.ClientError as e:
+            if e.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            return False
+        return True
+    wait_for(removed, REMOVE_TIMEOUT_SEC, f"bucket {bucket} to stay empty and go")
