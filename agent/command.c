@@ -233,7 +233,7 @@ static void take_result(CommandRun *r, const UnitStatus *s)
                 end_later(r);
                 return;
         }
-        k = journal_tail_start(r->event, s->invocation, on_tail, r, &r->tail);
+        k = journal_tail_start(r->event, s->invocation, r->unit, on_tail, r, &r->tail);
         if (k < 0)
                 end_later(r);
 }

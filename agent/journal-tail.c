@@ -15,11 +15,12 @@
 
 #define SYNC_SOCKET     "/run/systemd/journal/io.systemd.journal"
 #define SYNC_REQUEST    "{\"method\":\"io.systemd.Journal.Synchronize\",\"parameters\":{}}"
-#define SYNC_LIMIT_USEC (UINT64_C(1) * 1000000)
+#define SYNC_LIMIT_USEC (UINT64_C(5) * 1000000)
 #define READ_LIMIT_USEC (UINT64_C(200) * 1000)
 
 struct JournalTail {
         sd_id128_t invocation;
+        char *unit;
         int sync_fd;
         sd_event_source *sync_source, *time_source;
         journal_tail_done_t done;
@@ -33,6 +34,7 @@ JournalTail *journal_tail_free(JournalTail *t)
         sd_event_source_disable_unref(t->sync_source);
         sd_event_source_disable_unref(t->time_source);
         fd_close(t->sync_fd);
+        free(t->unit);
         free(t);
         return NULL;
 }
@@ -79,10 +81,26 @@ static uint64_t now_usec(void)
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
-static int match_run(sd_journal *j, sd_id128_t invocation)
+static int match_unit(sd_journal *j, const char *unit)
+{
+        _cleanup_free_ char *match = NULL;
+        int r;
+
+        if (asprintf(&match, "_SYSTEMD_UNIT=%s", unit) < 0) {
+                match = NULL;
+                return -ENOMEM;
+        }
+        r = sd_journal_add_match(j, match, 0);
+        return r < 0 ? r : sd_journal_add_disjunction(j);
+}
+
+static int match_run(sd_journal *j, sd_id128_t invocation, const char *unit)
 {
         char id[SD_ID128_STRING_MAX], match[64];
-        int r;
+        int r = unit ? match_unit(j, unit) : 0;
+
+        if (r < 0)
+                return r;
 
         (void) sd_id128_to_string(invocation, id);
         (void) snprintf(match, sizeof(match), "_SYSTEMD_INVOCATION_ID=%s", id);
@@ -121,14 +139,14 @@ static int read_lines(sd_journal *j, TailText *text)
 }
 
 /* All files of this host: those of a service that runs as a person's user lie in the person's. */
-static int read_run(sd_id128_t invocation, TailText *text)
+static int read_run(sd_id128_t invocation, const char *unit, TailText *text)
 {
         sd_journal *j;
         int r = sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY);
 
         if (r < 0)
                 return r;
-        r = match_run(j, invocation);
+        r = match_run(j, invocation, unit);
         if (r >= 0)
                 r = read_lines(j, text);
         sd_journal_close(j);
@@ -143,7 +161,7 @@ static void finish(JournalTail *t)
         (void) sd_event_source_set_enabled(t->sync_source, SD_EVENT_OFF);
         (void) sd_event_source_set_enabled(t->time_source, SD_EVENT_OFF);
         tail_text_init(&text);
-        r = sd_id128_is_null(t->invocation) ? 0 : read_run(t->invocation, &text);
+        r = sd_id128_is_null(t->invocation) ? 0 : read_run(t->invocation, t->unit, &text);
         if (r < 0)
                 log_debug("Can't read the journal: %s", strerror(-r));
         t->done(text.n_lines > 0 ? text.text + text.start : NULL, t->userdata);
@@ -185,8 +203,8 @@ static int ask_journald(int *ret_fd)
         return 0;
 }
 
-int journal_tail_start(sd_event *event, sd_id128_t invocation, journal_tail_done_t done,
-                       void *userdata, JournalTail **ret)
+int journal_tail_start(sd_event *event, sd_id128_t invocation, const char *unit,
+                       journal_tail_done_t done, void *userdata, JournalTail **ret)
 {
         _cleanup_(journal_tail_freep) JournalTail *t = calloc(1, sizeof(JournalTail));
         int r;
@@ -196,6 +214,8 @@ int journal_tail_start(sd_event *event, sd_id128_t invocation, journal_tail_done
         *t = (JournalTail){
                 .invocation = invocation, .sync_fd = -EBADF, .done = done, .userdata = userdata
         };
+        if (unit && !(t->unit = strdup(unit)))
+                return -ENOMEM;
         r = ask_journald(&t->sync_fd);
         if (r < 0)
                 log_debug("Can't ask journald at %s: %s", SYNC_SOCKET, strerror(-r));

@@ -12,8 +12,9 @@
  *
  * A process may be gone before journald has read what it wrote. So journald is first asked to take
  * in what it was sent (its varlink method io.systemd.Journal.Synchronize, as `journalctl --sync`
- * does: src/journal/journald-server.c in systemd; for root only), for a second at most; then the
- * journal's files are read, which is a few look-ups in each.
+ * does: src/journal/journald-server.c in systemd; for root only), for five seconds at most, as it
+ * writes to the disk then; after that the journal's files are read, a few look-ups in each. Of a
+ * process that is gone by then journald still knows the unit, but not the run.
  */
 
 #define JOURNAL_TAIL_LINES_MAX 20
@@ -27,8 +28,10 @@ typedef struct JournalTail JournalTail;
 typedef void (*journal_tail_done_t)(const char *lines, void *userdata);
 
 /* Starts to read. `invocation` is the unit's property InvocationID (org.freedesktop.systemd1(5)),
- * which one run of one unit has; all zeros find nothing. done() is never called from in here. */
-_must_check_ int journal_tail_start(sd_event *event, sd_id128_t invocation,
+ * which one run of one unit has; all zeros find nothing. `unit`: the name of a unit that has no
+ * other run, whose lines then count whether journald knew the run or not; else NULL. done() is
+ * never called from in here. */
+_must_check_ int journal_tail_start(sd_event *event, sd_id128_t invocation, const char *unit,
                                     journal_tail_done_t done, void *userdata, JournalTail **ret);
 
 /* Ends it; no callback after this. */

@@ -198,7 +198,7 @@ static void finish_with_tail(UnitRun *r, int error, const char *what, const char
         if (r->ending)
                 return;
         finish_error(r, error, what, unit, why);
-        if (journal_tail_start(r->event, invocation, on_tail, r, &r->tail) >= 0)
+        if (journal_tail_start(r->event, invocation, NULL, on_tail, r, &r->tail) >= 0)
                 (void) sd_event_source_set_enabled(r->end_source, SD_EVENT_OFF);
 }
 

@@ -94,7 +94,8 @@ static void finds_nothing(void **state)
                 Bench b = {};
 
                 assert_return_code(sd_event_new(&b.event), 0);
-                assert_return_code(journal_tail_start(b.event, ids[i], on_done, &b, &b.tail), 0);
+                assert_return_code(journal_tail_start(b.event, ids[i], NULL, on_done, &b, &b.tail),
+                                   0);
                 assert_int_equal(b.n_done, 0);
                 while (b.tail)
                         assert_true(sd_event_run(b.event, 10 * 1000000) > 0);
@@ -111,7 +112,8 @@ static void may_be_dropped(void **state)
 
         (void) state;
         assert_return_code(sd_event_new(&b.event), 0);
-        assert_return_code(journal_tail_start(b.event, SD_ID128_NULL, on_done, &b, &b.tail), 0);
+        assert_return_code(journal_tail_start(b.event, SD_ID128_NULL, NULL, on_done, &b, &b.tail),
+                           0);
         b.tail = journal_tail_free(b.tail);
         assert_int_equal(sd_event_run(b.event, 0), 0);
         assert_int_equal(b.n_done, 0);

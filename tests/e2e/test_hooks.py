@@ -118,6 +118,23 @@ def test_output_is_kept(shared_web):
     assert "line 1\n" in journal and "line 30\n" in journal
 
 
+def test_output_that_comes_late(web):
+    """A journald that was busy while the hook ran still says what it wrote, though the process is gone."""
+    web.close_gate()
+    release(web, {"pre": [sh(f"{toy.gate()}; echo last words; exit 3")]})
+    unit = wait_hook_unit(web.host, "pre")
+    journald = web.host.unit("systemd-journald.service", "MainPID")["MainPID"]
+    web.host.run(["kill", "-STOP", journald])
+    try:
+        web.open_gate()
+        wait_for(lambda: web.host.unit(unit, "ActiveState")["ActiveState"] in ("failed", "inactive"), WAIT_SEC, "the hook to end")
+    finally:
+        web.host.run(["kill", "-CONT", journald])
+    state = web.wait_failed("r2")
+    assert "exit status 3: last words" in state["failed"]["reason"]
+    assert state["hooks"]["pre"]["output"] == ["last words"]
+
+
 # -- what goes wrong before the switch
 
 BAD = {
