@@ -13,6 +13,7 @@
 #include "outcome.h"
 #include "shared.h"
 #include "time-text.h"
+#include "unit-files.h"
 #include "update-lock.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
@@ -369,6 +370,9 @@ static int run_old_units(Activation *a, char **reterr)
 
         if (r >= 0)
                 r = unit_plan_back(from ? &old : NULL, &bad, ran, &plan);
+        if (r >= 0)
+                r = unit_files_plan(a->site, &(UnitFiles){ from, &old },
+                                    &(UnitFiles){ s->pending.release, &bad }, true, &plan);
         plan.bake_usec = MIN(plan.bake_usec, REVERT_BAKE_MAX_USEC);
         if (r >= 0)
                 r = health_start(&place, &plan, UNIT_RUN_ALL, HEALTH_REPORTED, &callbacks, a,
@@ -482,9 +486,19 @@ static int plan_forward(Activation *a, UnitPlan *ret)
         Activate to = activate_of(s, s->pending.release, from);
         Activate old = activate_of(s, from, s->pending.release);
         _cleanup_free_ char **ran = NULL;
+        _cleanup_(unit_plan_done) UnitPlan plan = {};
         int r = ran_before(a, &ran);
 
-        return r < 0 ? r : unit_plan_forward(&to, from ? &old : NULL, ran, ret);
+        if (r >= 0)
+                r = unit_plan_forward(&to, from ? &old : NULL, ran, &plan);
+        if (r >= 0)
+                r = unit_files_plan(a->site, &(UnitFiles){ s->pending.release, &to },
+                                    &(UnitFiles){ from, &old }, s->pending.attempts > 0, &plan);
+        if (r < 0)
+                return r;
+        *ret = plan;
+        plan = (UnitPlan){};
+        return 0;
 }
 
 static int run_units(Activation *a, char **reterr)
@@ -514,7 +528,7 @@ static int run_units(Activation *a, char **reterr)
 
 static bool needs_systemd(Activate a)
 {
-        return a.n_units + a.n_pre + a.n_post + a.n_commands > 0;
+        return a.n_units + a.n_unit_files + a.n_pre + a.n_post + a.n_commands > 0;
 }
 
 /* On the way forward or back. */
@@ -657,6 +671,20 @@ static bool has_shared_links(const Activation *a)
         return i && i->activate.n_shared > 0;
 }
 
+static bool has_unit_files(const Activation *a)
+{
+        const Installed *i = installed_of(a);
+
+        return i && i->activate.n_unit_files > 0;
+}
+
+static int check_unit_files(Activation *a, char **reterr)
+{
+        int r = unit_files_check(a->site, installed_of(a), reterr);
+
+        return r < 0 ? r : STEP_DONE;
+}
+
 static void on_linked(int result, const char *reason, void *userdata)
 {
         Activation *a = userdata;
@@ -689,14 +717,15 @@ static const Step forward[] = {
         {PHASE_FETCHING,        deploys_with_systemd, ask_systemd },
         { PHASE_WAITING,          is_held_off, wait_for_application },
         { PHASE_PREPARING,        has_commands, check_users },
-        { PHASE_PREPARING, has_shared_links, link_shared },
-        { PHASE_PREPARING,      has_pre_hooks, run_pre_hooks },
-        { PHASE_PREPARING,          is_held_off, wait_for_application },
-        { PHASE_SWITCHING,      NULL, switch_release },
-        { PHASE_RESTARTING,          NULL, run_units }, /* and PHASE_BAKING */
-        { PHASE_CONFIRMING,      must_be_confirmed, wait_for_confirmation },
-        { PHASE_FINISHING,        has_post_hooks, run_post_hooks },
-        {}
+        { PHASE_PREPARING, has_unit_files, check_unit_files },
+        { PHASE_PREPARING,      has_shared_links, link_shared },
+        { PHASE_PREPARING,          has_pre_hooks, run_pre_hooks },
+        { PHASE_PREPARING,      is_held_off, wait_for_application },
+        { PHASE_SWITCHING,     NULL, switch_release },
+        { PHASE_RESTARTING,      NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_CONFIRMING,          must_be_confirmed, wait_for_confirmation },
+        { PHASE_FINISHING,      has_post_hooks, run_post_hooks },
+        {     }
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more

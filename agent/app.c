@@ -143,6 +143,7 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
                 return r;
         a->site->fetch = agent->fetch_identity;
         a->site->instance = agent->config->instance;
+        a->site->unit_dir = agent->paths.unit_dir;
         *ret = TAKE_PTR(a);
         return 0;
 }

@@ -76,6 +76,7 @@ static void app_done(AppConfig *a)
         free(a->root);
         free(a->manifest_path);
         strings_free(a->units, a->n_units);
+        strings_free(a->unit_files, a->n_unit_files);
         strings_free(a->hook_users, a->n_hook_users);
 }
 
@@ -331,6 +332,19 @@ static int parse_units(const cJSON *v, const char *path, void *target, char **re
         return json_each(v, path, CONFIG_UNITS_MAX, parse_unit, a, reterr);
 }
 
+static int parse_unit_file(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        AppConfig *a = target;
+        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
+
+        return r < 0 ? r : add_text(&a->unit_files, &a->n_unit_files, v->valuestring);
+}
+
+static int parse_unit_files(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_each(v, path, CONFIG_UNITS_MAX, parse_unit_file, target, reterr);
+}
+
 static int parse_size(const cJSON *v, const char *path, uint64_t min, uint64_t *ret, char **reterr)
 {
         if (!cJSON_IsString(v) || size_text_parse(v->valuestring, ret) < 0 || *ret < min)
@@ -384,12 +398,13 @@ static const JsonField app_fields[] = {
         { "root",               json_parse_string, offsetof(AppConfig, root) },
         { "manifest",          json_parse_string, offsetof(AppConfig, manifest_path) },
         { "units", parse_units, 0 },
-        { "disk",               parse_disk, 0 },
-        { "hook_users",             parse_hook_users, 0 },
-        { "keep", parse_keep, offsetof(AppConfig, keep) },
-        { "update_lock",                  parse_update_lock, offsetof(AppConfig, update_lock_usec) },
-        { "activate",parse_activate, offsetof(AppConfig, activate_by_hand) },
-        {           },
+        { "unit_files",               parse_unit_files, 0 },
+        { "disk",             parse_disk, 0 },
+        { "hook_users", parse_hook_users, 0 },
+        { "keep",                  parse_keep, offsetof(AppConfig, keep) },
+        { "update_lock",parse_update_lock, offsetof(AppConfig, update_lock_usec) },
+        { "activate",     parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {                 },
 };
 
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
@@ -597,17 +612,28 @@ static int expand_manifest(const Loader *l, AppConfig *a, char **reterr)
         return 0;
 }
 
-static int expand_units(const Loader *l, AppConfig *a, char **reterr)
+static int expand_patterns(const Loader *l, const AppConfig *a, char **patterns, size_t n,
+                           char **reterr)
 {
-        for (size_t i = 0; i < a->n_units; i++) {
-                int r = expand(l, a, a->channel, &a->units[i], reterr);
+        for (size_t i = 0; i < n; i++) {
+                int r = expand(l, a, a->channel, &patterns[i], reterr);
                 if (r < 0)
                         return r;
-                const char *s = a->units[i];
+                const char *s = patterns[i];
                 if (strlen(s) > NAME_MAX || strspn(s, UNIT_PATTERN_CHARACTERS) != strlen(s))
                         return fail(reterr, -EBADMSG, "\"%s\" is not a pattern of unit names", s);
         }
         return 0;
+}
+
+static int expand_units(const Loader *l, AppConfig *a, char **reterr)
+{
+        return expand_patterns(l, a, a->units, a->n_units, reterr);
+}
+
+static int expand_unit_files(const Loader *l, AppConfig *a, char **reterr)
+{
+        return expand_patterns(l, a, a->unit_files, a->n_unit_files, reterr);
 }
 
 static int expand_hook_users(const Loader *l, AppConfig *a, char **reterr)
@@ -655,6 +681,7 @@ static int finish_app(const Loader *l, size_t n, char **reterr)
                 { "root",       expand_root      },
                 { "manifest",   expand_manifest  },
                 { "units",      expand_units     },
+                { "unit_files", expand_unit_files},
                 { "hook_users", expand_hook_users},
                 { "root",       check_root_apart },
         };
@@ -743,12 +770,22 @@ int config_load(const char *path, Config **ret, char **reterr)
         return 0;
 }
 
-bool config_allows_unit(const AppConfig *a, const char *unit)
+static bool matches_any(char *const *patterns, size_t n, const char *unit)
 {
-        for (size_t i = 0; i < a->n_units; i++)
-                if (fnmatch(a->units[i], unit, FNM_NOESCAPE) == 0)
+        for (size_t i = 0; i < n; i++)
+                if (fnmatch(patterns[i], unit, FNM_NOESCAPE) == 0)
                         return true;
         return false;
+}
+
+bool config_allows_unit(const AppConfig *a, const char *unit)
+{
+        return matches_any(a->units, a->n_units, unit);
+}
+
+bool config_allows_unit_file(const AppConfig *a, const char *unit)
+{
+        return matches_any(a->unit_files, a->n_unit_files, unit);
 }
 
 const char *config_command_user(const AppConfig *a, const Command *c)

@@ -25,6 +25,7 @@
  *                 "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
+ *                 "unit_files": [],                which units its releases may bring
  *                 "hook_users": ["{app}"],         as whom its commands may run
  *                 "update_lock": "1h",             how long the app may hold updates off
  *                                                  (update-lock.h); 0s to 24h
@@ -34,14 +35,15 @@
  *
  * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are
  * the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
- * backslash stands for itself. disk: what the app's releases may take together (default: no limit),
+ * backslash stands for itself. "unit_files" are such patterns of the units whose files its releases
+ * may bring: who brings a unit's file says what systemd runs, as root if it likes. disk: what the app's releases may take together (default: no limit),
  * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
  * most 256M); sizes as in size-text.h, at least 1M for the budget. "hook_users" are the users that
  * the app's hooks and command probes may ask for; the first one has those that ask for none, root
  * only if it is listed. "ready": when systemd is told READY=1; with "deployed" at the latest after
  * ready_limit.
  *
- * channel, root, manifest, units and hook_users may hold {app}, {channel} (but not channel itself),
+ * channel, root, manifest, units, unit_files and hook_users may hold {app}, {channel} (but not channel itself),
  * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
  * (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a pattern.
  */
@@ -58,6 +60,8 @@ typedef struct AppConfig {
         char *manifest_path; /* store_path_is_valid() */
         char **units;
         size_t n_units;
+        char **unit_files;
+        size_t n_unit_files;
         char **hook_users;
         size_t n_hook_users;
         unsigned keep;
@@ -94,6 +98,9 @@ DEFINE_CLEANUP_FUNC(Config *, config_free);
 
 /* True if the app's manifests may name this unit. */
 bool config_allows_unit(const AppConfig *a, const char *unit);
+
+/* True if the app's releases may bring this unit's file. */
+bool config_allows_unit_file(const AppConfig *a, const char *unit);
 
 /* The user that a command of the app runs as; NULL: the configuration does not allow the one that
  * it asks for. */

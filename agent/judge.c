@@ -74,6 +74,13 @@ static int check_place(const Manifest *m, const AppConfig *app, char **reterr)
                                 "the manifest names unit %s, which \"units\" of app %s in the agent's "
                                 "configuration does not allow",
                                 m->activate.units[i].name, app->app);
+        for (size_t i = 0; i < m->activate.n_unit_files; i++)
+                if (!config_allows_unit_file(app, unit_file_name(m->activate.unit_files[i])))
+                        return fail(
+                                reterr, -EKEYREJECTED,
+                                "the release brings unit file %s, which \"unit_files\" of app %s in the "
+                                "agent's configuration does not allow",
+                                m->activate.unit_files[i], app->app);
         return check_users(&m->activate, app, reterr);
 }
 

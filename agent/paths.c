@@ -10,10 +10,11 @@ void paths_done(Paths *p)
         free(p->state_dir);
         free(p->cache_dir);
         free(p->runtime_dir);
+        free(p->unit_dir);
         *p = (Paths){};
 }
 
-/* $variable/slipway<suffix>, or $HOME<fallback>/slipway<suffix>. */
+/* $variable<suffix>, or $HOME<fallback><suffix>. */
 static int user_path(const char *variable, const char *fallback, const char *suffix, char **ret,
                      char **reterr)
 {
@@ -22,9 +23,9 @@ static int user_path(const char *variable, const char *fallback, const char *suf
         int n;
 
         if (base && base[0] == '/')
-                n = asprintf(&path, "%s/slipway%s", base, suffix);
+                n = asprintf(&path, "%s%s", base, suffix);
         else if (fallback && home && home[0] == '/')
-                n = asprintf(&path, "%s%s/slipway%s", home, fallback, suffix);
+                n = asprintf(&path, "%s%s%s", home, fallback, suffix);
         else
                 return fail(reterr, -ENXIO, "%s is not set%s", variable,
                             fallback ? ", nor is HOME" : "");
@@ -36,14 +37,17 @@ static int user_path(const char *variable, const char *fallback, const char *suf
 
 static int init_user(Paths *p, char **reterr)
 {
-        int r = user_path("XDG_CONFIG_HOME", "/.config", "/agent.json", &p->config_file, reterr);
+        int r = user_path("XDG_CONFIG_HOME", "/.config", "/slipway/agent.json", &p->config_file,
+                          reterr);
 
         if (r >= 0)
-                r = user_path("XDG_STATE_HOME", "/.local/state", "", &p->state_dir, reterr);
+                r = user_path("XDG_STATE_HOME", "/.local/state", "/slipway", &p->state_dir, reterr);
         if (r >= 0)
-                r = user_path("XDG_CACHE_HOME", "/.cache", "", &p->cache_dir, reterr);
+                r = user_path("XDG_CACHE_HOME", "/.cache", "/slipway", &p->cache_dir, reterr);
         if (r >= 0)
-                r = user_path("XDG_RUNTIME_DIR", NULL, "", &p->runtime_dir, reterr);
+                r = user_path("XDG_RUNTIME_DIR", NULL, "/slipway", &p->runtime_dir, reterr);
+        if (r >= 0)
+                r = user_path("XDG_CONFIG_HOME", "/.config", "/systemd/user", &p->unit_dir, reterr);
         return r;
 }
 
@@ -53,7 +57,10 @@ static int init_system(Paths *p)
         p->state_dir = strdup("/var/lib/slipway");
         p->cache_dir = strdup("/var/cache/slipway");
         p->runtime_dir = strdup("/run/slipway");
-        return p->config_file && p->state_dir && p->cache_dir && p->runtime_dir ? 0 : -ENOMEM;
+        p->unit_dir = strdup("/etc/systemd/system");
+        return p->config_file && p->state_dir && p->cache_dir && p->runtime_dir && p->unit_dir
+                       ? 0
+                       : -ENOMEM;
 }
 
 int paths_init(bool user, Paths *ret, char **reterr)

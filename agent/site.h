@@ -26,6 +26,7 @@ typedef struct HeldOff {
 typedef struct Site {
         const AppConfig *config;
         const char *instance; /* the agent's name for this host; set by who made the site */
+        const char *unit_dir; /* of the host's own units; set by who made the site */
         sd_event *event;
         Bus *bus;                         /* the agent's */
         Identity unpack;                  /* slipway-unpack's user, which owns releases/ */

@@ -19,6 +19,8 @@ void unit_plan_done(UnitPlan *p)
                 free(p->steps[i].name);
         free(p->steps);
         strings_free(p->watched, p->n_watched);
+        strings_free(p->unlinked, p->n_unlinked);
+        strings_free(p->linked, p->n_linked);
         *p = (UnitPlan){};
 }
 
@@ -161,6 +163,7 @@ int unit_plan_forward(const Activate *to, const Activate *from, char *const *ran
         _cleanup_(unit_plan_done) UnitPlan p = {};
         int r = add_orphans(&p, to, from);
 
+        p.n_before_files = p.n_steps;
         for (size_t i = 0; i < to->n_units && r >= 0; i++)
                 r = add_step(&p, to->units[i].name, to->units[i].action);
         return r < 0 ? r : finish(&p, to, ran, ret);
@@ -220,6 +223,7 @@ int unit_plan_back(const Activate *old, const Activate *bad, char *const *ran, U
         _cleanup_(unit_plan_done) UnitPlan p = {};
         int r = add_stops(&p, old, bad, ran);
 
+        p.n_before_files = p.n_steps;
         for (size_t i = 0; old && i < old->n_units && r >= 0; i++) {
                 const ActivateUnit *u = &old->units[i];
                 Doing d = doing_of(bad, u->name);
@@ -244,8 +248,7 @@ static bool is_template_of(const char *file, const char *unit)
 bool unit_files_provide(const Activate *a, const char *unit)
 {
         for (size_t i = 0; a && i < a->n_unit_files; i++) {
-                const char *slash = strrchr(a->unit_files[i], '/');
-                const char *file = slash ? slash + 1 : a->unit_files[i];
+                const char *file = unit_file_name(a->unit_files[i]);
                 if (streq(file, unit) || is_template_of(file, unit))
                         return true;
         }

@@ -11,7 +11,8 @@
  * On the way to a release its units are done in their order. A unit has to run in the end if the
  * last of its actions says so: after restart, reload-or-restart and start it runs, after stop not,
  * after reload and try-restart as before. Besides, units whose file only the release before brought
- * (unit_files) are stopped first: they are gone with it.
+ * (unit_files) are stopped first, while systemd still knows what that file says: they are gone with
+ * it.
  *
  * The way back restores what ran before the switch:
  * - A unit that the old release names is treated as it says, but never less than what gets rid of
@@ -28,11 +29,15 @@
 
 typedef struct UnitPlan {
         ActivateUnit *steps;
-        size_t n_steps;
-        char **watched; /* the units that have to run in the end */
+        size_t n_steps, n_before_files; /* the first so many, before unit files are changed */
+        char **watched;                 /* the units that have to run in the end */
         size_t n_watched;
         uint64_t bake_usec, deadline_usec; /* as in Activate */
-        bool reload_systemd; /* it reads its unit files again first; set by the caller */
+        /* The change of unit files, by unit-files.h: names of units whose links go, paths of files
+         * that are linked, and whether systemd reads all of them again. */
+        char **unlinked, **linked;
+        size_t n_unlinked, n_linked;
+        bool reload_systemd;
 } UnitPlan;
 
 void unit_plan_done(UnitPlan *p);

@@ -23,6 +23,14 @@
 /* systemd answers after it has read all unit files, and has run its generators. */
 #define RELOAD_TIMEOUT_USEC (UINT64_C(90) * 1000000)
 
+/* The change of unit files, in its order. Each can be done again. */
+typedef enum FilesStep {
+        FILES_UNLINK,
+        FILES_LINK,
+        FILES_RELOAD,
+        FILES_DONE,
+} FilesStep;
+
 /* A unit that has to run in the end. */
 typedef struct Watched {
         UnitRun *run;
@@ -57,13 +65,13 @@ struct UnitRun {
         void *userdata;
         Watched *watched;
         size_t n_watched;
-        bool reloading; /* systemd reads its unit files */
-        size_t at;      /* in plan.steps */
+        size_t at; /* in plan.steps */
+        FilesStep files;
         Step step;
         bool baking, bake_over, ending;
         bool away; /* the bus or systemd does not answer: nothing is judged */
         uint64_t away_since_usec, again_delay_usec;
-        sd_bus_slot *subscribe_slot, *removed_slot, *owner_slot, *reload_slot;
+        sd_bus_slot *subscribe_slot, *removed_slot, *owner_slot, *files_slot;
         sd_event_source *deadline_source, *bake_source, *end_source, *again_source;
         JournalTail *tail;
         int result;
@@ -71,6 +79,7 @@ struct UnitRun {
 };
 
 static int next_job(UnitRun *r);
+static int change_files(UnitRun *r);
 static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* Everything that hangs on the connection. */
@@ -83,7 +92,7 @@ static void forget_calls(UnitRun *r)
         r->subscribe_slot = sd_bus_slot_unref(r->subscribe_slot);
         r->removed_slot = sd_bus_slot_unref(r->removed_slot);
         r->owner_slot = sd_bus_slot_unref(r->owner_slot);
-        r->reload_slot = sd_bus_slot_unref(r->reload_slot);
+        r->files_slot = sd_bus_slot_unref(r->files_slot);
         r->step.call_slot = sd_bus_slot_unref(r->step.call_slot);
         r->step.read_slot = sd_bus_slot_unref(r->step.read_slot);
 }
@@ -572,10 +581,92 @@ static int next_job(UnitRun *r)
         int k;
 
         step_done(&r->step);
+        if (r->at == r->plan.n_before_files && r->files != FILES_DONE)
+                return change_files(r);
         if (r->at >= r->plan.n_steps)
                 return begin_bake(r);
         k = unit_path(step_unit(r)->name, &r->step.path);
         return k < 0 ? k : read_step(r, on_before);
+}
+
+/* The unit files */
+
+static int on_files_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        UnitRun *r = userdata;
+        int k;
+
+        (void) error;
+        if (!is_answer(r, m))
+                return 1;
+        if (sd_bus_message_is_method_error(m, NULL) && r->files == FILES_UNLINK)
+                log_warning("systemd can't remove the links of unit files that are gone: %s",
+                            sd_bus_message_get_error(m)->message);
+        else if (sd_bus_message_is_method_error(m, NULL)) {
+                finish_error(r, -EIO,
+                             r->files == FILES_LINK ? "can't link unit files"
+                                                    : "can't read its unit files again",
+                             "systemd", sd_bus_message_get_error(m)->message);
+                return 1;
+        }
+        r->files++;
+        k = next_job(r);
+        if (k < 0)
+                finish_error(r, k, "can't be asked", "systemd", strerror(-k));
+        return 1;
+}
+
+static int append_files(const UnitRun *r, sd_bus_message *m)
+{
+        int k = 0;
+
+        switch (r->files) {
+        case FILES_UNLINK:
+                k = sd_bus_message_append_strv(m, r->plan.unlinked);
+                return k < 0 ? k : sd_bus_message_append(m, "b", false);
+        case FILES_LINK:
+                k = sd_bus_message_append_strv(m, r->plan.linked);
+                return k < 0 ? k : sd_bus_message_append(m, "bb", false, true);
+        default:
+                return 0;
+        }
+}
+
+static int ask_for_files(UnitRun *r)
+{
+        static const char *const methods[] = {
+                [FILES_UNLINK] = "DisableUnitFiles",
+                [FILES_LINK] = "LinkUnitFiles",
+                [FILES_RELOAD] = "Reload",
+        };
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int k = sd_bus_message_new_method_call(r->bus, &m, SD1_NAME, SD1_PATH, SD1_MANAGER,
+                                               methods[r->files]);
+
+        if (k >= 0)
+                k = append_files(r, m);
+        r->files_slot = sd_bus_slot_unref(r->files_slot);
+        if (k >= 0)
+                k = sd_bus_call_async(r->bus, &r->files_slot, m, on_files_changed, r,
+                                      RELOAD_TIMEOUT_USEC);
+        return check_sent(r, k);
+}
+
+static bool is_needed(const UnitRun *r, FilesStep step)
+{
+        return step == FILES_UNLINK   ? r->plan.n_unlinked > 0
+               : step == FILES_LINK   ? r->plan.n_linked > 0
+               : step == FILES_RELOAD ? r->plan.reload_systemd
+                                      : true;
+}
+
+static int change_files(UnitRun *r)
+{
+        while (!is_needed(r, r->files))
+                r->files++;
+        if (r->files == FILES_DONE)
+                return next_job(r);
+        return r->away ? 0 : ask_for_files(r);
 }
 
 /* The deadline */
@@ -659,7 +750,6 @@ static int on_look(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
-static int reload_systemd(UnitRun *r);
 static int connect_run(UnitRun *r);
 
 static void go_on(UnitRun *r)
@@ -674,8 +764,8 @@ static void go_on(UnitRun *r)
         r->step.job_path = NULL;
         forget_calls(r);
         k = check_sent(r, connect_run(r));
-        if (k >= 0 && r->reloading)
-                k = reload_systemd(r);
+        if (k >= 0 && r->at == r->plan.n_before_files && r->files != FILES_DONE)
+                k = change_files(r);
         else if (k >= 0 && r->baking)
                 read_all(r);
         else if (k >= 0)
@@ -766,46 +856,13 @@ static int set_up_units(UnitRun *r)
         return k;
 }
 
-static int on_reloaded(sd_bus_message *m, void *userdata, sd_bus_error *error)
-{
-        UnitRun *r = userdata;
-        int k;
-
-        (void) error;
-        if (!is_answer(r, m))
-                return 1;
-        r->reloading = false;
-        if (sd_bus_message_is_method_error(m, NULL)) {
-                finish_error(r, -EIO, "can't read its unit files again", "systemd",
-                             sd_bus_message_get_error(m)->message);
-                return 1;
-        }
-        k = next_job(r);
-        if (k < 0)
-                finish_error(r, k, "can't be asked", "systemd", strerror(-k));
-        return 1;
-}
-
-static int reload_systemd(UnitRun *r)
-{
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int k = sd_bus_message_new_method_call(r->bus, &m, SD1_NAME, SD1_PATH, SD1_MANAGER,
-                                               "Reload");
-
-        if (k >= 0)
-                k = sd_bus_call_async(r->bus, &r->reload_slot, m, on_reloaded, r,
-                                      RELOAD_TIMEOUT_USEC);
-        return check_sent(r, k);
-}
-
 static int begin(UnitRun *r)
 {
-        if (r->mode == UNIT_RUN_WATCH)
+        if (r->mode == UNIT_RUN_WATCH) {
                 r->at = r->plan.n_steps;
-        r->reloading = r->mode == UNIT_RUN_ALL && r->plan.reload_systemd;
-        if (!r->reloading)
-                return next_job(r);
-        return r->away ? 0 : reload_systemd(r);
+                r->files = FILES_DONE;
+        }
+        return next_job(r);
 }
 
 static int add_timers(UnitRun *r)

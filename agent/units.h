@@ -6,9 +6,10 @@
 #include "unit-plan.h"
 
 /*
- * Carries out a plan for units over sd-bus (org.freedesktop.systemd1(5)): lets systemd read its
- * unit files again if the plan says so, runs the jobs one after the other, then watches the units
- * that have to run for the bake time.
+ * Carries out a plan for units over sd-bus (org.freedesktop.systemd1(5)): runs the jobs one after
+ * the other, with the change of unit files at its place among them (links removed and made as
+ * systemctl(1) disable and link do it, then daemon-reload), and then watches the units that have to
+ * run for the bake time.
  *
  * The order that misses nothing: match JobRemoved, then ask for the job, on one connection; the
  * job's result is in JobRemoved. After that a unit is well as long as it is active (a oneshot

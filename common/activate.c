@@ -186,7 +186,7 @@ static int fail_unit_name(const char *path, const char *name, char **reterr)
                     path, name);
 }
 
-static const char *base_name(const char *path)
+const char *unit_file_name(const char *path)
 {
         const char *slash = strrchr(path, '/');
 
@@ -207,11 +207,11 @@ static int parse_unit_file(const cJSON *v, const char *path, void *target, char 
         a->n_unit_files++;
         if (r < 0)
                 return r;
-        name = base_name(v->valuestring);
+        name = unit_file_name(v->valuestring);
         if (!unit_name_is_valid(name))
                 return fail_unit_name(path, name, reterr);
         for (size_t i = 0; i + 1 < a->n_unit_files; i++)
-                if (streq(base_name(files[i]), name))
+                if (streq(unit_file_name(files[i]), name))
                         return fail(reterr, -EBADMSG, "%s: %s stands there twice", path, name);
         return 0;
 }

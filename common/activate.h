@@ -149,3 +149,6 @@ _must_check_ int activate_format(const Activate *a, cJSON **ret);
 /* `a` must be valid, as activate_parse() makes it. */
 _must_check_ int activate_copy(const Activate *a, Activate *ret);
 void activate_done(Activate *a);
+
+/* The unit that a path of unit_files is the file of: its last component. */
+const char *unit_file_name(const char *path);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "beneath.h"
 #include "err.h"
 #include "fd.h"
 #include "log.h"
@@ -196,6 +197,27 @@ static int pack(const Publication *p, Build *b, char **reterr)
         return 0;
 }
 
+/* The host refuses it otherwise, and for good. */
+static int check_unit_files(const Build *b, char **reterr)
+{
+        _cleanup_(beneath_freep) Beneath *tree = NULL;
+        int r = beneath_new(b->tree_fd, &tree);
+
+        for (size_t i = 0; i < b->spec.activate.n_unit_files && r >= 0; i++) {
+                const char *path = b->spec.activate.unit_files[i], *name;
+                struct stat st;
+
+                r = beneath_parent(tree, path, &name);
+                if (r >= 0 && fstatat(r, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        r = -errno;
+                if (r == -ENOENT || r == -ENOTDIR || (r >= 0 && !S_ISREG(st.st_mode)))
+                        return fail(reterr, -EINVAL,
+                                    "\"unit_files\" names %s, which is no file in %s", path,
+                                    b->directory);
+        }
+        return r < 0 ? fail_errno(reterr, r, "can't look for unit files in %s", b->directory) : 0;
+}
+
 static int choose_id(Build *b, char **reterr)
 {
         char hex[SHA256_HEX_SIZE];
@@ -250,6 +272,8 @@ static int prepare(const Arguments *a, const Publication *p, Build *b, char **re
                 r = open_tree(a->operands.items[0], b, reterr);
         if (r >= 0)
                 r = load_spec(a, b, reterr);
+        if (r >= 0)
+                r = check_unit_files(b, reterr);
         if (r >= 0)
                 r = find_source(a, b, reterr);
         if (r >= 0)

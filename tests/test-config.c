@@ -126,7 +126,7 @@ static void everything(void **state)
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
-                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"keep\":100,\"update_lock\":\"0s\",\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
+                "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"unit_files\":[\"{app}-{tag:Stage}@*.service\"],\"keep\":100,\"update_lock\":\"0s\",\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
                 "{\"app\":\"api\",\"channel\":\"c\",\"units\":[],\"hook_users\":[]},"
                 "{\"app\":\"db\",\"channel\":\"c\",\"hook_users\":[\"{app}-{tag:Stage}\",\"root\"]}]}");
 
@@ -155,7 +155,10 @@ static void everything(void **state)
         assert_false(config_allows_unit(&c->apps[0], "web.service"));
         assert_false(config_allows_unit(&c->apps[0], "web-prod.socket"));
         assert_false(config_allows_unit(&c->apps[0], "sshd.service"));
+        assert_true(config_allows_unit_file(&c->apps[0], "web-prod@.service"));
+        assert_false(config_allows_unit_file(&c->apps[0], "web-prod.service"));
         assert_int_equal(c->apps[1].n_units, 0);
+        assert_int_equal(c->apps[1].n_unit_files, 0);
         assert_null(config_command_user(&c->apps[1], &(Command){}));
         assert_string_equal(config_command_user(&c->apps[2], &(Command){}),
                             c->apps[2].hook_users[0]);
@@ -316,6 +319,8 @@ static void broken_apps(void **state)
                        "agent.json:5: apps[0].units: \"a/b\" is not a pattern");
         assert_refused(*state, APP("\"channel\": \"c\", \"units\": [\"\"]"),
                        "agent.json:5: apps[0].units[0]: must not be empty");
+        assert_refused(*state, APP("\"channel\": \"c\", \"unit_files\": [\"../a.service\"]"),
+                       "agent.json:5: apps[0].unit_files: \"../a.service\" is not a pattern");
         assert_refused(*state, APP("\"channel\": \"c\", \"units\": \"web.service\""),
                        "agent.json:5: apps[0].units: must be an array");
 }

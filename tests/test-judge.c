@@ -103,7 +103,10 @@ static void the_rest_is_refused(void **state)
                           "web",  "prod",            "57",                                     "2026-12-22T14:00:00Z",
                  ",\"activate\":{\"units\":[{\"name\":\"ssh.service\",\"action\":\"restart\"}]}"),
                  &key, "ssh.service" },
-                { "not JSON", &key,              "line 1"                                                           },
+                { MANIFEST("web", "prod",              "57",                                                            "2026-12-22T14:00:00Z",
+                 ",\"activate\":{\"unit_files\":[\"units/web.service\"]}"),
+                 &key, "unit file units/web.service" },
+                { "not JSON",  &key, "line 1"},
         };
 
         (void) state;

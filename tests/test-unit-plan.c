@@ -151,11 +151,17 @@ static void orphans(void **state)
         assert_return_code(unit_plan_forward(&now, &old, NULL, &p), 0);
         text = format(&p);
         assert_string_equal(text, "stop a.service, stop w@1.service, restart k.service: k.service");
+        assert_int_equal(p.n_before_files, 2);
         unit_plan_done(&p);
         assert_return_code(unit_plan_forward(&old, &now, NULL, &p), 0);
         text2 = format(&p);
         assert_string_equal(text2, "stop a.service, start a.service, restart w@1.service, restart "
                                    "k.service: a.service w@1.service k.service");
+        assert_int_equal(p.n_before_files, 0);
+        unit_plan_done(&p);
+        /* On the way back what only the bad release has stops before its file goes. */
+        assert_return_code(unit_plan_back(&now, &old, NULL, &p), 0);
+        assert_int_equal(p.n_before_files, 2);
         unit_plan_done(&p);
         activate_done(&old);
         activate_done(&now);

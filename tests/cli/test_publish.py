@@ -378,6 +378,8 @@ class Release(Case):
         for text, message in cases.items():
             (self.dir / "spec.json").write_text(text)
             self.assert_says(self.release("--spec", "spec.json", code=1), "spec.json", message)
+        (self.dir / "spec.json").write_text('{"activate": {"unit_files": ["systemd/web.service"]}}')
+        self.assert_says(self.release("--spec", "spec.json", code=1), "systemd/web.service", "no file in")
         self.assert_says(self.release("--spec", "missing.json", code=1), "missing.json", "No such file")
         self.assertEqual(self.manifest()["serial"], 2)
 
