@@ -73,6 +73,7 @@ uint64_t admin_change_timeout_usec(const cJSON *app);
 int verb_check(char **args);
 int verb_deploy(char **args);
 int verb_due(char **args);
+int verb_exec(char **args);
 int verb_hold(char **args);
 int verb_plan(char **args);
 int verb_poll(char **args);

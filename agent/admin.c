@@ -167,6 +167,7 @@ static void print_help(void)
              "  slipway [OPTION...] verify APP [RELEASE]    is it on disk as it was signed? exit status 0: yes, 8: no\n"
              "  slipway [OPTION...] hold APP                deploy nothing, until then or until it is resumed\n"
              "  slipway [OPTION...] resume APP              let the channel decide again, after a rollback or a hold\n"
+             "  slipway exec ROOT PROGRAM [ARGUMENT...]     for units: run a program of the live release by its own path\n"
              "\n"
              "Options:\n"
              "  --json           write JSON\n"
@@ -310,6 +311,9 @@ int admin_main(int argc, char **argv)
         int code;
 
         log_open("slipway");
+        /* What follows is the program's: its options are not ours. */
+        if (argc > 1 && streq(argv[1], "exec"))
+                return verb_exec(argv + 2);
         code = parse_options(argc, argv);
         if (code < 0)
                 code = run_verb(argc - optind, argv + optind);
