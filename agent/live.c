@@ -3,6 +3,7 @@
 
 #include "err.h"
 #include "linking.h"
+#include "unit-files.h"
 
 Live live_check(const Site *site, const Activate *activate, char **ret_text)
 {
@@ -28,6 +29,8 @@ Live live_check(const Site *site, const Activate *activate, char **ret_text)
                 err_set(ret_text, "%s/releases/%s is gone", root, release);
         else if (linking_is_done(site->releases_fd, release, activate) == 0)
                 err_set(ret_text, "it lacks links to shared/");
+        else if (!unit_files_are_linked(site, activate))
+                err_set(ret_text, "links to its unit files are gone");
         else
                 return LIVE_WHOLE;
         return LIVE_DAMAGED;

@@ -118,6 +118,19 @@ int unit_files_check(const Site *s, const Installed *i, char **reterr)
         return r;
 }
 
+bool unit_files_are_linked(const Site *s, const Activate *a)
+{
+        for (size_t i = 0; i < a->n_unit_files; i++) {
+                const char *unit = unit_file_name(a->unit_files[i]);
+                _cleanup_free_ char *target = NULL;
+
+                if (config_allows_unit_file(s->config, unit) && read_link(s, unit, &target) == 0 &&
+                    !target)
+                        return false;
+        }
+        return true;
+}
+
 /* The plan */
 
 static const char *find(const UnitFiles *f, const char *unit)

@@ -18,6 +18,10 @@
  * tree; -EEXIST, the host has a unit of that name. */
 _must_check_ int unit_files_check(const Site *s, const Installed *i, char **reterr);
 
+/* Whether each unit file that the live release brings, and may bring, has its link, or something of
+ * the host's in its place. */
+bool unit_files_are_linked(const Site *s, const Activate *a);
+
 /* A release with how it goes live; `release` NULL: there is none. */
 typedef struct UnitFiles {
         const char *release;

@@ -63,6 +63,13 @@ HOOKS = {kind: [{"command": ["/bin/sh", "-c", f"echo {kind} $SLIPWAY_RELEASE >>{
 # besides what Toy writes: started as often as the sweep likes
 UNIT_MORE = "[Unit]\nStartLimitIntervalSec=0\n"
 
+# a unit that comes with the release that is deployed
+MORE_UNIT = "web-more.service"
+MORE_FILES = [formats.Entry("systemd", "d"),
+              formats.Entry(f"systemd/{MORE_UNIT}", content=f"{UNIT_MORE}[Service]\nExecStart=sleep infinity\n".encode())]
+BRINGS = {"unit_files": [f"systemd/{MORE_UNIT}"],
+          "units": [{"name": unit, "action": "restart"} for unit in ("web.service", MORE_UNIT)]}
+
 
 class Violation(Exception):
     """What must not be after a crash."""
@@ -135,6 +142,7 @@ class Scenario:
     script: list = None       # of a release that is published then
     keep: int = 5
     again: bool = False       # what was asked for may be lost with the agent that was asked, and is asked for once more
+    brings: bool = False      # the release that is published then brings a unit
     cut_off: tuple = None     # (act, call, n): the beginning is that of a run of act that ended before this bus call, the n-th
 
 
@@ -260,6 +268,26 @@ class Station:
     def restart_unit(self):
         """As at boot; whether it comes up is for the agent to see."""
         self.host.run(["systemctl", "restart", "web.service"], check=False)
+
+    # -- the unit that a release brings
+
+    def _link(self):
+        return pathlib.Path(self.path("/etc/systemd/system")) / MORE_UNIT
+
+    def restart_more(self, *, keep_link):
+        """As at boot; keep_link: what systemd has linked was on the disk."""
+        self.host.run(["systemctl", "stop", MORE_UNIT], check=False)
+        if not keep_link:
+            self._link().unlink(missing_ok=True)
+        self.host.run(["systemctl", "daemon-reload"])
+        if self._link().is_symlink():
+            self.host.run(["systemctl", "start", MORE_UNIT], check=False)
+
+    def more(self):
+        """Whether the unit is linked, known and running; None where it is neither, else what is."""
+        known = self.host.unit(MORE_UNIT, "LoadState", "ActiveState", "NeedDaemonReload")
+        found = (self._link().is_symlink(), *known.values())
+        return None if found == (False, "not-found", "inactive", "no") else dict(linked=found[0], **known)
 
     def running(self):
         """The release whose processes the unit has, or None."""
@@ -390,15 +418,17 @@ class Sweeper:
         store.mkdir(exist_ok=True)
         disk_model.clear(store)
         web = toy.Toy(station.host, formats.FileStore(store))
-        web.config.update(keep=5, hook_users=["root"])
+        web.config.update(keep=5, hook_users=["root"], units=["web*.service"], unit_files=[MORE_UNIT])
         toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
         for script in scenario.releases:
             web.release(script, bake="10ms", more=MORE, also={"links": {"shared": SHARED[:1]}})
             self._once(0)
         self._learn_trees()
         if scenario.script:
-            web.release(scenario.script, bake="10ms", more=MORE, also={
-                "links": {"shared": SHARED}, **({"hooks": HOOKS} if scenario.end.hooks else {})})
+            web.release(scenario.script, bake="10ms", more=MORE + (MORE_FILES if scenario.brings else []),
+                        units=not scenario.brings, also={
+                "links": {"shared": SHARED}, **({"hooks": HOOKS} if scenario.end.hooks else {}),
+                **(BRINGS if scenario.brings else {})})
         if scenario.keep != 5:
             web.config["keep"] = scenario.keep
             toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
@@ -469,6 +499,8 @@ class Sweeper:
         station.write_disk(self.beginning)
         station.forget_boot()
         station.forget_trace()
+        if self.scenario.brings and station.more():
+            station.restart_more(keep_link=False)
         station.restart_unit()
         require(station.running() == self.before, f"the beginning runs {station.running()}, not {self.before}")
 
@@ -517,6 +549,8 @@ class Sweeper:
                 return
             station.write_disk(disk)
             station.forget_boot()
+            if self.scenario.brings:
+                station.restart_more(keep_link=way == "names")
             station.restart_unit()
         station.crash.arm(0)
         self._once(0, 3)
@@ -545,6 +579,10 @@ class Sweeper:
         require(list(map(as_kept, disk)) == wanted, f"{when}, the disk is not as it is after an undisturbed run:\n"
                 + difference(wanted, map(as_kept, disk)))
         require(station.runtime_files() <= {"web.lock"}, f"{when}, these are left in {RUNTIME_DIR}: {station.runtime_files()}")
+        if self.scenario.brings:
+            wanted = {"linked": True, "LoadState": "loaded", "ActiveState": "active", "NeedDaemonReload": "no"} \
+                if live != self.before else None
+            require(station.more() == wanted, f"{when}, the unit that the release brings is {station.more()}")
         said = station.state()
         require((said["phase"], said.get("current")) == ("idle", live), f"{when}, the state says {said['phase']} "
                 f"{said.get('current')}")

@@ -45,12 +45,12 @@ def round_(station):
 RESTART = "sd_bus_call_method_async RestartUnit"
 BOTH = frozenset({"r1", "r2"})
 BEFORE, AFTER, BACK = frozenset({"pre r2"}), frozenset({"post r2"}), frozenset({"revert r2"})
-DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH, hooks=BEFORE | AFTER), toy.GOOD)
+DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH, hooks=BEFORE | AFTER), toy.GOOD, brings=True)
 SCENARIOS = [
     DEPLOYMENT,
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
     Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
-    Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING),
+    Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING, brings=True),
     Scenario("rollback", (toy.GOOD, toy.GOOD), roll_back, End("r1", BOTH, pinned="r1"), again=True),
     Scenario("offline rollback", (toy.GOOD, toy.GOOD), roll_back_offline, End("r1", BOTH, pinned="r1"), again=True),
     Scenario("taking up a deployment", (toy.GOOD,), round_, End("r2", BOTH, hooks=AFTER), toy.GOOD, cut_off=(poll, RESTART, 1)),
