@@ -25,6 +25,11 @@
 #define RETRY_MIN_SEC 5
 #define RETRY_MAX_SEC 600
 
+/* A window opens for a whole fleet in the same second. What sd-event may delay by ten seconds or a
+ * minute, it puts at a place in there that it takes from the boot ID (sleep_between() in its
+ * sd-event.c). */
+#define WINDOW_SPREAD_USEC (10 * 1000 * 1000)
+
 #define N_TOLD_MAX 8
 
 typedef struct Told {
@@ -79,7 +84,8 @@ struct App {
         bool files_wait;       /* and wants to hear the end */
         char *asked_by;        /* of stage and files */
         Hold new_hold;         /* for record_hold() */
-        sd_event_source *hold_source; /* when the hold ends by itself */
+        sd_event_source *hold_source;   /* when the hold ends by itself */
+        sd_event_source *window_source; /* when the window opens that is waited for */
         Plan *plan;
         plan_done_t planned; /* who waits for it */
         void *planned_userdata;
@@ -105,6 +111,7 @@ App *app_free(App *a)
         sweep_free(a->sweep);
         reporter_free(a->reporter);
         sd_event_source_disable_unref(a->hold_source);
+        sd_event_source_disable_unref(a->window_source);
         manifest_free(a->wanted);
         site_free(a->site);
         free(a->poll_text);
@@ -451,11 +458,44 @@ static char *verdict_now(App *a, Verdict *ret)
         return text;
 }
 
+/* Has `handler` called at a time by the clock, which may be set meanwhile: CLOCK_REALTIME. */
+static void watch_clock(App *a, sd_event_source **source, uint64_t at_sec, uint64_t accuracy_usec,
+                        sd_event_time_handler_t handler)
+{
+        int r = sd_event_add_time(a->agent->event, source, CLOCK_REALTIME, at_sec * 1000000,
+                                  accuracy_usec, handler, a);
+
+        if (r < 0)
+                site_log(a->site, LOG_WARNING,
+                         "App %s: that a wait is over is seen at a poll only: %s", a->config->app,
+                         strerror(-r));
+}
+
+/* What is waited for may have been overtaken, so that the channel is asked. */
+static int on_window_opens(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        App *a = userdata;
+
+        (void) source, (void) usec;
+        return poller_poll(a->poller);
+}
+
+static void watch_window(App *a)
+{
+        uint64_t now_sec = time(NULL);
+
+        a->window_source = sd_event_source_disable_unref(a->window_source);
+        if (a->verdict == VERDICT_WINDOW && a->poller && !a->agent->options.once)
+                watch_clock(a, &a->window_source, window_opens_sec(&a->wanted->window, now_sec),
+                            WINDOW_SPREAD_USEC, on_window_opens);
+}
+
 static void judge_now(App *a, Verdict *ret)
 {
         char *text = verdict_now(a, ret);
 
         set_verdict(a, true, *ret, text);
+        watch_window(a);
 }
 
 static void on_transaction_ended(const ActivationResult *result, void *userdata)
@@ -609,6 +649,7 @@ static void act(App *a, Verdict verdict)
                 return;
         case VERDICT_HALTED:
         case VERDICT_HALT_UNKNOWN:
+        case VERDICT_WINDOW:
                 settle(a, ROUND_DEFERRED);
                 return;
         case VERDICT_RETRY:
@@ -627,7 +668,7 @@ static bool can_be_staged(Verdict v)
 {
         return v == VERDICT_DEPLOY || v == VERDICT_STAGE || v == VERDICT_STAGED ||
                v == VERDICT_HELD || v == VERDICT_HALTED || v == VERDICT_HALT_UNKNOWN ||
-               v == VERDICT_RETRY;
+               v == VERDICT_WINDOW || v == VERDICT_RETRY;
 }
 
 /* An admin wants it staged, now. */
@@ -744,23 +785,14 @@ static int on_hold_ended(sd_event_source *source, uint64_t usec, void *userdata)
         return poller_poll(a->poller);
 }
 
-/* Others may have changed the state: looked at with each poll. The clock may be set:
- * CLOCK_REALTIME.
- */
+/* Others may have changed the state: looked at with each poll. */
 static void watch_hold(App *a)
 {
         const Hold *h = &a->site->state->hold;
-        int r = 0;
 
         a->hold_source = sd_event_source_disable_unref(a->hold_source);
-        if (!a->poller || a->agent->options.once || !h->by || h->until_sec == 0)
-                return;
-        r = sd_event_add_time(a->agent->event, &a->hold_source, CLOCK_REALTIME,
-                              h->until_sec * 1000000, 0, on_hold_ended, a);
-        if (r < 0)
-                site_log(a->site, LOG_WARNING,
-                         "App %s: the end of the hold is seen at a poll only: %s", a->config->app,
-                         strerror(-r));
+        if (h->by && h->until_sec > 0 && a->poller && !a->agent->options.once)
+                watch_clock(a, &a->hold_source, h->until_sec, 0, on_hold_ended);
 }
 
 static void on_brake(void *userdata)
@@ -905,7 +937,8 @@ static bool is_due(App *a)
         if (a->transaction || !a->wanted || !a->poll_ok)
                 return a->transaction || a->site->state->staged.release;
         text = verdict_now(a, &verdict);
-        return verdict != VERDICT_HELD && verdict != VERDICT_HALTED && can_be_staged(verdict);
+        return verdict != VERDICT_HELD && verdict != VERDICT_HALTED && verdict != VERDICT_WINDOW &&
+               can_be_staged(verdict);
 }
 
 void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_artifact_bytes)
@@ -1140,7 +1173,7 @@ static int judge_files(App *a, char **ret_text, char **reterr)
         if (r < 0)
                 return r;
         context = judge_context(a, m, &damage);
-        context.retry_deployment = 0;
+        context.by_hand = true;
         switch (judge_wanted(m, &context, ret_text)) {
         case VERDICT_DEPLOY:
         case VERDICT_STAGE:

@@ -171,6 +171,7 @@ static const char *const verdict_names[_VERDICT_MAX] = {
         [VERDICT_HELD] = "held",
         [VERDICT_HALTED] = "halted",
         [VERDICT_HALT_UNKNOWN] = "halt-unknown",
+        [VERDICT_WINDOW] = "outside-window",
         [VERDICT_RETRY] = "retry",
         [VERDICT_UNDER_WAY] = "under-way",
         [VERDICT_UNKNOWN] = "unknown",
@@ -271,9 +272,22 @@ static Verdict judge_brake(const Manifest *m, const JudgeContext *c, char **ret_
         return VERDICT_HALT_UNKNOWN;
 }
 
+static Verdict judge_window(const Manifest *m, const JudgeContext *c, char **ret_text)
+{
+        const State *s = c->state;
+        _cleanup_free_ char *text = NULL;
+
+        if (!s->current || s->down || is_live(m, s) || c->activate_by_hand || c->by_hand ||
+            window_is_open(&m->window, c->now_sec))
+                return VERDICT_DEPLOY;
+        text = window_to_text(&m->window, c->now_sec);
+        say(ret_text, m, "is to be deployed in its window, %s", strempty(text));
+        return VERDICT_WINDOW;
+}
+
 static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_text)
 {
-        if (c->retry_deployment != m->deployment)
+        if (c->by_hand || c->retry_deployment != m->deployment)
                 return VERDICT_DEPLOY;
         say(ret_text, m, "%s, and is tried again in %" PRIu64 " s: %s",
             c->put_off ? "is put off" : "failed", c->retry_in_sec, strempty(c->retry_reason));
@@ -281,8 +295,8 @@ static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_
 }
 
 static Verdict (*const obstacles[])(const Manifest *m, const JudgeContext *c, char **ret_text) = {
-        judge_targets, judge_pin,  judge_failed, judge_live,
-        judge_staged,  judge_hold, judge_brake,  judge_retry,
+        judge_targets, judge_pin,   judge_failed, judge_live,  judge_staged,
+        judge_hold,    judge_brake, judge_window, judge_retry,
 };
 
 Verdict judge_obstacle(const Manifest *m, const JudgeContext *c, size_t n, char **ret_text)

@@ -35,6 +35,7 @@ typedef enum Verdict {
         VERDICT_HALTED,       /* to be deployed, once the channel is not halted any more */
         VERDICT_HALT_UNKNOWN, /* to be deployed, after a wait: the store does not say whether it is
                                */
+        VERDICT_WINDOW,       /* to be deployed, once the manifest's window opens */
         VERDICT_RETRY,        /* to be deployed, after a wait: a try failed or was put off */
         /* Not by judge_wanted(): */
         VERDICT_UNDER_WAY, /* something is being changed */
@@ -61,6 +62,7 @@ typedef struct JudgeContext {
         size_t n_tags;
         uint64_t now_sec;      /* CLOCK_REALTIME */
         bool activate_by_hand; /* the configuration says so */
+        bool by_hand;          /* an admin's own order: window and retry don't count */
         Live live;             /* what is found of the manifest's release, if it is live */
         const char *damage;    /* what is wrong with it, in words */
         BrakeState brake;
@@ -72,7 +74,10 @@ typedef struct JudgeContext {
         bool put_off; /* it did not fail: a pre hook wants it later */
 } JudgeContext;
 
-/* What an accepted manifest means for this instance now. *ret_text says it in words (allocated). */
+/* What an accepted manifest means for this instance now. A window keeps the channel from changing
+ * by itself what is live here: where nothing is or works, or the same release is to be made whole,
+ * it does not count, nor does it for what only gets staged. *ret_text says it in words (allocated).
+ */
 Verdict judge_wanted(const Manifest *m, const JudgeContext *c, char **ret_text);
 
 /* Everything that keeps a deployment from being made now, in the order in which judge_wanted()

@@ -280,6 +280,41 @@ static int parse_activate(const cJSON *v, const char *path, void *target, char *
         return activate_parse(v, path, target, reterr);
 }
 
+static int parse_span(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        int r = json_check_text(v, path, 1, WINDOW_SPAN_TEXT_SIZE - 1, reterr);
+
+        if (r < 0)
+                return r;
+        r = window_add(target, v->valuestring, reterr);
+        return r < 0 ? fail_prefix(reterr, r, "%s", path) : 0;
+}
+
+static int parse_window(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        Window *w = target;
+        int r = json_each(v, path, WINDOW_SPANS_MAX, parse_span, w, reterr);
+
+        if (r < 0)
+                return r;
+        if (w->n_spans == 0)
+                return fail(reterr, -EBADMSG,
+                            "%s: must hold at least one span (leave out \"rollout\" to mean any "
+                            "time)",
+                            path);
+        return 0;
+}
+
+static const JsonField rollout_fields[] = {
+        {"window",           parse_window, offsetof(Manifest, window), true },
+        {             },
+};
+
+static int parse_rollout(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_dispatch(v, path, rollout_fields, target, reterr);
+}
+
 static const JsonField manifest_fields[] = {
         {"schema",            parse_schema, 0, true },
         { "app",                  json_parse_name, offsetof(Manifest, app), true },
@@ -291,7 +326,8 @@ static const JsonField manifest_fields[] = {
         { "release",           parse_release, 0, true },
         { "targets",                  parse_targets, offsetof(Manifest, targets) },
         { "activate",               parse_activate, offsetof(Manifest, activate) },
-        {                 },
+        { "rollout",            parse_rollout, 0 },
+        {},
 };
 
 int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr)
@@ -405,13 +441,31 @@ static bool release_format(const Manifest *m, cJSON *tree)
                object_format(&m->index, "index", release) && source_format(&m->source, release);
 }
 
+static bool rollout_format(const Manifest *m, cJSON *tree)
+{
+        cJSON *rollout, *list;
+
+        if (m->window.n_spans == 0)
+                return true;
+        rollout = cJSON_AddObjectToObject(tree, "rollout");
+        list = rollout ? cJSON_AddArrayToObject(rollout, "window") : NULL;
+        for (size_t i = 0; list && i < m->window.n_spans; i++) {
+                char span[WINDOW_SPAN_TEXT_SIZE];
+                cJSON *item = cJSON_CreateString(window_span_format(&m->window.spans[i], span));
+
+                if (!cJSON_AddItemToArray(list, item))
+                        return false;
+        }
+        return list;
+}
+
 static bool manifest_build(const Manifest *m, cJSON *tree)
 {
         cJSON *activate = NULL;
 
         return head_format(m, tree) && release_format(m, tree) &&
                targets_format(&m->targets, tree) && activate_format(&m->activate, &activate) == 0 &&
-               cJSON_AddItemToObject(tree, "activate", activate);
+               cJSON_AddItemToObject(tree, "activate", activate) && rollout_format(m, tree);
 }
 
 int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **reterr)

@@ -8,11 +8,12 @@
 #include "activate.h"
 #include "digest.h"
 #include "macro.h"
+#include "window.h"
 
 /*
  * The manifest: the signed order for one channel. The grammar is the table in manifest.c; every
  * member has a type, a limit and a check; unknown, duplicate and missing ones are errors that name
- * the JSON path. What this version cannot do (rollout) is therefore refused, never skipped.
+ * the JSON path. What this version cannot do is therefore refused, never skipped.
  *
  *   { "schema": "slipway/manifest/1", "app": "web", "channel": "prod",
  *     "serial": 57, "deployment": 42,
@@ -24,12 +25,13 @@
  *       "source": { "repository": "...", "commit": "...", "ref": "...", "build": "...",
  *                   "by": "..." } },
  *     "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] },
- *     "activate": { see activate.h } }
+ *     "activate": { see activate.h },
+ *     "rollout": { "window": [ "Mon-Thu 09:00-16:00", "Sat,Sun 22:00-04:00" ] } }
  *
- * Optional: release.source and each of its members, targets and activate. Serial and deployment
- * start at 1; expires is after published. Targets, sets and lists of values are not empty: what
- * would match every instance, or none, has to be said by leaving targets out, or is a mistake.
- * Durations: time-text.h.
+ * Optional: release.source and each of its members, targets, activate and rollout. Serial and
+ * deployment start at 1; expires is after published. Targets, sets and lists of values are not
+ * empty: what would match every instance, or none, has to be said by leaving targets out, or is a
+ * mistake. The same goes for the window (window.h). Durations: time-text.h.
  */
 
 #define MANIFEST_SIZE_MAX  (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
@@ -79,6 +81,7 @@ typedef struct Manifest {
         Source source;
         Targets targets;
         Activate activate;
+        Window window;        /* of rollout: no spans without it */
         unsigned n_more_refs; /* holders besides the first */
 } Manifest;
 

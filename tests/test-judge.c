@@ -4,7 +4,8 @@
 #include "dsse.h"
 #include "judge.h"
 
-#define NOW UINT64_C(1795356000) /* 2026-11-22T14:00:00Z */
+#define NOW    UINT64_C(1795356000)         /* 2026-11-22T14:00:00Z, a Sunday */
+#define MONDAY (NOW + (24 - 14 + 9) * 3600) /* 2026-11-23T09:00:00Z */
 
 static Key *key, *other_key;
 static Trust *trust;
@@ -49,7 +50,8 @@ static int teardown(void **state)
         ",\"deployment\":2,\"published\":\"2026-11-22T13:00:00Z\",\"expires\":\"" expires "\","          \
         "\"release\":{\"id\":\"r2\",\"artifact\":{\"path\":\"web/releases/r2/artifact.tar.zst\"," OBJECT \
         ",\"index\":{\"path\":\"web/releases/r2/index\"," OBJECT "}" rest "}"
-#define GOOD MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", "")
+#define MONDAYS ",\"rollout\":{\"window\":[\"Mon 09:00-16:00\"]}"
+#define GOOD    MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", "")
 
 static int pack(const char *payload, size_t size, const Key *signer)
 {
@@ -333,7 +335,7 @@ static void obstacles_are_told_one_by_one(void **state)
 {
         Sha256 digest;
         _cleanup_(manifest_freep) Manifest *m =
-                parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", ""), &digest);
+                parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", MONDAYS), &digest);
         _cleanup_(state_freep) State *s = NULL;
         JudgeContext c = { .now_sec = NOW,
                            .retry_deployment = 2,
@@ -345,16 +347,19 @@ static void obstacles_are_told_one_by_one(void **state)
                 Verdict verdict;
                 const char *says;
         } wanted[] = {
-                {VERDICT_PINNED,  "by hand" },
-                { VERDICT_HELD,   "the fair"},
-                { VERDICT_HALTED, "by ann"  },
-                { VERDICT_RETRY,  "no space"},
-                { VERDICT_DEPLOY, NULL      },
+                {VERDICT_PINNED,  "by hand"                                                 },
+                { VERDICT_HELD,   "the fair"                                                },
+                { VERDICT_HALTED, "by ann"                                                  },
+                { VERDICT_WINDOW,
+                 "in its window, Mon 09:00-16:00 (UTC), which opens at 2026-11-23T09:00:00Z"},
+                { VERDICT_RETRY,  "no space"                                                },
+                { VERDICT_DEPLOY, NULL                                                      },
         };
 
         (void) state;
         assert_return_code(state_new("web", "prod", &s), 0);
         c.state = s;
+        assert_return_code(state_set(&s->current, "r1"), 0);
         assert_return_code(state_set(&s->pinned, "r1"), 0);
         s->pinned_deployment = 2;
         assert_return_code(hold_set(&s->hold, "root", "the fair", NOW - 60, NOW + 60), 0);
@@ -366,7 +371,7 @@ static void obstacles_are_told_one_by_one(void **state)
         }
         state_unpin(s);
         c.retry_deployment = 1;
-        c.now_sec = NOW + 60;
+        c.now_sec = MONDAY;
         _cleanup_free_ char *text = NULL;
         /* An unknown one is waited for, but not for ever. */
         c.brake = BRAKE_UNKNOWN;
@@ -382,6 +387,54 @@ static void obstacles_are_told_one_by_one(void **state)
                 assert_non_null(verdict_to_string(v));
 }
 
+static Verdict wanted(const Manifest *m, const JudgeContext *c)
+{
+        _cleanup_free_ char *text = NULL;
+
+        return judge_wanted(m, c, &text);
+}
+
+/* A window is for what changes by itself under a service that works. */
+static void outside_its_window(void **state)
+{
+        Sha256 digest;
+        _cleanup_(manifest_freep) Manifest *m =
+                parsed(MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", MONDAYS), &digest);
+        _cleanup_(state_freep) State *s = NULL;
+        JudgeContext c = { .now_sec = NOW };
+
+        (void) state;
+        assert_return_code(state_new("web", "prod", &s), 0);
+        c.state = s;
+        assert_int_equal(wanted(m, &c), VERDICT_DEPLOY);
+        assert_return_code(state_set(&s->current, "r1"), 0);
+        assert_int_equal(wanted(m, &c), VERDICT_WINDOW);
+        c.now_sec = MONDAY - 1;
+        assert_int_equal(wanted(m, &c), VERDICT_WINDOW);
+        c.now_sec = MONDAY;
+        assert_int_equal(wanted(m, &c), VERDICT_DEPLOY);
+
+        c.now_sec = NOW;
+        c.activate_by_hand = true;
+        assert_int_equal(wanted(m, &c), VERDICT_STAGE);
+        c.activate_by_hand = false;
+        c.by_hand = true;
+        c.retry_deployment = 2;
+        assert_int_equal(wanted(m, &c), VERDICT_DEPLOY);
+        c.by_hand = false;
+        s->down = true;
+        assert_int_equal(wanted(m, &c), VERDICT_RETRY);
+        c.retry_deployment = 0;
+        assert_int_equal(wanted(m, &c), VERDICT_DEPLOY);
+
+        /* The same release again: nothing changes, or what was damaged is mended. */
+        s->down = false;
+        assert_return_code(state_set(&s->current, "r2"), 0);
+        assert_int_equal(wanted(m, &c), VERDICT_ADOPT);
+        c.live = LIVE_DAMAGED;
+        assert_int_equal(wanted(m, &c), VERDICT_DEPLOY);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -395,6 +448,7 @@ int main(void)
                 cmocka_unit_test(a_wrong_clock_is_told_apart),
                 cmocka_unit_test(the_wanted_follows_state_and_tags),
                 cmocka_unit_test(obstacles_are_told_one_by_one),
+                cmocka_unit_test(outside_its_window),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -7,6 +7,9 @@
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
+#define SPANS_4 "\"Mon 09:00-16:00\",\"Tue 09:00-16:00\",\"Wed 09:00-16:00\",\"Thu 09:00-16:00\""
+#define SPANS_8 SPANS_4 "," SPANS_4
+
 /* Every member that there is, in the order in which they are written. */
 static const char whole[] =
         "{\"schema\":\"slipway/manifest/1\",\"app\":\"web\",\"channel\":\"prod\",\"serial\":57,"
@@ -21,7 +24,8 @@ static const char whole[] =
         "{\"Canary\":[\"\"]}]},"
         "\"activate\":{\"units\":[{\"name\":\"web.service\",\"action\":\"restart\"},"
         "{\"name\":\"web@1.service\",\"action\":\"reload-or-restart\"}],"
-        "\"health\":{\"bake\":\"1500ms\",\"deadline\":\"2min\"}}}";
+        "\"health\":{\"bake\":\"1500ms\",\"deadline\":\"2min\"}},"
+        "\"rollout\":{\"window\":[\"Mon-Thu 09:00-16:00\",\"Sat,Sun 22:00-04:00\"]}}";
 
 static int parse(const char *text, char **reterr)
 {
@@ -84,6 +88,7 @@ static bool is_optional(const char *path)
         static const char *const optional[] = {
                 "targets",
                 "activate",
+                "rollout",
                 "activate.units",
                 "activate.health",
                 "release.source",
@@ -114,7 +119,7 @@ static void every_member(void **state)
                                      *other = cJSON_Parse(whole);
                 size_t n = i;
                 if (!find_place(missing, "", &n, &p)) {
-                        assert_int_equal(i, 45);
+                        assert_int_equal(i, 49);
                         break;
                 }
                 if (is_named(p.path)) {
@@ -162,11 +167,7 @@ static void unknown_members(void **state)
                 assert_judged(tree, false, p.path);
                 n_objects++;
         }
-        assert_int_equal(n_objects, 9);
-
-        _cleanup_json_ cJSON *tree = cJSON_Parse(whole);
-        cJSON_AddObjectToObject(tree, "rollout");
-        assert_judged(tree, false, "rollout");
+        assert_int_equal(n_objects, 10);
 }
 
 /* Replaces the value at a path of `whole` by JSON text. */
@@ -239,7 +240,15 @@ static void limits(void **state)
                 { "activate.health.bake","\"10\""},
                 { "activate.health.deadline","\"1500ms\""},
                 { "activate.health.deadline",          "\"24h\"", true },
-                { "activate.health.deadline", "\"86400001ms\""                                 },
+                { "rollout", "{}",                                  false, "rollout.window" },
+                { "rollout",                 "{\"max_error\":1}",                                                                     false, "rollout.max_error" },
+                { "rollout.window",                          "[]"                                     },
+                { "rollout.window",                       "\"daily 00:00-24:00\""                                                            },
+                { "rollout.window",                     "[" SPANS_8 "," SPANS_8 "]",                                                           true },
+                { "rollout.window",                  "[" SPANS_8 "," SPANS_8 ",\"Sun 00:00-24:00\"]"                                                                   },
+                { "rollout.window[0]",         "\"Mon-Thu\""                                      },
+                { "rollout.window[1]",                  "\"Sat 09:00-09:00\""                                               },
+                { "activate.health.deadline",           "\"86400001ms\""                                           },
         };
 
         (void) state;
@@ -338,6 +347,8 @@ static void values(void **state)
         assert_int_equal(m->activate.units[1].action, UNIT_RELOAD_OR_RESTART);
         assert_int_equal(m->activate.bake_usec, 1500000);
         assert_int_equal(m->activate.deadline_usec, 120000000);
+        assert_int_equal(m->window.n_spans, 2);
+        assert_int_equal(m->window.spans[1].begin_min, 22 * 60);
 }
 
 static void formatted_again(void **state)

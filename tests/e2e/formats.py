@@ -129,6 +129,13 @@ def after(**duration):
     return time_text(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**duration))
 
 
+def window_span(begin, end):
+    """What a manifest says of the span between two moments, which are less than a day apart: "Mon 09:00-16:00"."""
+    begin, end = (m.astimezone(datetime.timezone.utc) for m in (begin, end))
+    day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[begin.weekday()]
+    return f"{day} {begin:%H:%M}-{end:%H:%M}"
+
+
 def trust_root(keys, threshold=1, signers=()):
     """/etc/slipway/trust/root.json for these manifest keys."""
     ids = [k.id for k in keys]
@@ -336,8 +343,9 @@ def stored(path, data):
     return {"path": path, "size": len(data), "sha256": sha256(data).hex()}
 
 
-def manifest(app, channel, release_id, artifact, index, *, serial=1, deployment=1, activate=None, targets=None):
-    """A manifest's payload for these bytes; alter it, then sign it with envelope()."""
+def manifest(app, channel, release_id, artifact, index, *, serial=1, deployment=1, activate=None, targets=None,
+             window=None):
+    """A manifest's payload for these bytes; alter it, then sign it with envelope(). window: a list of window_span()."""
     directory = f"{app}/releases/{release_id}"
     payload = {"schema": "slipway/manifest/1", "app": app, "channel": channel, "serial": serial, "deployment": deployment,
                "published": after(seconds=-1), "expires": after(days=30),
@@ -347,6 +355,8 @@ def manifest(app, channel, release_id, artifact, index, *, serial=1, deployment=
         payload["targets"] = targets
     if activate is not None:
         payload["activate"] = activate
+    if window is not None:
+        payload["rollout"] = {"window": window}
     return payload
 
 

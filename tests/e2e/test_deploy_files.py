@@ -83,6 +83,13 @@ def test_without_waiting(web):
     web.assert_whole("r2")
 
 
+def test_outside_the_window(web):
+    """Who brings it is there to see what comes of it."""
+    bring(web, make(2, window=[toy.closed_window()]))
+    assert answer(deploy(web)) == {"app": "web", "release": "r2"}
+    web.assert_whole("r2")
+
+
 def altered(data):
     """One bit in the middle is another."""
     middle = len(data) // 2

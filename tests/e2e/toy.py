@@ -1,6 +1,7 @@
 """Small services whose releases are shell scripts, and channels that a test writes itself: a release can be held at its start
 or told to die, and everything goes fast. For the real thing see application.py and slipway.Publisher."""
 
+import datetime
 import os
 
 import formats
@@ -40,6 +41,18 @@ def entries(name, script, app="web"):
     return [formats.Entry("app", content=app.encode()),
             formats.Entry("name", content=f"{name}\n".encode()),
             formats.Entry("run", content="\n".join(["#!/bin/sh", *script, ""]).encode(), mode=0o755)]
+
+
+def closed_window():
+    """A window's span that is far from now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return formats.window_span(now + datetime.timedelta(hours=12), now + datetime.timedelta(hours=13))
+
+
+def open_window():
+    """One that is open for an hour before and after now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return formats.window_span(now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=1))
 
 
 class Toy:
