@@ -50,6 +50,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "the release's id; default: DATE-COMMIT" },
         [OPTION_EXPIRES]   = { "expires",   0,   KIND_STRING, FIELD(expires),   "WHEN",
                                "30d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z" },
+        [OPTION_WINDOW]    = { "window",    0,   KIND_LIST,   FIELD(windows),   "WHEN",
+                               "may begin then: 'Mon-Thu 09:00-16:00' (UTC)" },
         [OPTION_TYPE]      = { "type",      0,   KIND_STRING, FIELD(type),      "TYPE",
                                "ed25519 (default) or ecdsa-p256" },
         [OPTION_THRESHOLD] = { "threshold", 0,   KIND_STRING, FIELD(threshold), "N",
@@ -92,6 +94,7 @@ void arguments_done(Arguments *a)
         free(a->keys.items);
         free(a->root_keys.items);
         free(a->signers.items);
+        free(a->windows.items);
         free(a->operands.items);
         *a = (Arguments){};
 }

@@ -22,6 +22,7 @@ typedef enum Option {
         OPTION_SPEC,
         OPTION_ID,
         OPTION_EXPIRES,
+        OPTION_WINDOW,
         OPTION_TYPE,
         OPTION_THRESHOLD,
         OPTION_ROOT_KEY,
@@ -46,7 +47,7 @@ typedef struct Strings {
 typedef struct Arguments {
         const char *store, *app, *channel, *from, *to, *trust, *spec, *id, *expires, *type,
                 *threshold, *root_threshold, *output, *number;
-        Strings keys, root_keys, signers;
+        Strings keys, root_keys, signers, windows;
         bool json, help;
         Strings operands;
 } Arguments;

@@ -54,6 +54,27 @@ static int check_head(const Publication *p, char **reterr)
         return 0;
 }
 
+static int parse_windows(const Strings *texts, uint64_t expires_sec, Window *ret, char **reterr)
+{
+        char opens[TIME_TEXT_SIZE];
+        uint64_t opens_sec;
+        Window w = {};
+
+        for (size_t i = 0; i < texts->n_items; i++) {
+                int r = window_add(&w, texts->items[i], reterr);
+                if (r < 0)
+                        return fail_prefix(reterr, -EINVAL, "--window");
+        }
+        opens_sec = window_opens_sec(&w, now_sec());
+        if (opens_sec >= expires_sec)
+                return fail(reterr, -EINVAL,
+                            "--window: it opens at %s, when the manifest has expired: no instance "
+                            "would deploy it",
+                            time_format_utc(opens_sec, opens));
+        *ret = w;
+        return 0;
+}
+
 int publication_begin(const Arguments *a, const char *channel, Publication *ret, char **reterr)
 {
         _cleanup_(publication_done) Publication p = {
@@ -62,6 +83,8 @@ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
         uint64_t expires_sec;
         int r = expiry_parse(p.expires, now_sec(), &expires_sec, reterr);
 
+        if (r >= 0)
+                r = parse_windows(&a->windows, expires_sec, &p.window, reterr);
         if (r >= 0)
                 r = signers_load(&a->keys, a->trust, &p.signers, reterr);
         if (r >= 0)
@@ -96,6 +119,7 @@ static int fill_manifest(const Publication *p, Manifest *m, char **reterr)
         m->serial = p->head.serial + 1;
         m->deployment = p->head.deployment + 1;
         m->published_sec = now_sec();
+        m->window = p->window;
         return expiry_parse(p->expires, m->published_sec, &m->expires_sec, reterr);
 }
 
@@ -131,6 +155,17 @@ static int add_source(cJSON *object, const Source *s)
         return r;
 }
 
+static int add_window(cJSON *object, const Window *w)
+{
+        char span[WINDOW_SPAN_TEXT_SIZE];
+        cJSON *list;
+        int r = w->n_spans > 0 ? result_add_array(object, "window", &list) : 0;
+
+        for (size_t i = 0; r >= 0 && i < w->n_spans; i++)
+                r = result_append_string(list, window_span_format(&w->spans[i], span));
+        return r;
+}
+
 int manifest_to_result(const Manifest *m, cJSON *object)
 {
         int r = result_add_string(object, "release", m->release);
@@ -143,6 +178,8 @@ int manifest_to_result(const Manifest *m, cJSON *object)
                 r = result_add_time(object, "published", m->published_sec);
         if (r >= 0)
                 r = result_add_time(object, "expires", m->expires_sec);
+        if (r >= 0)
+                r = add_window(object, &m->window);
         if (r >= 0)
                 r = add_source(object, &m->source);
         if (r >= 0)
@@ -180,6 +217,8 @@ static int report_lost(const Publication *p, const Published *winner, cJSON *res
 static int report_done(const Publication *p, const Manifest *m, const Arguments *a, cJSON *result)
 {
         const char *previous = p->head.current ? p->head.current->manifest->release : NULL;
+        _cleanup_free_ char *window =
+                m->window.n_spans > 0 ? window_to_text(&m->window, now_sec()) : NULL;
         char when[TIME_TEXT_SIZE];
         int r = result_add_string(result, "app", m->app);
 
@@ -192,13 +231,14 @@ static int report_done(const Publication *p, const Manifest *m, const Arguments 
         if (r < 0)
                 return r;
         if (!a->json)
-                printf("Published %s in %s/%s: serial %llu, deployment %llu, expires %s%s%s\n",
+                printf("Published %s in %s/%s: serial %llu, deployment %llu, expires %s%s%s%s%s\n",
                        m->release, m->app, m->channel, (unsigned long long) m->serial,
                        (unsigned long long) m->deployment, time_format_utc(m->expires_sec, when),
                        !previous                     ? ""
                        : streq(previous, m->release) ? "; the same release again"
                                                      : "; before it: ",
-                       previous && !streq(previous, m->release) ? previous : "");
+                       previous && !streq(previous, m->release) ? previous : "",
+                       window ? "; in its window: " : "", strempty(window));
         return 0;
 }
 

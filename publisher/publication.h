@@ -19,6 +19,7 @@ typedef struct Publication {
         Signers signers;
         ChannelHead head;
         const char *expires; /* what was asked for, checked; a span counts from publishing */
+        Window window;
 } Publication;
 
 void publication_done(Publication *p);
@@ -31,13 +32,13 @@ _must_check_ int publication_begin(const Arguments *a, const char *channel, Publ
                                    char **reterr);
 
 /* Publishes m as the channel's next deployment and reports it (to `result`, and without --json to
- * stdout). Sets m's channel, serial, deployment and times. Returns PUBLISH_OK, PUBLISH_LOST or a
- * negative errno. */
+ * stdout). Sets m's channel, serial, deployment, times and window. Returns PUBLISH_OK, PUBLISH_LOST
+ * or a negative errno. */
 _must_check_ int publication_finish(const Publication *p, Manifest *m, const Arguments *a,
                                     cJSON *result, char **reterr);
 
-/* Members "release", "serial", "deployment", "published", "expires", "source", "artifact" and
- * "index" of a manifest, as every verb's JSON has them. */
+/* Members "release", "serial", "deployment", "published", "expires", "window", "source",
+ * "artifact" and "index" of a manifest, as every verb's JSON has them. */
 _must_check_ int manifest_to_result(const Manifest *m, cJSON *object);
 
 /* The present, in seconds since the epoch. */

@@ -167,6 +167,8 @@ static void print_source(const Source *s)
 static void print_found(const Verification *v)
 {
         const Manifest *m = manifest_of(v);
+        _cleanup_free_ char *window =
+                m->window.n_spans > 0 ? window_to_text(&m->window, now_sec()) : NULL;
         char published[TIME_TEXT_SIZE], expires[TIME_TEXT_SIZE], artifact[BYTES_TEXT_SIZE],
                 content[BYTES_TEXT_SIZE];
 
@@ -175,6 +177,8 @@ static void print_found(const Verification *v)
                (unsigned long long) m->deployment);
         printf("%-10s %s, expires %s\n", "published", time_format_utc(m->published_sec, published),
                time_format_utc(m->expires_sec, expires));
+        if (window)
+                printf("%-10s %s\n", "window", window);
         printf("%-10s %s\n", "release", m->release);
         print_source(&m->source);
         printf("%-10s %s in %zu frames, %s of content, %zu entries\n", "artifact",

@@ -97,16 +97,25 @@ int result_add_array(cJSON *object, const char *name, cJSON **ret)
         return 0;
 }
 
+static int append(cJSON *array, cJSON *item)
+{
+        if (cJSON_AddItemToArray(array, item))
+                return 0;
+        cJSON_Delete(item);
+        return -ENOMEM;
+}
+
+int result_append_string(cJSON *array, const char *value)
+{
+        return append(array, cJSON_CreateString(value));
+}
+
 int result_append_object(cJSON *array, cJSON **ret)
 {
         cJSON *o = cJSON_CreateObject();
+        int r = append(array, o);
 
-        if (!o)
-                return -ENOMEM;
-        if (!cJSON_AddItemToArray(array, o)) {
-                cJSON_Delete(o);
-                return -ENOMEM;
-        }
-        *ret = o;
-        return 0;
+        if (r >= 0)
+                *ret = o;
+        return r;
 }

@@ -25,5 +25,7 @@ _must_check_ int result_add_sha256(cJSON *object, const char *name, const Sha256
 _must_check_ int result_add_object(cJSON *object, const char *name, cJSON **ret);
 _must_check_ int result_add_array(cJSON *object, const char *name, cJSON **ret);
 
+_must_check_ int result_append_string(cJSON *array, const char *value);
+
 /* A new object at the array's end, owned by it. */
 _must_check_ int result_append_object(cJSON *array, cJSON **ret);

@@ -46,33 +46,36 @@ static const Verb verbs[] = {
         { .name = "release",
          .summary = "pack a tree, upload it, make it the channel's release",
          .required = PLACE | OPT(KEY),
-         .optional = OPT(SPEC) | OPT(ID) | OPT(EXPIRES) | OPT(TRUST) | COMMON,
+         .optional = OPT(SPEC) | OPT(ID) | OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
          .operands = "PATH",
          .n_min = 1,
          .n_max = 1,
          .run = verb_release,
          .details = "PATH is a directory, or a .tar, .tar.gz, .tar.xz, .tar.zst or .zip.\n"
                      "Each --key signs. The manifest expires after 30d unless said otherwise.\n"
+                     "Instances begin it at once; with --window, once or more, only then.\n"
                      "Repository, commit, ref, build and person come from git and the usual CI\n"
                      "environments; SOURCE_DATE_EPOCH is honoured." },
         { .name = "promote",
          .summary = "publish one channel's release in another, without a rebuild",
          .required = OPT(STORE) | OPT(APP) | OPT(FROM) | OPT(TO) | OPT(KEY),
-         .optional = OPT(SPEC) | OPT(EXPIRES) | OPT(TRUST) | COMMON,
+         .optional = OPT(SPEC) | OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
          .operands = "",
          .run = verb_promote,
-         .details = "Targets and activation come along unless --spec is given. What is taken\n"
-                     "must be signed as --trust asks, or without it by one of the keys."                                    },
+         .details = "Targets and activation come along unless --spec is given; a window never\n"
+                     "does. What is taken must be signed as --trust asks, or without it by one\n"
+                     "of the keys."                      },
         { .name = "rollback",
          .summary = "publish the previous, or a named, release again",
          .required = PLACE | OPT(KEY),
-         .optional = OPT(EXPIRES) | OPT(TRUST) | COMMON,
+         .optional = OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
          .operands = "[RELEASE]",
          .n_max = 1,
          .run = verb_rollback,
          .details = "A new deployment, with the targets and activation of that release's last\n"
                      "manifest in this channel, which must be signed as --trust asks, or\n"
-                     "without it by one of the keys." },
+                     "without it by one of the keys. It has no window unless --window is given:\n"
+                     "nothing keeps an emergency waiting." },
         { .name = "halt",
          .summary = "keep a channel's instances from beginning a deployment",
          .required = PLACE,

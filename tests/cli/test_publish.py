@@ -651,6 +651,41 @@ class Again(Case):
         self.assert_says(self.rollback(code=1, channel="prod"), "no release to go back to")
         self.assertEqual([m["release"] for m in self.log("staging")], ["two", "one", "two", "one"])
 
+    def test_window(self):
+        """It is this order's alone: nothing that builds upon it waits by accident."""
+        windows = ["Mon,Tue,Wed 09:00-16:00", "Sat 22:00-04:00"]
+        given = [word for w in windows for word in ("--window", w)]
+        written = ["Mon-Wed 09:00-16:00", "Sat 22:00-04:00"]
+        self.assertEqual(self.release(*given, channel="staging").json["window"], written)
+        self.assertEqual(self.manifest(channel="staging")["rollout"], {"window": written})
+        for result, channel in ((self.promote(), "prod"), (self.rollback(), "staging")):
+            self.assertNotIn("window", result.json)
+            self.assertNotIn("rollout", self.manifest(channel=channel))
+        self.promote(*given)
+        self.assertEqual(self.manifest()["rollout"], {"window": written})
+        self.assertEqual(self.rollback("two", *given).json["window"], written)
+        self.assertEqual([m.get("window") for m in self.log("staging")], [written, None, written, None, None])
+        self.assertEqual(self.verify(channel="staging").json["window"], written)
+        verified = self.program("verify", *self.at("staging"), "--trust", "root.json", code=0).out
+        self.assertRegex(verified, r"window +Mon-Wed 09:00-16:00 and Sat 22:00-04:00 \(UTC\), which (opens at|is open until) 20")
+
+    def test_bad_window(self):
+        opens = time.gmtime(time.time() + 3 * 86400)
+        day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[opens.tm_wday]
+        cases = [
+            (["--window", "Mon-Thu"], "--window: \"Mon-Thu\" is no window like"),
+            (["--window", "daily 09:00-16:00", "--window", "Mon 9-16"], "\"Mon 9-16\" is no window like"),
+            (["--window", "daily 09:00-16:00"] * 17, "--window: more than 16 spans"),
+            (["--window", f"{day} 00:00-24:00", "--expires", "12h"], "when the manifest has expired"),
+        ]
+        before = self.channel_file("manifest.json", channel="staging").read_bytes()
+        for arguments, message in cases:
+            self.assert_says(self.release(*arguments, channel="staging", code=1), message)
+            self.assert_says(self.promote(*arguments, code=1), message)
+            self.assert_says(self.rollback(*arguments, code=1), message)
+        self.assertEqual(self.channel_file("manifest.json", channel="staging").read_bytes(), before)
+        self.assertFalse(self.channel_file("manifest.json").exists())
+
     def test_who(self):
         result = self.program("rollback", *self.at("staging"), "--key", "deploy.key", "--json", code=0,
                               env={"GITLAB_CI": "true", "GITLAB_USER_LOGIN": "grace"}).json

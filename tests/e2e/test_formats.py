@@ -59,8 +59,9 @@ def test_reads_what_the_publisher_wrote(any_store, make_publisher, tmp_path):
     store, environment = any_store
     publisher = make_publisher(store.url, environment)
     tree = application.small_tree(tmp_path / "tree", "1")
-    published = publisher.release(tree, "r1")
+    published = publisher.release(tree, "r1", "--window", "Mon-Thu 09:00-16:00", "--window", "daily 23:00-24:00")
     payload, found = formats.read_release(store, [publisher.key.public])
+    assert payload["rollout"] == {"window": ["Mon-Thu 09:00-16:00", "daily 23:00-24:00"]}
     assert payload["release"]["id"] == "r1" and payload["serial"] == published["serial"] == 1
     assert payload["activate"]["units"] == slipway.UNITS["activate"]["units"]
     assert entries_by_path(found.values()) == entries_by_path(formats.tree_entries(tree))
@@ -69,8 +70,8 @@ def test_reads_what_the_publisher_wrote(any_store, make_publisher, tmp_path):
 def test_publisher_reads_what_it_wrote(any_store, make_publisher):
     store, environment = any_store
     publisher = make_publisher(store.url, environment)
-    formats.publish(store, formats.make_release(ENTRIES, "r1"), [publisher.key])
-    publisher.verify()
+    formats.publish(store, formats.make_release(ENTRIES, "r1", window=["Sat,Sun 22:00-04:00"]), [publisher.key])
+    assert publisher.verify()["window"] == ["Sat,Sun 22:00-04:00"]
     formats.publish(store, formats.make_release(ENTRIES, "r2", serial=2, deployment=2), [formats.Key.new()])
     unverified = 4
     assert publisher.verify(check=False).rc == unverified
