@@ -36,16 +36,17 @@
  * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are
  * the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
  * backslash stands for itself. "unit_files" are such patterns of the units whose files its releases
- * may bring: who brings a unit's file says what systemd runs, as root if it likes. disk: what the app's releases may take together (default: no limit),
- * and what a deployment leaves free on the file systems that it writes to (default: a twentieth, at
- * most 256M); sizes as in size-text.h, at least 1M for the budget. "hook_users" are the users that
- * the app's hooks and command probes may ask for; the first one has those that ask for none, root
- * only if it is listed. "ready": when systemd is told READY=1; with "deployed" at the latest after
- * ready_limit.
+ * may bring: who brings a unit's file says what systemd runs, as root if it likes. disk: what the
+ * app's releases may take together (default: no limit), and what a deployment leaves free on the
+ * file systems that it writes to (default: a twentieth, at most 256M); sizes as in size-text.h, at
+ * least 1M for the budget. "hook_users" are the users that the app's hooks and command probes may
+ * ask for; the first one has those that ask for none, root only if it is listed. "ready": when
+ * systemd is told READY=1; with "deployed" at the latest after ready_limit.
  *
- * channel, root, manifest, units, unit_files and hook_users may hold {app}, {channel} (but not channel itself),
- * {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the form of a name
- * (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a pattern.
+ * channel, root, manifest, units, unit_files and hook_users may hold {app}, {channel} (but not
+ * channel itself), {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the
+ * form of a name (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a
+ * pattern.
  */
 
 #define CONFIG_SIZE_MAX       (256 * 1024) /* of one file */
