@@ -27,7 +27,8 @@
 
 typedef struct Activation Activation;
 
-/* How it ended. The state is idle again, saved (or the log says why not), and has the event. */
+/* How it ended. The state is idle again, saved (or the log says why not), and has the event; unless
+ * a rollback could not begin (error < 0). */
 typedef struct ActivationResult {
         Result result;
         int error; /* a negative errno if nothing was touched, and another try may go well (no bus,
@@ -49,7 +50,9 @@ _must_check_ int activation_check(const Site *site, char **reterr);
 /* Starts, or after a crash goes on with, the transaction in site->state->pending, according to the
  * phase, after activation_check(). Without site_is_marked_running() the host was restarted since:
  * what was baking is restarted. done() is never called from in here. A rollback that can't begin
- * (error < 0) leaves the state file as it was, but not the state in memory. */
+ * (error < 0) leaves the state file with the last phase that could be saved: of the rollback, which
+ * is to be taken up again then, or of what it was to replace. The state in memory is not the
+ * file's. */
 _must_check_ int activation_start(Site *site, activation_done_t done, activation_changed_t changed,
                                   void *userdata, Activation **ret);
 

@@ -420,12 +420,18 @@ static int round_result_of(const ActivationResult *result)
 
 static void tell_rollback(Told told, const ActivationResult *result, const State *s)
 {
+        bool left = s->phase != PHASE_IDLE && s->pending.action == ACTION_ROLLBACK;
+        _cleanup_free_ char *text = NULL;
+
         if (!told.told)
                 return;
         if (result->result == RESULT_DONE)
                 told.told(0, strempty(s->current), told.userdata);
-        else
-                told.told(-EIO, strempty(result->reason), told.userdata);
+        else {
+                err_set(&text, "%s%s", strempty(result->reason),
+                        left ? "; slipwayd tries it again with each poll" : "");
+                told.told(-EIO, strempty(text), told.userdata);
+        }
 }
 
 /* A staging, an activation of what was staged, or a deployment from files. */
@@ -506,6 +512,8 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         _cleanup_free_ char *reason = result->reason ? strdup(result->reason) : NULL;
         ActivationResult kept = { result->result, result->error, reason };
         bool staged = transaction_is_staging(a->transaction);
+        /* It could not begin, and is still to be taken up. */
+        bool left = a->site->state->phase != PHASE_IDLE;
         Verdict verdict;
 
         if (m && kept.error < 0) {
@@ -514,8 +522,12 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
-        /* What was taken up after a crash is not what the round is about. */
-        if (!m && !rollback.told && !a->order.told && a->wanted)
+        /* By the next poll: at once it would fail again, and again. */
+        if (left) {
+                refuse(a, kept.error, kept.reason);
+                settle(a, ROUND_FAILED);
+        } else if (!m && !rollback.told && !a->order.told && a->wanted)
+                /* What was taken up after a crash is not what the round is about. */
                 consider(a);
         else if (a->wanted && a->poll_ok && a->n_waiting == 0)
                 judge_now(a, &verdict);

@@ -20,7 +20,9 @@ typedef struct Transaction Transaction;
 
 typedef struct TransactionCallbacks {
         /* It is over; the state is idle and saved. `error` as in ActivationResult, also for
-         * failures of fetching and unpacking that may pass. The transaction must be freed here. */
+         * failures of fetching and unpacking that may pass. After a rollback that could not begin
+         * the state is the file's, with what is to be taken up. The transaction must be freed here.
+         */
         void (*ended)(const ActivationResult *result, void *userdata);
         void (*changed)(void *userdata); /* the state changed */
 } TransactionCallbacks;

@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import re
+import time
 
 import pytest
 
@@ -148,3 +149,33 @@ def test_bad_release_after_the_switch(web, path, kind):
     web.assert_whole(live)
     wait_for(lambda: saved_phase(web) == "idle", toy.WAIT_SEC, "the state to be saved")
     web.assert_whole(web.release())
+
+
+@pytest.mark.parametrize("path, kind", [(ROOT, "out of inodes"), (ROOT, "read-only"), (STATE, "full"), (STATE, "read-only")])
+def test_rollback(web, path, kind):
+    """Who asks is told; one that was begun is tried again with each poll, no more often, and ends when the disk is well."""
+    before = web.state()["current"]
+    live = web.release()
+    web.assert_whole(live)
+    cursor = web.host.journal_cursor()
+    with fault(web.host, path, kind):
+        refused = web.host.run(["slipway", "rollback", "web"], check=False)
+        assert refused.rc != 0 and re.search(SAID, refused.stderr), refused
+        assert slipway.current(web.host) == live and web.running() == live
+        if path == ROOT:
+            assert "tries it again" in refused.stderr
+            begun = time.monotonic()
+            for _ in range(3):
+                again = web.host.journal_cursor()
+                wait_said(web, again, "goes on with the rollback")
+            tried = web.host.journal("slipwayd.service", f"--after-cursor={cursor}").count("goes on with the rollback")
+            # polls come each second, or a fifth sooner
+            assert tried <= (time.monotonic() - begun) / 0.8 + 3
+            wait_said(web, cursor, f"can't switch 'current'.*")
+            assert web.running() == live
+    if path == STATE:
+        web.host.run(["slipway", "rollback", "web"])
+    web.assert_whole(before)
+    assert web.state()["pinned"]["release"] == before
+    web.host.run(["slipway", "resume", "web"])
+    web.assert_whole(live)
