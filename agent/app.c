@@ -56,6 +56,7 @@ struct App {
         Agent *agent;
         const AppConfig *config;
         Site *site;
+        BusWatch bus_watch;
 
         Poller *poller;
         Brake *brake;
@@ -99,11 +100,13 @@ struct App {
 
 static void report(App *a);
 static void consider(App *a);
+static void on_bus_changed(sd_bus *bus, void *userdata);
 
 App *app_free(App *a)
 {
         if (!a)
                 return NULL;
+        bus_unwatch(a->agent->bus, &a->bus_watch);
         poller_free(a->poller);
         brake_free(a->brake);
         transaction_free(a->transaction);
@@ -144,6 +147,8 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         *a = (App){
                 .agent = agent, .config = config, .verdict_unreported = true, .round_result = -EBUSY
         };
+        a->bus_watch = (BusWatch){ .changed = on_bus_changed, .userdata = a };
+        bus_watch(agent->bus, &a->bus_watch);
         r = site_new(config, agent->event, agent->bus, &agent->unpack_identity, agent->state_dir_fd,
                      agent->runtime_dir_fd, &a->site, reterr);
         if (r < 0)
@@ -574,6 +579,29 @@ static int take_up(App *a, char **reterr)
         return transaction_take_up(a->site, &transaction_callbacks, a, &a->transaction, reterr);
 }
 
+/* What a crash or a failed beginning left half-done waits for nothing but what it needs itself:
+ * neither for the store, nor for a manifest that is of use. */
+static void take_up_left(App *a)
+{
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (!a->poller || a->transaction || a->site->state->phase == PHASE_IDLE)
+                return;
+        r = take_up(a, &err);
+        /* It was said when it began, and status has the phase. */
+        if (r < 0)
+                site_log(a->site, LOG_DEBUG, "App %s: can't take up what was left: %s",
+                         a->config->app, err_text(r, err));
+        bus_service_app_changed(a->agent, a);
+}
+
+static void on_bus_changed(sd_bus *bus, void *userdata)
+{
+        if (bus)
+                take_up_left(userdata);
+}
+
 /* Judging */
 
 static int record_adopted(App *a)
@@ -920,6 +948,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         bool well = true;
 
         a->polled_sec = time(NULL);
+        take_up_left(a);
         if (result < 0 || result == POLL_ABSENT || result == POLL_UNKNOWN)
                 well = poll_failed(a, result, text);
         else if (result == 0)
@@ -1117,8 +1146,10 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
         a->sweep = sweep_free(a->sweep);
         r = transaction_rollback(a->site, found ? found : release, by, &transaction_callbacks, a,
                                  &a->transaction, reterr);
-        if (r < 0)
+        if (r < 0) {
+                take_up_left(a);
                 return r;
+        }
         a->rollback = (Told){ told, userdata };
         bus_service_app_changed(a->agent, a);
         return 0;

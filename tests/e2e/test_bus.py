@@ -135,6 +135,28 @@ def test_dbus_hangs(make_hosts):
     assert host.run(["slipway", "poll", "web"]).rc == 0
 
 
+def test_no_bus_at_the_start_and_no_store(make_hosts):
+    """What was cut off is taken up once there is a bus, whatever the store says."""
+    [host] = make_hosts(1)
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    host.stop_unit("slipwayd.service")
+    host.run(["systemctl", "mask", "--runtime", "--now", "dbus.socket", "dbus.service"])
+    host.run(["mv", "/srv/store", "/srv/away"])
+    host.start_unit("slipwayd.service")
+    host.wait_journal("can't take up what was left: .*no connection to systemd", unit="slipwayd.service")
+    host.run(["systemctl", "unmask", "--runtime", "dbus.socket", "dbus.service"])
+    host.run(["systemctl", "start", "dbus.socket"])
+    web.open_gate()
+    web.wait_live("r2")
+    assert web.running() == "r2"
+
+
 def test_watchdog(make_hosts):
     """A slipwayd that hangs is ended by systemd and goes on where it was."""
     [host] = make_hosts(1)
