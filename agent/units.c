@@ -906,9 +906,12 @@ int unit_run_start(Bus *bus, sd_event *event, UnitPlan *plan, UnitRunMode mode,
         k = add_timers(r);
         if (k >= 0)
                 k = set_up_units(r);
-        if (k >= 0 && (r->plan.n_steps > 0 || r->plan.reload_systemd)) {
+        if (k >= 0 && (r->plan.n_steps + r->n_watched > 0 || r->plan.reload_systemd)) {
                 bus_watch(bus, &r->watch);
-                k = r->bus ? check_sent(r, connect_run(r)) : -EHOSTDOWN;
+                if (r->bus)
+                        k = check_sent(r, connect_run(r));
+                else if (mode == UNIT_RUN_ALL)
+                        k = -EHOSTDOWN;
         }
         if (k >= 0)
                 k = begin(r);

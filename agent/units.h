@@ -42,7 +42,7 @@ typedef enum UnitRunMode {
 
 /* Starts a run on the event loop that `bus` is on, which must outlive it; done() is never called
  * from in here. The plan is taken over, and *plan empty, also on failure. -EHOSTDOWN: there is
- * something to do, but no connection. */
+ * something to do, but no connection; units that are only watched are asked when there is one. */
 _must_check_ int unit_run_start(Bus *bus, sd_event *event, UnitPlan *plan, UnitRunMode mode,
                                 const UnitRunCallbacks *callbacks, void *userdata, UnitRun **ret);
 

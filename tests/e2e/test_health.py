@@ -23,6 +23,7 @@ const status = fs.readFileSync("status", "ascii");
 const answer = (q, r) => {
         r.statusCode = parseInt(read("/run/web.status", status));
         fs.writeFileSync("/run/web.answered", `${read("name").trim()} ${r.statusCode}`);
+        fs.appendFileSync("/run/web.count", ".");
         r.end(q.url);
 };
 require("http").createServer(answer).listen(8080, "127.0.0.1");
@@ -95,6 +96,19 @@ def test_what_stops_answering_well_is_taken_back(web):
     assert f"{URL} answered 500, wanted 200" in state["failed"]["reason"]
     # The old one is not well now either; that is said, and changes nothing.
     web.host.wait_journal("the units of release r1 are up, but .* answered 500, wanted 200", unit="slipwayd.service")
+    web.assert_whole("r1")
+
+
+def test_dies_while_its_probes_are_waited_for(web):
+    """After the bake, long before the deadline: seen at once."""
+    web.host.run(["rm", "-f", "/run/web.count"])
+    release(web, 503, bake="100ms", deadline="10min")
+    web.wait_phase("baking", "r2")
+    # a tenth of a second apart, from the beginning of the bake on
+    wait_for(lambda: web.host.exists("/run/web.count") and len(web.host.read("/run/web.count")) >= 10, WAIT_SEC, "r2 to be asked again and again")
+    web.host.run(["systemctl", "kill", "--signal=KILL", web.unit])
+    state = web.wait_failed("r2")
+    assert "web.service: it did not stay up" in state["failed"]["reason"]
     web.assert_whole("r1")
 
 
