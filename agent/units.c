@@ -35,12 +35,11 @@ typedef enum FilesStep {
 typedef struct Watched {
         UnitRun *run;
         const char *name;
-        char *path;                 /* of its bus object */
-        uint32_t n_restarts_before; /* before its last job */
-        uint32_t n_restarts;        /* what counts as no restart since */
-        sd_id128_t invocation;      /* the run that is watched */
-        bool baseline;              /* these two were read after the jobs */
-        bool final;                 /* was read after the end of the bake */
+        char *path;            /* of its bus object */
+        uint32_t n_restarts;   /* what counts as no restart since */
+        sd_id128_t invocation; /* the run that is watched */
+        bool baseline;         /* these two are known */
+        bool final;            /* was read after the end of the bake */
         sd_bus_slot *changed_slot, *read_slot;
 } Watched;
 
@@ -286,11 +285,9 @@ static void judge(Watched *w, const UnitStatus *s)
         bool restarted;
 
         if (!w->baseline) {
-                /* A start by hand sets the counter back, a reload does not. */
+                /* Otherwise it counts from 0: ask_for_job() sets the counter back. */
                 if (r->mode == UNIT_RUN_WATCH)
                         w->n_restarts = s->n_restarts;
-                else if (s->n_restarts >= w->n_restarts_before)
-                        w->n_restarts = w->n_restarts_before;
                 w->invocation = s->invocation;
                 w->baseline = true;
         }
@@ -530,12 +527,9 @@ static int note_before(UnitRun *r, const UnitStatus *s)
 
         r->step.invocation_before = s->invocation;
         for (size_t i = 0; i < r->n_watched && k >= 0; i++)
-                if (streq(r->watched[i].name, name)) {
-                        r->watched[i].n_restarts_before = s->n_restarts;
-                        /* An alias has signals under its canonical name only. */
-                        if (s->id && !streq(s->id, name))
-                                k = match_other(&r->watched[i], s->id);
-                }
+                /* An alias has signals under its canonical name only. */
+                if (streq(r->watched[i].name, name) && s->id && !streq(s->id, name))
+                        k = match_other(&r->watched[i], s->id);
         return k;
 }
 
@@ -546,8 +540,9 @@ static int ask_for_job(UnitRun *r)
 
         r->step.call_slot = sd_bus_slot_unref(r->step.call_slot);
         /* A release that crashed may have used up the unit's start limit (systemd.unit(5),
-         * StartLimitBurst=): ours is a new try. Nothing waits for an answer: the order is kept, and
-         * a unit that is not loaded has nothing to reset. */
+         * StartLimitBurst=): ours is a new try. It also sets NRestarts to 0, whatever the unit's
+         * state (service_reset_failed() in systemd's src/core/service.c). Nothing waits for an
+         * answer: the order is kept, and a unit that is not loaded has nothing to reset. */
         k = sd_bus_call_method_async(r->bus, NULL, SD1_NAME, SD1_PATH, SD1_MANAGER,
                                      "ResetFailedUnit", NULL, NULL, "s", u->name);
         if (k >= 0)

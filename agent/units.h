@@ -37,7 +37,8 @@ typedef struct UnitRunCallbacks {
 
 typedef enum UnitRunMode {
         UNIT_RUN_ALL,   /* the jobs, then the bake */
-        UNIT_RUN_WATCH, /* the bake alone: the jobs were done before */
+        UNIT_RUN_WATCH, /* the bake alone: the jobs were done before. What systemd restarted between
+                           them and now does not count, if it is well now. */
 } UnitRunMode;
 
 /* Starts a run on the event loop that `bus` is on, which must outlive it; done() is never called

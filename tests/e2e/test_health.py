@@ -127,6 +127,42 @@ def test_the_prober_is_killed(web):
     assert [e["result"] for e in web.state()["history"]] == ["done", "done"]
 
 
+WORKER = """\
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/bin/sh -c '{gate}; systemd-notify --ready; exec sleep infinity'
+TimeoutStartSec=10min
+"""
+
+
+def test_restarts_before_the_release_do_not_count(host):
+    """But the first one of the release does, also while another unit of it still starts."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["units"] = ["web.service", "worker.service"]
+    units = {"units": [{"name": name, "action": "restart"} for name in ("web.service", "worker.service")]}
+    host.write_unit("worker.service", WORKER.format(gate=toy.gate()))
+    host.write_unit("web.service.d/again.conf", "[Service]\nRestart=always\nRestartSec=1ms\n")
+    web.release(also=units, units=False)
+    toy.start([web])
+    web.assert_whole("r1")
+
+    def n_restarts():
+        return host.unit(web.unit, "NRestarts")["NRestarts"]
+
+    host.run(["systemctl", "kill", "--signal=KILL", web.unit])
+    wait_for(lambda: n_restarts() == "1" and web.running() == "r1", WAIT_SEC, "r1 to be restarted")
+    web.close_gate()
+    once = "[ -e /run/died ] || { touch /run/died; exit 7; }"
+    web.release([toy.READY, once, toy.RUN], also=units, units=False)
+    wait_for(lambda: host.exists("/run/died") and n_restarts() == "1" and web.running() == "r2", WAIT_SEC, "r2 to be restarted")
+    web.open_gate()
+    state = web.wait_failed("r2")
+    assert "web.service: it died and was restarted by systemd" in state["failed"]["reason"]
+    assert n_restarts() == "0"
+    web.assert_whole("r1")
+
+
 # -- commands
 
 def checked(web, **command):
