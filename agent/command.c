@@ -30,6 +30,7 @@ struct CommandRun {
         uint64_t timeout_usec, started_usec;
         bool over, want_output;
         bool canceled; /* somebody stopped the unit: an admin, or systemd as the host goes down */
+        const char *job_error; /* of its start job, in words; NULL: none is known */
         sd_bus_slot *subscribe_slot, *removed_slot, *call_slot, *read_slot;
         sd_event_source *check_source, *end_source;
         JournalTail *tail;
@@ -202,8 +203,12 @@ static int judge(CommandRun *r, const UnitStatus *s, char **ret_reason)
                 return fail(ret_reason, -EHOSTDOWN, "%s was stopped from outside", r->program);
         if (s->exec_main_code == CLD_EXITED)
                 r->result.exit_status = s->exec_main_status;
-        if (streq(result, "success"))
+        if (streq(result, "success") && s->exec_main_code == CLD_EXITED)
                 return 0;
+        /* What never ran has the same result. */
+        if (streq(result, "success"))
+                return fail(ret_reason, -EHOSTDOWN, "%s was not run by systemd%s%s", r->program,
+                            r->job_error ? ": " : "", strempty(r->job_error));
         if (streq(result, "timeout"))
                 return fail(ret_reason, -ETIMEDOUT, "%s took longer than %" PRIu64 " s", r->program,
                             r->timeout_usec / 1000000);
@@ -238,11 +243,17 @@ static void take_result(CommandRun *r, const UnitStatus *s)
                 end_later(r);
 }
 
-static bool has_ended(const UnitStatus *s)
+static bool is_inactive(const UnitStatus *s)
 {
         const char *state = strempty(s->active_state);
 
         return streq(state, "inactive") || streq(state, "failed");
+}
+
+/* One whose start job still waits is inactive, too. */
+static bool has_ended(const UnitStatus *s)
+{
+        return is_inactive(s) && streq(strempty(s->job_path), "/");
 }
 
 static bool is_late(const CommandRun *r)
@@ -264,6 +275,14 @@ static void give_up(CommandRun *r)
         finish(r, -ETIMEDOUT, reason);
 }
 
+/* Its time counts from when it is run, which it was not. */
+static void give_up_waiting(CommandRun *r)
+{
+        stop(r);
+        unref(r);
+        finish_lost(r, "systemd does not run it: its job waits for another unit");
+}
+
 static int on_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         CommandRun *r = userdata;
@@ -282,6 +301,8 @@ static int on_read(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 finish_lost(r, "systemd's answer can't be read");
         else if (has_ended(&s))
                 take_result(r, &s);
+        else if (is_late(r) && is_inactive(&s))
+                give_up_waiting(r);
         else if (is_late(r))
                 give_up(r);
         return 1;
@@ -310,6 +331,7 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *error
                 return 0;
         if (!r->over && r->job_path && streq(path, r->job_path)) {
                 r->canceled = streq(result, "canceled");
+                r->job_error = job_result_describe(result);
                 read_unit(r);
         }
         return 0;

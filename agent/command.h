@@ -39,8 +39,9 @@ typedef struct CommandPlace {
 
 typedef struct CommandResult {
         int error; /* 0: exit status 0. -EIO: another one, or a signal; -ETIMEDOUT: its time limit;
-                      -EHOSTDOWN: systemd can't be asked or was lost, or the command was stopped
-                      from outside: it may have run or not, and is to be run again */
+                      -EHOSTDOWN: systemd can't be asked or was lost, or did not run the command (a
+                      mount that its directory needs failed), or the command was stopped from
+                      outside: it may have run or not, and is to be run again */
         int exit_status;    /* -1: it has none */
         const char *reason; /* names the command; NULL when all went well */
         const char *output; /* its last lines (journal-tail.h); NULL: none */

@@ -2,6 +2,7 @@
 back; and everything that such a command can do wrong."""
 
 import json
+import subprocess
 import time
 
 import pytest
@@ -217,6 +218,55 @@ def test_fills_the_disk(host):
     release(web, {"pre": [sh("exit 0")]})
     web.wait_live("r3")
     assert web.running() == "r3"
+
+
+SLOW = f"[Service]\nType=oneshot\nExecStart=/bin/sh -c '{toy.gate()}; exit 1'\n"
+MOUNT = "[Unit]\nRequires=slow.service\nAfter=slow.service\n[Mount]\nWhat=/nowhere\nWhere=/srv/web\n"
+
+
+def test_systemd_does_not_run_it(web):
+    """Its directory's mount does not come up: that is no success, neither while systemd waits for it nor after that, and is
+    tried again later."""
+    host = web.host
+    host.write_unit("slow.service", SLOW)
+    host.write_unit("srv-web.mount", MOUNT)
+    web.close_gate()
+    # slipwayd looks at the unit by itself, some seconds later
+    with host.popen(["timeout", WAIT_SEC, "busctl", "monitor", "--json=short", "--match",
+                     "type='method_call',member='GetAll',destination='org.freedesktop.systemd1'"],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE) as monitor:
+        assert "Monitoring" in monitor.stderr.readline()
+        release(web, {"pre": [sh(f"echo ran >>{LOG}")]})
+        unit = wait_hook_unit(host, "pre")
+        asked = next((line for line in monitor.stdout if "slipway_2dweb_2dpre" in json.loads(line)["path"]), None)
+        assert asked, "nobody has looked at the unit"
+    assert hook_units(host) == [unit] and web.state()["phase"] == "preparing" and host.read(LOG) == ""
+    web.open_gate()
+    wait_for(lambda: "/bin/sh was not run by systemd: its job failed: a unit that it needs did not come up"
+             in web.status()["poll"].get("text", ""), WAIT_SEC, "the hook not to be run")
+    assert "failed" not in web.state() and web.running() == "r1" and host.read(LOG) == ""
+    host.run(["rm", "/etc/systemd/system/srv-web.mount"])
+    host.run(["systemctl", "daemon-reload"])
+    host.run(["slipway", "resume", "web"])
+    web.assert_whole("r2")
+    assert host.read(LOG) == "ran\n"
+
+
+def test_systemd_does_not_come_to_run_it(web):
+    """What its directory's mount takes is not the hook's time."""
+    host = web.host
+    host.write_unit("slow.service", SLOW)
+    host.write_unit("srv-web.mount", MOUNT)
+    web.close_gate()
+    release(web, {"pre": [sh(f"echo ran >>{LOG}", timeout="1s")]})
+    host.wait_journal("/bin/sh: systemd does not run it: its job waits for another unit; it is run again",
+                      unit="slipwayd.service", timeout_sec=toy.WAIT_SEC)
+    assert web.state()["phase"] == "preparing" and "failed" not in web.state() and host.read(LOG) == ""
+    host.run(["rm", "/etc/systemd/system/srv-web.mount"])
+    host.run(["systemctl", "daemon-reload"])
+    web.open_gate()
+    web.wait_live("r2")
+    assert host.read(LOG) == "ran\n"
 
 
 # -- not now
