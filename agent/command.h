@@ -12,7 +12,8 @@
  * the command does, and whatever the command left in its control group is killed then, before
  * done() is called. Nothing that a command starts can outlive it, and nothing that it leaves open
  * can hang us. systemd keeps the time limit; what it and the command write goes to the journal,
- * with the fields SLIPWAY_APP and SLIPWAY_RELEASE.
+ * under the identifier slipway-<app>-<release>. The fields SLIPWAY_APP and SLIPWAY_RELEASE
+ * (LogExtraFields=) are missing where journald reads it after the unit's end.
  *
  * Arguments are passed as they are: no shell, and neither "$" (ExecStartEx' no-env-expand) nor "%"
  * (systemd escapes what comes over D-Bus) stands for anything.

@@ -208,7 +208,7 @@ static int append_names(sd_bus_message *m, const CommandPlace *p, CommandKind ki
                 description = NULL;
                 return -ENOMEM;
         }
-        if (asprintf(&identifier, "slipway-%s", p->site->config->app) < 0) {
+        if (asprintf(&identifier, "slipway-%s-%s", p->site->config->app, p->release) < 0) {
                 identifier = NULL;
                 return -ENOMEM;
         }

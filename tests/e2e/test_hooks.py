@@ -115,7 +115,7 @@ def test_output_is_kept(shared_web):
     lines = entry["output"]
     assert 10 <= len(lines) <= 20 and lines[-2] == "line 30" and lines[-1].startswith("odd ") and "\033" not in lines[-1]
     assert "| line 30\n" in web.host.run(["slipway", "status"]).stdout
-    journal = web.host.run(["journalctl", "-o", "cat", f"SLIPWAY_RELEASE={name}", "SLIPWAY_APP=web"]).stdout
+    journal = web.host.run(["journalctl", "-o", "cat", "-t", f"slipway-web-{name}"]).stdout
     assert "line 1\n" in journal and "line 30\n" in journal
 
 
@@ -134,6 +134,7 @@ def test_output_that_comes_late(web):
     state = web.wait_failed("r2")
     assert "exit status 3: last words" in state["failed"]["reason"]
     assert state["hooks"]["pre"]["output"] == ["last words"]
+    assert web.host.run(["journalctl", "-o", "cat", "-t", "slipway-web-r2"]).stdout == "last words\n"
 
 
 # -- what goes wrong before the switch
