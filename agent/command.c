@@ -228,6 +228,7 @@ static int judge(CommandRun *r, const UnitStatus *s, char **ret_reason)
 /* The unit is over: `s` says how. */
 static void take_result(CommandRun *r, const UnitStatus *s)
 {
+        JournalRun run = { .invocation = s->invocation, .unit = r->unit };
         int k;
 
         r->over = true;
@@ -238,7 +239,7 @@ static void take_result(CommandRun *r, const UnitStatus *s)
                 end_later(r);
                 return;
         }
-        k = journal_tail_start(r->event, s->invocation, r->unit, on_tail, r, &r->tail);
+        k = journal_tail_start(r->event, &run, on_tail, r, &r->tail);
         if (k < 0)
                 end_later(r);
 }

@@ -18,9 +18,15 @@
 #define SYNC_LIMIT_USEC (UINT64_C(5) * 1000000)
 #define READ_LIMIT_USEC (UINT64_C(200) * 1000)
 
+/* Where journald can't be asked: how often it is looked again, and for how long. */
+#define AGAIN_USEC     (UINT64_C(50) * 1000)
+#define AGAIN_MAX_USEC (UINT64_C(500) * 1000)
+
 struct JournalTail {
         sd_id128_t invocation;
         char *unit;
+        uint64_t begun_usec;
+        uint64_t again_until_usec;
         int sync_fd;
         sd_event_source *sync_source, *time_source;
         journal_tail_done_t done;
@@ -94,15 +100,15 @@ static int match_unit(sd_journal *j, const char *unit)
         return r < 0 ? r : sd_journal_add_disjunction(j);
 }
 
-static int match_run(sd_journal *j, sd_id128_t invocation, const char *unit)
+static int match_run(sd_journal *j, const JournalTail *t)
 {
         char id[SD_ID128_STRING_MAX], match[64];
-        int r = unit ? match_unit(j, unit) : 0;
+        int r = match_unit(j, t->unit);
 
         if (r < 0)
                 return r;
 
-        (void) sd_id128_to_string(invocation, id);
+        (void) sd_id128_to_string(t->invocation, id);
         (void) snprintf(match, sizeof(match), "_SYSTEMD_INVOCATION_ID=%s", id);
         r = sd_journal_add_match(j, match, 0);
         if (r >= 0)
@@ -117,7 +123,38 @@ static int match_run(sd_journal *j, sd_id128_t invocation, const char *unit)
         return r < 0 ? r : sd_journal_add_match(j, "_UID=0", 0);
 }
 
-static int read_lines(sd_journal *j, TailText *text)
+/* 1: the entry has this value; 0: another one; -ENOENT: there is no such field. */
+static int compare_field(sd_journal *j, const char *name, const char *value)
+{
+        size_t size, prefix = strlen(name) + 1;
+        const void *data;
+        int r = sd_journal_get_data(j, name, &data, &size);
+
+        if (r < 0)
+                return r;
+        return size == prefix + strlen(value) &&
+               memcmp((const char *) data + prefix, value, size - prefix) == 0;
+}
+
+static bool is_of_another_run(sd_journal *j, const JournalTail *t)
+{
+        char id[SD_ID128_STRING_MAX];
+
+        (void) sd_id128_to_string(t->invocation, id);
+        return compare_field(j, "_SYSTEMD_INVOCATION_ID", id) == 0 &&
+               compare_field(j, "INVOCATION_ID", id) <= 0;
+}
+
+static bool is_from_before(sd_journal *j, const JournalTail *t)
+{
+        uint64_t at_usec;
+        int r = sd_journal_get_monotonic_usec(j, &at_usec, NULL);
+
+        /* -ESTALE: from another boot. */
+        return t->begun_usec > 0 && (r == -ESTALE || (r >= 0 && at_usec < t->begun_usec));
+}
+
+static int read_lines(sd_journal *j, const JournalTail *t, TailText *text)
 {
         uint64_t end_usec = now_usec() + READ_LIMIT_USEC;
         const void *data;
@@ -127,10 +164,11 @@ static int read_lines(sd_journal *j, TailText *text)
 
         while (r >= 0 && more && now_usec() < end_usec) {
                 r = sd_journal_previous(j);
-                if (r <= 0)
+                if (r <= 0 || is_from_before(j, t))
                         return r;
                 /* An entry that was damaged, or has no text, is not the end of the others. */
-                if (sd_journal_get_data(j, "MESSAGE", &data, &size) >= 0 &&
+                if (!is_of_another_run(j, t) &&
+                    sd_journal_get_data(j, "MESSAGE", &data, &size) >= 0 &&
                     size >= STRLEN("MESSAGE="))
                         more = tail_text_prepend(text, (const char *) data + STRLEN("MESSAGE="),
                                                  size - STRLEN("MESSAGE="));
@@ -139,18 +177,29 @@ static int read_lines(sd_journal *j, TailText *text)
 }
 
 /* All files of this host: those of a service that runs as a person's user lie in the person's. */
-static int read_run(sd_id128_t invocation, const char *unit, TailText *text)
+static int read_run(const JournalTail *t, TailText *text)
 {
         sd_journal *j;
         int r = sd_journal_open(&j, SD_JOURNAL_LOCAL_ONLY);
 
         if (r < 0)
                 return r;
-        r = match_run(j, invocation, unit);
+        r = match_run(j, t);
         if (r >= 0)
-                r = read_lines(j, text);
+                r = read_lines(j, t, text);
         sd_journal_close(j);
         return r;
+}
+
+/* Not yet: it may still come. */
+static bool look_again(JournalTail *t)
+{
+        int r;
+
+        if (t->sync_fd >= 0 || sd_id128_is_null(t->invocation) || now_usec() >= t->again_until_usec)
+                return false;
+        r = sd_event_source_set_time_relative(t->time_source, AGAIN_USEC);
+        return r >= 0 && sd_event_source_set_enabled(t->time_source, SD_EVENT_ONESHOT) >= 0;
 }
 
 static void finish(JournalTail *t)
@@ -161,9 +210,11 @@ static void finish(JournalTail *t)
         (void) sd_event_source_set_enabled(t->sync_source, SD_EVENT_OFF);
         (void) sd_event_source_set_enabled(t->time_source, SD_EVENT_OFF);
         tail_text_init(&text);
-        r = sd_id128_is_null(t->invocation) ? 0 : read_run(t->invocation, t->unit, &text);
+        r = sd_id128_is_null(t->invocation) ? 0 : read_run(t, &text);
         if (r < 0)
                 log_debug("Can't read the journal: %s", strerror(-r));
+        if (r >= 0 && text.n_lines == 0 && look_again(t))
+                return;
         t->done(text.n_lines > 0 ? text.text + text.start : NULL, t->userdata);
 }
 
@@ -203,18 +254,22 @@ static int ask_journald(int *ret_fd)
         return 0;
 }
 
-int journal_tail_start(sd_event *event, sd_id128_t invocation, const char *unit,
-                       journal_tail_done_t done, void *userdata, JournalTail **ret)
+int journal_tail_start(sd_event *event, const JournalRun *run, journal_tail_done_t done,
+                       void *userdata, JournalTail **ret)
 {
         _cleanup_(journal_tail_freep) JournalTail *t = calloc(1, sizeof(JournalTail));
         int r;
 
         if (!t)
                 return -ENOMEM;
-        *t = (JournalTail){
-                .invocation = invocation, .sync_fd = -EBADF, .done = done, .userdata = userdata
-        };
-        if (unit && !(t->unit = strdup(unit)))
+        *t = (JournalTail){ .invocation = run->invocation,
+                            .unit = strdup(run->unit),
+                            .begun_usec = run->begun_usec,
+                            .again_until_usec = now_usec() + AGAIN_MAX_USEC,
+                            .sync_fd = -EBADF,
+                            .done = done,
+                            .userdata = userdata };
+        if (!t->unit)
                 return -ENOMEM;
         r = ask_journald(&t->sync_fd);
         if (r < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdint.h>
+
 #include <systemd/sd-event.h>
 #include <systemd/sd-id128.h>
 
@@ -14,7 +16,8 @@
  * in what it was sent (its varlink method io.systemd.Journal.Synchronize, as `journalctl --sync`
  * does: src/journal/journald-server.c in systemd; for root only), for five seconds at most, as it
  * writes to the disk then; after that the journal's files are read, a few look-ups in each. Of a
- * process that is gone by then journald still knows the unit, but not the run.
+ * process that is gone by then journald still knows the unit, but not the run: such a line counts
+ * when it came after the beginning of the run.
  */
 
 #define JOURNAL_TAIL_LINES_MAX 20
@@ -27,11 +30,16 @@ typedef struct JournalTail JournalTail;
  * journal that we may read. The tail may be freed here. */
 typedef void (*journal_tail_done_t)(const char *lines, void *userdata);
 
-/* Starts to read. `invocation` is the unit's property InvocationID (org.freedesktop.systemd1(5)),
- * which one run of one unit has; all zeros find nothing. `unit`: the name of a unit that has no
- * other run, whose lines then count whether journald knew the run or not; else NULL. done() is
- * never called from in here. */
-_must_check_ int journal_tail_start(sd_event *event, sd_id128_t invocation, const char *unit,
+/* One run of one unit, by its properties (org.freedesktop.systemd1(5)). */
+typedef struct JournalRun {
+        sd_id128_t invocation; /* InvocationID; all zeros: nothing is found */
+        const char *unit;      /* Id */
+        uint64_t begun_usec;   /* InactiveExitTimestampMonotonic; 0: the unit has no other run */
+} JournalRun;
+
+/* Starts to read what `run` left, which is copied. Where journald can't be asked, what has not come
+ * within half a second is not found. done() is never called from in here. */
+_must_check_ int journal_tail_start(sd_event *event, const JournalRun *run,
                                     journal_tail_done_t done, void *userdata, JournalTail **ret);
 
 /* Ends it; no callback after this. */

@@ -38,7 +38,8 @@ typedef struct Watched {
         char *path;            /* of its bus object */
         uint32_t n_restarts;   /* what counts as no restart since */
         sd_id128_t invocation; /* the run that is watched */
-        bool baseline;         /* these two are known */
+        uint64_t begun_usec;   /* when that began, CLOCK_MONOTONIC */
+        bool baseline;         /* these three are known */
         bool final;            /* was read after the end of the bake */
         sd_bus_slot *changed_slot, *read_slot;
 } Watched;
@@ -199,14 +200,22 @@ static void on_tail(const char *lines, void *userdata)
         end_soon(r);
 }
 
+/* Of the run that a unit is in, or was last. */
+static JournalRun last_run(const UnitStatus *s)
+{
+        return (JournalRun){ .invocation = s->invocation,
+                             .unit = strempty(s->id),
+                             .begun_usec = s->begun_usec };
+}
+
 /* As finish_error(), with what this run of the unit wrote last. */
 static void finish_with_tail(UnitRun *r, int error, const char *what, const char *unit,
-                             const char *why, sd_id128_t invocation)
+                             const char *why, JournalRun run)
 {
         if (r->ending)
                 return;
         finish_error(r, error, what, unit, why);
-        if (journal_tail_start(r->event, invocation, NULL, on_tail, r, &r->tail) >= 0)
+        if (journal_tail_start(r->event, &run, on_tail, r, &r->tail) >= 0)
                 (void) sd_event_source_set_enabled(r->end_source, SD_EVENT_OFF);
 }
 
@@ -281,6 +290,7 @@ static int check_sent(UnitRun *r, int k)
 static void judge(Watched *w, const UnitStatus *s)
 {
         UnitRun *r = w->run;
+        JournalRun run = last_run(s);
         _cleanup_free_ char *what = NULL;
         bool restarted;
 
@@ -289,6 +299,7 @@ static void judge(Watched *w, const UnitStatus *s)
                 if (r->mode == UNIT_RUN_WATCH)
                         w->n_restarts = s->n_restarts;
                 w->invocation = s->invocation;
+                w->begun_usec = s->begun_usec;
                 w->baseline = true;
         }
         restarted = s->n_restarts > w->n_restarts;
@@ -296,9 +307,13 @@ static void judge(Watched *w, const UnitStatus *s)
                 return;
         what = unit_status_describe(s);
         /* What it said when it died stands in the journal of that run. */
+        if (restarted) {
+                run.invocation = w->invocation;
+                run.begun_usec = w->begun_usec;
+        }
         finish_with_tail(r, -EIO,
                          restarted ? "it died and was restarted by systemd" : "it did not stay up",
-                         w->name, strempty(what), restarted ? w->invocation : s->invocation);
+                         w->name, strempty(what), run);
 }
 
 static bool all_read(const UnitRun *r)
@@ -422,7 +437,7 @@ static int on_job_failed_read(sd_bus_message *m, void *userdata, sd_bus_error *e
         if (!sd_bus_message_is_method_error(m, NULL) && unit_status_read(m, &s) >= 0)
                 what = unit_status_describe(&s);
         finish_with_tail(r, -EIO, r->step.job_error, step_unit(r)->name,
-                         what ? what : "no more is known", s.invocation);
+                         what ? what : "no more is known", last_run(&s));
         return 1;
 }
 
@@ -674,7 +689,7 @@ static void overdue(UnitRun *r, const UnitStatus *s)
         err_set(&what, "not well within the deadline of %llu s",
                 (unsigned long long) (r->plan.deadline_usec / 1000000));
         finish_with_tail(r, -ETIMEDOUT, strempty(what), at_a_job ? step_unit(r)->name : "its units",
-                         at_a_job ? strempty(state) : "the bake is not over", s->invocation);
+                         at_a_job ? strempty(state) : "the bake is not over", last_run(s));
 }
 
 static int on_overdue_read(sd_bus_message *m, void *userdata, sd_bus_error *error)

@@ -91,11 +91,11 @@ static void finds_nothing(void **state)
         (void) state;
         assert_return_code(sd_id128_randomize(&ids[1]), 0);
         for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                JournalRun run = { .invocation = ids[i], .unit = "no-such-unit.service" };
                 Bench b = {};
 
                 assert_return_code(sd_event_new(&b.event), 0);
-                assert_return_code(journal_tail_start(b.event, ids[i], NULL, on_done, &b, &b.tail),
-                                   0);
+                assert_return_code(journal_tail_start(b.event, &run, on_done, &b, &b.tail), 0);
                 assert_int_equal(b.n_done, 0);
                 while (b.tail)
                         assert_true(sd_event_run(b.event, 10 * 1000000) > 0);
@@ -108,12 +108,12 @@ static void finds_nothing(void **state)
 
 static void may_be_dropped(void **state)
 {
+        JournalRun run = { .unit = "no-such-unit.service" };
         Bench b = {};
 
         (void) state;
         assert_return_code(sd_event_new(&b.event), 0);
-        assert_return_code(journal_tail_start(b.event, SD_ID128_NULL, NULL, on_done, &b, &b.tail),
-                           0);
+        assert_return_code(journal_tail_start(b.event, &run, on_done, &b, &b.tail), 0);
         b.tail = journal_tail_free(b.tail);
         assert_int_equal(sd_event_run(b.event, 0), 0);
         assert_int_equal(b.n_done, 0);

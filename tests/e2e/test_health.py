@@ -163,6 +163,27 @@ def test_restarts_before_the_release_do_not_count(host):
     web.assert_whole("r1")
 
 
+def test_last_words_that_come_late(host):
+    """A journald that was busy when the unit died does not know any more which run of it wrote them."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.release(["echo first words", *toy.GOOD])
+    toy.start([web])
+    web.assert_whole("r1")
+    web.close_gate()
+    web.release([toy.gate(), "echo last words", "exit 7"])
+    web.wait_phase("restarting", "r2")
+    journald = host.unit("systemd-journald.service", "MainPID")["MainPID"]
+    host.run(["kill", "-STOP", journald])
+    try:
+        web.open_gate()
+        wait_for(lambda: host.unit(web.unit, "ActiveState")["ActiveState"] == "failed", WAIT_SEC, "r2 to die")
+    finally:
+        host.run(["kill", "-CONT", journald])
+    state = web.wait_failed("r2")
+    assert state["failed"]["reason"].endswith("its last lines: last words")
+    web.assert_whole("r1")
+
+
 # -- commands
 
 def checked(web, **command):
