@@ -37,6 +37,7 @@ struct Asked {
         sd_bus_message *call;
         const char *action; /* NULL: for root alone */
         uint32_t uid;
+        bool waits;   /* for polkit */
         bool allowed; /* it is on its way to the method */
         sd_bus_slot *slot;
         Asked *next;
@@ -46,7 +47,6 @@ struct Authority {
         sd_bus *bus;
         sd_bus_slot *filter_slot;
         Asked *asked;
-        size_t n_asked;
 };
 
 static void drop(Asked *k)
@@ -56,7 +56,6 @@ static void drop(Asked *k)
         for (Asked **p = &a->asked; *p; p = &(*p)->next)
                 if (*p == k) {
                         *p = k->next;
-                        a->n_asked--;
                         break;
                 }
         sd_bus_slot_unref(k->slot);
@@ -135,6 +134,19 @@ static int ask_polkit(Asked *k)
         return r;
 }
 
+/* One user is not to keep out the others, and all of them take no more than this. */
+static bool are_too_many(const Asked *k)
+{
+        size_t n = 0, n_own = 0;
+
+        for (const Asked *other = k->authority->asked; other; other = other->next)
+                if (other->waits) {
+                        n++;
+                        n_own += other->uid == k->uid;
+                }
+        return n >= AUTHORITY_ASKED_MAX || n_own >= AUTHORITY_ASKED_UID_MAX;
+}
+
 static int on_sender(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Asked *k = userdata;
@@ -153,6 +165,11 @@ static int on_sender(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 deny(k);
                 return 1;
         }
+        if (are_too_many(k)) {
+                answer_error(k, BUS_ERROR_BUSY, "too many calls wait for polkit");
+                return 1;
+        }
+        k->waits = true;
         r = ask_polkit(k);
         if (r < 0)
                 answer_error(k, BUS_ERROR_FAILED, strerror(-r));
@@ -191,7 +208,6 @@ static int hold_back(Authority *a, sd_bus_message *m, const char *action)
                       .uid = UINT32_MAX,
                       .next = a->asked };
         a->asked = k;
-        a->n_asked++;
         r = sd_bus_call_method_async(a->bus, &k->slot, "org.freedesktop.DBus",
                                      "/org/freedesktop/DBus", "org.freedesktop.DBus",
                                      "GetConnectionUnixUser", on_sender, k, "s",
@@ -207,6 +223,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
         Authority *a = userdata;
         int r;
 
+        (void) error;
         if (!is_guarded(m))
                 return 0;
         for (Asked *k = a->asked; k; k = k->next)
@@ -214,8 +231,6 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error)
                         drop(k);
                         return 0;
                 }
-        if (a->n_asked >= AUTHORITY_ASKED_MAX)
-                return sd_bus_error_set(error, BUS_ERROR_BUSY, "too many calls wait for polkit");
         r = hold_back(a, m, find_action(m));
         return r < 0 ? r : 1;
 }

@@ -14,11 +14,13 @@
  *
  * Nothing waits: a call is held back while the bus is asked who sent it and polkit whether they
  * may, then handed on as if it had just come (sd_bus_enqueue_for_read(3)). A caller that allows it
- * (ALLOW_INTERACTIVE_AUTHORIZATION) may be asked for a password. More than AUTHORITY_ASKED_MAX
- * calls at once are refused.
+ * (ALLOW_INTERACTIVE_AUTHORIZATION) may be asked for a password. Where more than
+ * AUTHORITY_ASKED_UID_MAX calls of one user, or AUTHORITY_ASKED_MAX of all, wait for polkit,
+ * further ones are refused; never those of who needs no polkit.
  */
 
-#define AUTHORITY_ASKED_MAX 32
+#define AUTHORITY_ASKED_MAX     32
+#define AUTHORITY_ASKED_UID_MAX 8
 
 typedef struct Authority Authority;
 

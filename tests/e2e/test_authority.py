@@ -77,7 +77,7 @@ def test_what_busctl_shows(web):
 def test_polkit(web):
     """As installed an ordinary user may do nothing; a rule gives one user one thing."""
     host = web.host
-    for user in ("daemon", "nobody"):
+    for user in ("daemon", "bin"):
         denied = call(host, "Rollback", "ss", "", "me", user=user, check=False)
         assert denied.rc != 0 and slipway.current(host) == "r2", denied
     host.write("/etc/polkit-1/rules.d/50-test.rules", RULES)
@@ -90,7 +90,7 @@ def test_polkit(web):
     web.assert_whole("r2")
     for method in ("Poll", "Resume"):
         assert call(host, method, user="daemon", check=False).rc != 0
-    assert call(host, "Rollback", "ss", "r1", "me", user="nobody", check=False).rc != 0
+    assert call(host, "Rollback", "ss", "r1", "me", user="bin", check=False).rc != 0
     # for no action of polkit; no method at all
     for method in ("DeployFiles", "Unknown"):
         refused = call(host, method, user="daemon", check=False)
@@ -120,3 +120,25 @@ def test_polkit_hangs(web):
         host.run(["kill", "-CONT", pid])
         assert "failed" in waiting.stderr.read().lower()
     assert web.state()["pinned"]["release"] == "r1"
+
+
+N_CALLS, N_HELD_BACK = 40, 8
+
+
+def test_one_user_asks_too_often(web):
+    """While polkit hangs: the user is told so, others wait in turn, and root is never refused."""
+    host = web.host
+    assert call(host, "Resume", user="daemon", check=False).rc != 0
+    pid = wait_for(lambda: host.run(["pgrep", "-x", "polkitd"], check=False).stdout.strip(), toy.WAIT_SEC, "polkitd to run")
+    host.run(["kill", "-STOP", pid])
+    ask = f"busctl --system call {NAME} {OBJECT} {INTERFACE} Resume"
+    many = ["sh", "-c", f"for i in $(seq {N_CALLS}); do {ask} & done; wait"]
+    with host.popen(many, user="daemon", stderr=subprocess.PIPE) as asking:
+        for _ in range(N_CALLS - N_HELD_BACK):
+            assert "too many calls wait for polkit" in asking.stderr.readline()
+        with host.popen(["sh", "-c", ask], user="bin", stderr=subprocess.PIPE) as other:
+            assert host.run(["slipway", "rollback", "web"]).rc == 0
+            assert asking.poll() is None and other.poll() is None
+            host.run(["kill", "-CONT", pid])
+            assert "too many" not in other.stderr.read()
+    web.assert_whole("r1")
