@@ -713,6 +713,20 @@ static int link_shared(Activation *a, char **reterr)
         return r < 0 ? r : STEP_UNDER_WAY;
 }
 
+/* Since it began. What somebody makes live by hand goes on. */
+static bool is_held(const Activation *a)
+{
+        const State *s = state_of(a);
+
+        return streq_ptr(s->pending.by, "agent") && hold_is_on(&s->hold, time(NULL));
+}
+
+static int stay(Activation *a, char **reterr)
+{
+        (void) a;
+        return fail(reterr, -ECANCELED, "held by an administrator");
+}
+
 static const Step forward[] = {
         {PHASE_FETCHING,        deploys_with_systemd, ask_systemd },
         { PHASE_WAITING,          is_held_off, wait_for_application },
@@ -721,11 +735,12 @@ static const Step forward[] = {
         { PHASE_PREPARING,      has_shared_links, link_shared },
         { PHASE_PREPARING,          has_pre_hooks, run_pre_hooks },
         { PHASE_PREPARING,      is_held_off, wait_for_application },
-        { PHASE_SWITCHING,     NULL, switch_release },
-        { PHASE_RESTARTING,      NULL, run_units }, /* and PHASE_BAKING */
-        { PHASE_CONFIRMING,          must_be_confirmed, wait_for_confirmation },
-        { PHASE_FINISHING,      has_post_hooks, run_post_hooks },
-        {     }
+        { PHASE_PREPARING,     is_held, stay },
+        { PHASE_SWITCHING,      NULL, switch_release },
+        { PHASE_RESTARTING,          NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_CONFIRMING,      must_be_confirmed, wait_for_confirmation },
+        { PHASE_FINISHING,        has_post_hooks, run_post_hooks },
+        {}
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more
@@ -847,6 +862,11 @@ static void go_on(Activation *a)
                 not_begun(a, -EBADMSG, why);
         else
                 go_way(a);
+}
+
+bool activation_runs_hooks(const Activation *a)
+{
+        return a->hooks;
 }
 
 char *activation_waits_for(const Activation *a)

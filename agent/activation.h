@@ -23,6 +23,9 @@
  * itself. A rollback runs no hooks at all: it must not wait, nor fail, for more than the units, and
  * what the hooks of a release did long ago is not undone behind somebody's back. Hooks run again
  * after a crash.
+ *
+ * A hold that comes while the pre hooks of a deployment by the channel run lets these end; then it
+ * goes no further (-ECANCELED).
  */
 
 typedef struct Activation Activation;
@@ -59,6 +62,9 @@ _must_check_ int activation_start(Site *site, activation_done_t done, activation
 /* What it waits for, in words for a person: the application that holds updates off, a probe that is
  * not well, somebody to confirm the release. Allocated; NULL: nothing in particular. */
 char *activation_waits_for(const Activation *a);
+
+/* It runs hooks, which are better not cut off in what they do. */
+bool activation_runs_hooks(const Activation *a);
 
 /* Drops it where it stands, without calling back: the state keeps the phase. */
 Activation *activation_free(Activation *a);

@@ -741,6 +741,16 @@ static char *under_way_text(const App *a)
         return text;
 }
 
+/* There is a transaction: of a deployment that brings the channel here, also one that was taken up;
+ * not of something that was here, and is made live by hand. */
+static bool is_for_channel(const App *a)
+{
+        const Pending *p = &a->site->state->pending;
+
+        return transaction_manifest(a->transaction) ||
+               (p->action == ACTION_DEPLOY && streq_ptr(p->by, "agent"));
+}
+
 /* A transaction goes on; a newer order overtakes one that has not switched yet. True: it is still
  * there. */
 static bool is_under_way(App *a)
@@ -750,9 +760,10 @@ static bool is_under_way(App *a)
         if (!a->transaction)
                 return false;
         m = transaction_manifest(a->transaction);
-        if (m && m->deployment != a->wanted->deployment &&
+        if (is_for_channel(a) && a->site->state->pending.deployment != a->wanted->deployment &&
             transaction_give_up(a->transaction, "overtaken by a newer order")) {
-                remember_spooled(a, m);
+                if (m)
+                        remember_spooled(a, m);
                 a->transaction = transaction_free(a->transaction);
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
                 return false;
@@ -1301,10 +1312,11 @@ static bool give_up_for_hold(App *a)
 {
         const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
 
-        if (!m || transaction_is_staging(a->transaction) ||
+        if (!a->transaction || !is_for_channel(a) || transaction_is_staging(a->transaction) ||
             !transaction_give_up(a->transaction, "held by an administrator"))
                 return false;
-        remember_spooled(a, m);
+        if (m)
+                remember_spooled(a, m);
         a->transaction = transaction_free(a->transaction);
         tell(&a->order, -EIO, "given up: held by an administrator");
         return true;
@@ -1312,13 +1324,19 @@ static bool give_up_for_hold(App *a)
 
 static const char *hold_outcome(const App *a, bool given_up)
 {
+        const State *s = a->site->state;
+
         if (given_up)
                 return "; the deployment that was under way is given up before the switch";
         if (a->transaction && transaction_is_staging(a->transaction))
                 return "; what is being staged goes on, and is not made live";
+        if (a->transaction && s->phase <= PHASE_PREPARING && streq_ptr(s->pending.by, "agent"))
+                return "; the deployment that is under way is given up when its pre hooks have ended";
+        if (a->transaction && s->phase <= PHASE_PREPARING)
+                return "; what is under way was asked for by hand, and goes on";
         if (a->transaction)
                 return "; what is under way has switched already, and goes on";
-        if (a->site->state->phase > PHASE_FETCHING)
+        if (s->phase > PHASE_PREPARING)
                 return "; what was cut off after the switch goes on when slipwayd runs";
         return "";
 }

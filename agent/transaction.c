@@ -529,7 +529,8 @@ bool transaction_give_up(Transaction *t, const char *why)
 {
         State *s = t->site->state;
 
-        if (s->phase == PHASE_IDLE || s->phase > PHASE_WAITING)
+        if (s->phase == PHASE_IDLE || s->phase > PHASE_PREPARING ||
+            (t->activation && activation_runs_hooks(t->activation)))
                 return false;
         site_log(t->site, LOG_NOTICE,
                  "App %s: deployment %" PRIu64 " is given up before the switch: %s",
@@ -537,5 +538,6 @@ bool transaction_give_up(Transaction *t, const char *why)
         if (state_end(s, RESULT_FAILED, why) < 0)
                 s->phase = PHASE_IDLE;
         (void) site_save(t->site);
+        site_clear_running(t->site);
         return true;
 }

@@ -77,8 +77,9 @@ void transaction_leave(Transaction *t);
 /* Whether it only brings the release here. */
 bool transaction_is_staging(const Transaction *t);
 
-/* Ends a deployment that has not switched yet; `why` is for the history. False: it has. */
-bool transaction_give_up(Transaction *t, const char *why);
+/* Ends a deployment that has not switched yet; `why` is for the history. False: it has, or its pre
+ * hooks run. */
+_must_check_ bool transaction_give_up(Transaction *t, const char *why);
 
 /* The deployment that is being made, or NULL. */
 const Manifest *transaction_manifest(const Transaction *t);

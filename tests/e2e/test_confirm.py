@@ -149,6 +149,31 @@ def test_the_application_holds_updates_off(web):
         assert slipway.current(web.host) == "r1"
 
 
+def test_held_off_after_the_pre_hooks(host):
+    """Nothing has switched: a newer order takes its place, and a hold ends it."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    make_control(web)
+    pre = {"hooks": {"pre": [{"command": ["/bin/sh", "-c", toy.gate()]}]}}
+    for _ in range(2):
+        web.close_gate()
+        release = web.release(also=pre)
+        web.wait_phase("preparing", release)
+        with hold_off(web):
+            web.open_gate()
+            says(web, "preparing: the application holds updates off since")
+            if release == "r2":
+                web.release()
+                web.wait_phase("waiting", "r3")
+            else:
+                assert "given up before the switch" in web.host.run(["slipway", "hold", "web"]).stdout
+                assert web.state()["phase"] == "idle"
+        web.wait_live("r3")
+
+
 def test_held_past_the_limit(host):
     web = toy.Toy(host, toy.local_store(host))
     web.config["update_lock"] = "1s"

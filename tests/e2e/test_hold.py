@@ -8,6 +8,7 @@ import fault_proxy as faults
 import formats
 import slipway
 import toy
+from test_crash import kill_agent
 from waiting import wait_for
 
 HELD_SEC = 30
@@ -90,6 +91,30 @@ def test_what_has_switched_goes_on(web):
     web.assert_whole("r3")
     web.release()
     assert_held(web, "r3")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_pre_hooks_end_first(host, killed):
+    """They are not cut off; then it is given up, also where slipwayd died meanwhile."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.close_gate()
+    web.release(also={"hooks": {"pre": [{"command": ["/bin/sh", "-c", f"{toy.gate()}; echo >>/run/done"]}]}})
+    web.wait_phase("preparing", "r2")
+    assert "is given up when its pre hooks have ended" in hold(web)
+    if killed:
+        kill_agent(host)
+        web.wait_phase("preparing", "r2")
+    web.open_gate()
+    state = web.wait(lambda s: s["phase"] == "idle", "r2 to be given up")
+    assert (state["history"][-1]["result"], state["history"][-1]["reason"]) == ("failed", "held by an administrator")
+    assert host.read("/run/done") == "\n" and "failed" not in state
+    assert_held(web, "r1")
+    ask(host, "resume", "web")
+    web.assert_whole("r2")
 
 
 def test_what_is_fetched_is_given_up(s3, bucket, s3_proxy, host):
