@@ -532,17 +532,17 @@ static bool needs_systemd(Activate a)
 }
 
 /* On the way forward or back. */
-static bool has_work_for_systemd(const State *s)
+static bool has_work_for_systemd(const State *s, const char *release, const char *from)
 {
-        const Pending *p = &s->pending;
-
-        return needs_systemd(activate_of(s, p->release, p->from)) ||
-               needs_systemd(activate_of(s, p->from, p->release));
+        return needs_systemd(activate_of(s, release, from)) ||
+               needs_systemd(activate_of(s, from, release));
 }
 
 static bool deploys_with_systemd(const Activation *a)
 {
-        return state_of(a)->pending.action == ACTION_DEPLOY && has_work_for_systemd(state_of(a));
+        const Pending *p = &state_of(a)->pending;
+
+        return p->action == ACTION_DEPLOY && has_work_for_systemd(state_of(a), p->release, p->from);
 }
 
 static int on_pong(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -885,14 +885,13 @@ char *activation_waits_for(const Activation *a)
         return text;
 }
 
-int activation_check(const Site *site, char **reterr)
+int activation_check(const Site *site, const char *release, const char *from, char **reterr)
 {
         const State *s = site->state;
-        const Pending *p = &s->pending;
 
-        if (!state_find_release(s, p->release))
-                return fail(reterr, -ENOENT, "release %s is not on this host", p->release);
-        if (!bus_get(site->bus) && has_work_for_systemd(s))
+        if (!state_find_release(s, release))
+                return fail(reterr, -ENOENT, "release %s is not on this host", release);
+        if (!bus_get(site->bus) && has_work_for_systemd(s, release, from))
                 return fail(
                         reterr, -EHOSTDOWN,
                         "neither units nor hooks can be run: no connection to systemd over D-Bus");

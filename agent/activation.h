@@ -45,10 +45,11 @@ typedef void (*activation_done_t)(const ActivationResult *result, void *userdata
 /* Something about the state changed. */
 typedef void (*activation_changed_t)(void *userdata);
 
-/* Whether the transaction in site->state->pending can be activated now: its release is in the
- * state's list (else -ENOENT), and there is a bus, if units have to be restarted on the way forward
- * or back (else -EHOSTDOWN). */
-_must_check_ int activation_check(const Site *site, char **reterr);
+/* Whether `release` can take the place of `from` (NULL: none is live) now: it is in the state's
+ * list (else -ENOENT), and there is a bus, if units have to be restarted on the way forward or back
+ * (else -EHOSTDOWN). */
+_must_check_ int activation_check(const Site *site, const char *release, const char *from,
+                                  char **reterr);
 
 /* Starts, or after a crash goes on with, the transaction in site->state->pending, according to the
  * phase, after activation_check(). Without site_is_marked_running() the host was restarted since:

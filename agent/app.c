@@ -1136,6 +1136,14 @@ int app_poll_now(App *a, app_told_t told, void *userdata)
         return r;
 }
 
+int app_check_rollback(App *a, const char *release, char **reterr)
+{
+        _cleanup_free_ char *found = NULL;
+        int r = site_refresh(a->site, reterr);
+
+        return r < 0 ? r : transaction_find_rollback(a->site, release, &found, reterr);
+}
+
 int app_rollback(App *a, const char *release, const char *by, app_told_t told, void *userdata,
                  char **reterr)
 {
@@ -1146,7 +1154,7 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
                 return fail(reterr, -EBUSY,
                             "app %s is on its way back already: see slipway status %s",
                             a->config->app, a->config->app);
-        /* A wrong name must not cost what is under way. */
+        /* A wrong name or a lost bus must not cost what is under way. */
         if (a->transaction)
                 r = transaction_find_rollback(a->site, release, &found, reterr);
         if (r < 0)

@@ -57,6 +57,9 @@ _must_check_ int app_poll_now(App *a, app_told_t told, void *userdata);
 _must_check_ int app_rollback(App *a, const char *release, const char *by, app_told_t told,
                               void *userdata, char **reterr);
 
+/* Whether it could, errors as above. */
+_must_check_ int app_check_rollback(App *a, const char *release, char **reterr);
+
 /* Polls now, and has the channel's deployment staged, also one that would go live by itself; it
  * waits for app_activate() or a newer deployment then. told() gets what is staged, or that there is
  * nothing to do; -EIO and why not. -EBUSY: the application is being changed. */

@@ -173,7 +173,10 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
         if (r < 0)
                 return r;
         o.event = agent->event;
-        r = free_lock(agent, name, reterr);
+        /* A rollback that can't be is no reason to end anybody. */
+        r = app_check_rollback(app, release, reterr);
+        if (r >= 0)
+                r = free_lock(agent, name, reterr);
         if (r < 0)
                 return r;
         r = app_rollback(app, release, by, on_told, &o, reterr);

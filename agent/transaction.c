@@ -161,14 +161,13 @@ static void on_changed(void *userdata)
 
 static int activate(Transaction *t, char **reterr)
 {
-        int r = activation_check(t->site, reterr);
+        const Pending *p = &t->site->state->pending;
+        int r = activation_check(t->site, p->release, p->from, reterr);
 
         if (r < 0)
                 return r;
         r = activation_start(t->site, on_activated, on_changed, t, &t->activation);
-        return r < 0 ? fail_errno(reterr, r, "can't activate release %s",
-                                  t->site->state->pending.release)
-                     : 0;
+        return r < 0 ? fail_errno(reterr, r, "can't activate release %s", p->release) : 0;
 }
 
 /* The tree is on disk: it joins the list, and goes live or waits. */
@@ -372,7 +371,7 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
         return 0;
 }
 
-int transaction_find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
+static int find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
 {
         const State *s = site->state;
         const char *release = wanted ? wanted : state_release_before(s);
@@ -388,6 +387,22 @@ int transaction_find_rollback(const Site *site, const char *wanted, char **ret, 
                 return fail(reterr, -EEXIST, "release %s is live already", release);
         *ret = strdup(release);
         return *ret ? 0 : -ENOMEM;
+}
+
+int transaction_find_rollback(const Site *site, const char *wanted, char **ret, char **reterr)
+{
+        _cleanup_free_ char *live = NULL, *release = NULL;
+        int r = site_read_current(site, &live);
+
+        if (r < 0)
+                return fail_errno(reterr, r, "can't read %s/current", site->config->root);
+        r = find_rollback(site, wanted, &release, reterr);
+        if (r >= 0)
+                r = activation_check(site, release, live, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(release);
+        return 0;
 }
 
 int transaction_rollback(Site *site, const char *wanted, const char *by,
@@ -406,7 +421,7 @@ int transaction_rollback(Site *site, const char *wanted, const char *by,
         r = site_reconcile(site);
         if (r < 0)
                 return fail_errno(reterr, r, "can't read %s/current", site->config->root);
-        r = transaction_find_rollback(site, wanted, &release, reterr);
+        r = find_rollback(site, wanted, &release, reterr);
         if (r < 0)
                 return r;
         deployment = MAX(s->deployment, s->pending.deployment);
@@ -498,7 +513,7 @@ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void 
                 return 0;
         if (s->phase <= PHASE_WAITING)
                 return end_early(site);
-        r = activation_check(site, reterr);
+        r = activation_check(site, s->pending.release, s->pending.from, reterr);
         if (r < 0)
                 return r;
         site_log(site, LOG_NOTICE,

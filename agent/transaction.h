@@ -56,8 +56,8 @@ _must_check_ int transaction_rollback(Site *site, const char *release, const cha
                                       const TransactionCallbacks *callbacks, void *userdata,
                                       Transaction **ret, char **reterr);
 
-/* What transaction_rollback() would roll back to, and whether it can: -ENOENT, -EEXIST as above.
- * *ret is allocated. */
+/* What transaction_rollback() would roll back to, and whether it can: -ENOENT, -EEXIST, -EHOSTDOWN
+ * as above. *ret is allocated. */
 _must_check_ int transaction_find_rollback(const Site *site, const char *release, char **ret,
                                            char **reterr);
 

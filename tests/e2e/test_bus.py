@@ -114,12 +114,14 @@ def test_dbus_hangs(make_hosts):
     late.release()
     files.release(units=False)
     wait_for(lambda: slipway.current(host, files.root) == "r1", toy.WAIT_SEC, "files to go live")
-    begun = time.monotonic()
+    begun, agent = time.monotonic(), main_pid(host)
     told = host.run(["slipway", "status"])
     assert "does not answer" in told.stderr and "r2" in told.stdout
     refused = host.run(["slipway", "rollback", "web"], check=False)
     assert refused.rc != 0 and "D-Bus" in refused.stderr and slipway.current(host) == "r2", refused
     assert time.monotonic() - begun < HUNG_ANSWER_MAX_SEC
+    # it has the lock, and is well
+    assert main_pid(host) == agent and web.state()["phase"] == "baking"
 
     begun = time.monotonic()
     host.stop_unit("slipwayd.service")
