@@ -856,7 +856,7 @@ static void go_on(Activation *a)
                 revert(a);
         } else if (tired && s->phase >= PHASE_SWITCHING)
                 gone_wrong(a, why);
-        else if (confirmation_is_overdue(a->site, &overdue))
+        else if (s->phase <= PHASE_CONFIRMING && confirmation_is_overdue(a->site, &overdue))
                 gone_wrong(a, strempty(overdue));
         else if (tired)
                 not_begun(a, -EBADMSG, why);

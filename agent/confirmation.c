@@ -81,6 +81,18 @@ static void complain(Confirmation *c, const char *err)
         c->complaint = strdup(err);
 }
 
+/* Kept, whatever becomes of the application's file: a crash after this does not take it back. */
+static void confirmed(Confirmation *c, const char *by)
+{
+        Pending *p = &c->site->state->pending;
+
+        site_log(c->site, LOG_NOTICE, "App %s: release %s is confirmed by %s", c->site->config->app,
+                 p->release, by);
+        if (!p->confirmed_by && state_set(&p->confirmed_by, by) >= 0)
+                (void) site_save(c->site);
+        c->done(0, NULL, c->userdata);
+}
+
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Confirmation *c = userdata;
@@ -91,9 +103,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
         (void) usec;
         complain(c, err);
         if (by) {
-                site_log(c->site, LOG_NOTICE, "App %s: release %s is confirmed by %s",
-                         c->site->config->app, c->site->state->pending.release, by);
-                c->done(0, NULL, c->userdata);
+                confirmed(c, by);
                 return 0;
         }
         if (confirmation_is_overdue(c->site, &reason)) {

@@ -106,6 +106,27 @@ def test_the_application_confirms_itself(web):
     web.wait_live("r3")
 
 
+def test_confirmed_is_confirmed(host):
+    """Once it is, neither the time nor the application's file counts, also after a crash."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    make_control(web)
+    web.close_gate()
+    web.release([toy.READY, CONFIRM, toy.RUN], health={"confirm": "1s"},
+                also={"hooks": {"post": [{"command": ["/bin/sh", "-c", toy.gate()]}]}})
+    pending = web.wait_phase("finishing", "r2")["pending"]
+    assert pending["confirmed_by"] == "the application"
+    host.run(["rm", f"{CONTROL}/confirm"])
+    wait_for(lambda: time.time() * 1000 > pending["confirm_until_ms"], WAIT_SEC, "the time to pass")
+    kill_agent(host)
+    web.open_gate()
+    web.wait_live("r2")
+    assert web.running() == "r2"
+
+
 def test_power_loss_while_it_is_to_be_confirmed(web):
     """It comes up again, and what is left of the time counts on."""
     enable(web)
