@@ -279,6 +279,18 @@ static int set_aside_and_rebuild(Site *s, const char *why)
         return r < 0 ? r : rebuild(s);
 }
 
+/* What is known without the state. As the file is none that was read, each refresh looks at it. */
+static int rebuild_for_show(Site *s, const char *why)
+{
+        int r = rebuild(s);
+
+        log_error("%s", why);
+        s->state_stat = (struct stat){};
+        if (r >= 0 && site_reconcile(s) < 0)
+                log_debug("App %s: 'current' is no link to a release", s->config->app);
+        return r;
+}
+
 static int load(Site *s, char **reterr)
 {
         _cleanup_free_ char *err = NULL;
@@ -288,6 +300,8 @@ static int load(Site *s, char **reterr)
         r = state_load(s->state_dir_fd, s->config->app, &s->state, &err);
         if (r == -ENOENT)
                 r = rebuild(s);
+        else if (r == -EPROTONOSUPPORT)
+                r = rebuild_for_show(s, err_text(r, err));
         else if (is_lost(r)) {
                 r = set_aside_and_rebuild(s, err_text(r, err));
                 stat_state_file(s, &s->state_stat);

@@ -42,8 +42,10 @@ typedef struct Site {
 } Site;
 
 /* Opens what exists and loads the state. A missing state is rebuilt from what is on disk; so is a
- * damaged one, which is set aside, loudly. `config`, `event`, `bus` and the agent's descriptors
- * must outlive it. */
+ * damaged one, which is set aside, loudly. One of a newer version stays as it is, and nothing can
+ * be done but to look: until it is gone, or this program knows it, site_lock() and site_refresh()
+ * say so (-EPROTONOSUPPORT). `config`, `event`, `bus` and the agent's descriptors must outlive it.
+ */
 _must_check_ int site_new(const AppConfig *config, sd_event *event, Bus *bus,
                           const Identity *unpack, int state_dir_fd, int runtime_dir_fd, Site **ret,
                           char **reterr);

@@ -12,7 +12,9 @@
 #include "name.h"
 #include "state.h"
 
-#define STATE_SCHEMA "slipway/state/1"
+#define SCHEMA_PREFIX  "slipway/state/"
+#define SCHEMA_VERSION 1
+#define STATE_SCHEMA   SCHEMA_PREFIX "1"
 
 static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
@@ -416,6 +418,29 @@ static int file_name(const char *app, char ret[static NAME_MAX + 1])
         return snprintf(ret, NAME_MAX + 1, "%s.json", app);
 }
 
+/* The schema of a newer version; NULL: it is none. Looked at before anything else, which need not
+ * be known. */
+static const char *newer_schema(const cJSON *object)
+{
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "schema");
+        const char *schema = strempty(cJSON_GetStringValue(item));
+
+        if (strncmp(schema, SCHEMA_PREFIX, STRLEN(SCHEMA_PREFIX)) != 0 ||
+            strtoul(schema + STRLEN(SCHEMA_PREFIX), NULL, 10) <= SCHEMA_VERSION)
+                return NULL;
+        return schema;
+}
+
+static int fail_newer(const char *app, const char *schema, char **reterr)
+{
+        return fail(reterr, -EPROTONOSUPPORT,
+                    "state file %s.json was written by a newer version of Slipway (%s, this one "
+                    "knows " STATE_SCHEMA "): nothing is changed for app %s; install that version "
+                    "again, or move the file away, which forgets serials, history, holds and "
+                    "local rollbacks",
+                    app, schema, app);
+}
+
 int state_load(int dir_fd, const char *app, State **ret, char **reterr)
 {
         _cleanup_(state_freep) State *s = calloc(1, sizeof(State));
@@ -432,6 +457,8 @@ int state_load(int dir_fd, const char *app, State **ret, char **reterr)
         if (r < 0)
                 return fail_errno(reterr, r, "can't read the state file %s", name);
         r = json_parse(data, size, &object, reterr);
+        if (r >= 0 && newer_schema(object))
+                return fail_newer(app, newer_schema(object), reterr);
         if (r >= 0)
                 r = json_dispatch(object, "", state_fields, s, reterr);
         if (r < 0)

@@ -182,8 +182,8 @@ _must_check_ int state_new(const char *app, const char *channel, State **ret);
 State *state_free(State *s);
 DEFINE_CLEANUP_FUNC(State *, state_free);
 
-/* Reads <app>.json in dir_fd. -ENOENT: there is none. -EBADMSG: damaged, or made by a newer
- * version. */
+/* Reads <app>.json in dir_fd. -ENOENT: there is none; -EBADMSG: damaged; -EPROTONOSUPPORT: made by
+ * a newer version, *reterr says what to do. */
 _must_check_ int state_load(int dir_fd, const char *app, State **ret, char **reterr);
 
 /* Replaces <app>.json, durably. */

@@ -272,7 +272,13 @@ static void damaged_files_are_told_apart(void **dir)
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
         _cleanup_(state_freep) State *s = example();
         static const char *const bad[] = {
-                "", "{", "[]", "{}", "{\"schema\":\"slipway/state/2\"}",
+                "",
+                "{",
+                "[]",
+                "{}",
+                "{\"schema\":\"slipway/state/0\"}",
+                "{\"schema\":\"slipway/states/2\"}",
+                "{\"schema\":2}",
         };
         _cleanup_free_ char *err = NULL, *data = NULL;
         State *got = NULL;
@@ -294,6 +300,21 @@ static void damaged_files_are_told_apart(void **dir)
         }
         assert_return_code(state_set_aside(fd, "web"), 0);
         assert_int_equal(state_load(fd, "web", &got, NULL), -ENOENT);
+}
+
+/* Whatever else is in it. */
+static void newer_files_are_no_damage(void **dir)
+{
+        static const char newer[] = "{\"later\":{},\"schema\":\"slipway/state/10\",\"app\":7}";
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_free_ char *err = NULL;
+        State *got = NULL;
+
+        assert_return_code(file_write_atomic_at(fd, "web.json", newer, strlen(newer), 0600), 0);
+        assert_int_equal(state_load(fd, "web", &got, &err), -EPROTONOSUPPORT);
+        assert_non_null(strstr(err, "slipway/state/10"));
+        assert_non_null(strstr(err, "install that version"));
+        assert_null(got);
 }
 
 static void make_dirs(int fd, const char *const *names, size_t n)
@@ -349,6 +370,7 @@ int main(void)
                 test_in_dir(hooks_are_remembered),
                 test_in_dir(deferrals_are_remembered_once),
                 test_in_dir(damaged_files_are_told_apart),
+                test_in_dir(newer_files_are_no_damage),
                 test_in_dir(prune_keeps_what_is_needed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

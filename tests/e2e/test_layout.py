@@ -182,7 +182,6 @@ def test_current_is_changed_by_hand(host):
 
 DAMAGE = {
     "cut off": "head -c 100 {0} >{0}.new && mv {0}.new {0}",
-    "of a newer version": "sed -i s,slipway/state/1,slipway/state/2, {0}",
     "with an unknown member": "sed -i '0,/{{/s//{{ \"later\": 1, /' {0}",
     "empty": "truncate -s 0 {0}",
     "removed": "rm {0}",
@@ -216,3 +215,40 @@ def test_state_file_is_damaged(host):
     host.run(["slipway", "rollback", "web"])
     assert web.running() == "r1"
     web.assert_whole(web.release())
+
+
+def test_state_file_is_newer(host):
+    """Nothing is changed for its application, until the version that wrote it is there again; others go on."""
+    store = toy.local_store(host)
+    web, files = toy.Toy(host, store), toy.Toy(host, store, app="files")
+    web.release()
+    toy.start([web, files])
+    web.assert_whole("r1")
+    web.assert_whole(web.release())
+    host.run(["slipway", "hold", "web"])
+    path = "/var/lib/slipway/web.json"
+    known = host.read(path)
+    newer = json.dumps({"later": [1], **json.loads(known), "schema": "slipway/state/2"})
+    host.write(path, newer, mode=0o600)
+    pid = host.unit(web.unit, "MainPID")
+    for restart in (False, True):
+        if restart:
+            host.run(["systemctl", "restart", "slipwayd.service"])
+        web.release()
+        wait_polled(web, r"by a newer version of Slipway \(slipway/state/2, this one knows slipway/state/1\).*install that version")
+        assert re.search("newer version", web.status()["error"])
+        for args in (["rollback", "web"], ["hold", "web"], ["resume", "web"], ["stage", "web"]):
+            done = host.run(["slipway", *args], check=False)
+            assert done.rc != 0 and "newer version" in done.stderr, done
+        files.wait_live(files.release(units=False))
+        assert host.read(path) == newer
+        assert host.readlink("/srv/web/current") == "releases/r2" and host.unit(web.unit, "MainPID") == pid
+    host.stop_unit("slipwayd.service")
+    done = host.run(["slipway", "rollback", "web"], check=False)
+    assert done.rc != 0 and "newer version" in done.stderr, done
+    host.write(path, known, mode=0o600)
+    host.start_unit("slipwayd.service")
+    wait_polled(web, "but root holds it")
+    assert web.state()["current"] == "r2" and len(web.state()["history"]) == 2
+    host.run(["slipway", "resume", "web"])
+    web.assert_whole("r4")
