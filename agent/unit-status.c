@@ -111,8 +111,10 @@ int unit_status_read(sd_bus_message *m, UnitStatus *ret)
 
 bool unit_status_is_active(const UnitStatus *s)
 {
-        return s->active_state &&
-               (streq(s->active_state, "active") || streq(s->active_state, "reloading"));
+        const char *state = strempty(s->active_state);
+
+        /* Refreshing: what newer versions of systemd do to what a running unit sees. */
+        return streq(state, "active") || streq(state, "reloading") || streq(state, "refreshing");
 }
 
 bool unit_status_is_well(const UnitStatus *s)
