@@ -18,6 +18,7 @@ struct Strays {
         sd_event_source *step_source;
         sd_bus_slot *list_slot;
         uint64_t limit_usec;
+        bool said; /* what was found */
         int result;
         char *reason;
         strays_done_t done;
@@ -49,13 +50,13 @@ static void again(Strays *s, int error, const char *why)
                 s->done(r, strerror(-r), s->userdata);
 }
 
-static void stop(sd_bus *bus, const char *unit, const Site *site)
+static void stop(Strays *s, sd_bus *bus, const char *unit)
 {
         int r = sd_bus_call_method_async(bus, NULL, SD1_NAME, SD1_PATH, SD1_MANAGER, "StopUnit",
                                          NULL, NULL, "ss", unit, "replace");
 
-        site_log(site, LOG_NOTICE, "App %s: %s is left from before: %s", site->config->app, unit,
-                 r < 0 ? strerror(-r) : "it is stopped");
+        site_log(s->site, s->said ? LOG_DEBUG : LOG_NOTICE, "App %s: %s is left from before: %s",
+                 s->site->config->app, unit, r < 0 ? strerror(-r) : "it is stopped");
 }
 
 static int stop_listed(Strays *s, sd_bus_message *m, size_t *ret_n)
@@ -72,9 +73,10 @@ static int stop_listed(Strays *s, sd_bus_message *m, size_t *ret_n)
                         r = sd_bus_message_exit_container(m);
                 if (r < 0)
                         break;
-                stop(sd_bus_message_get_bus(m), unit, s->site);
+                stop(s, sd_bus_message_get_bus(m), unit);
                 (*ret_n)++;
         }
+        s->said = s->said || *ret_n > 0;
         return r;
 }
 

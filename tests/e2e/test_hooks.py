@@ -339,6 +339,19 @@ def test_killed_while_a_hook_runs(web, kind, phase):
     assert web.host.read(LOG).split() == ["begun", "begun", "done"]
 
 
+def test_what_is_left_is_said_once(web):
+    """Also where it takes its time to end."""
+    web.close_gate()
+    release(web, {"pre": [sh(f"trap '' TERM; echo begun >>{LOG}; {toy.gate()}")]})
+    unit = wait_hook_unit(web.host, "pre")
+    wait_for(lambda: web.host.read(LOG).split() == ["begun"], WAIT_SEC, "the hook to begin")
+    web.host.run(["systemctl", "restart", "dbus.service"])
+    wait_for(lambda: web.host.read(LOG).split() == ["begun", "begun"], WAIT_SEC, "the hook to begin again")
+    assert web.host.journal("slipwayd.service").count(f"{unit} is left from before") == 1
+    web.open_gate()
+    web.wait_live("r2")
+
+
 @pytest.mark.parametrize("how", [["systemctl", "restart", "dbus.service"], ["systemctl", "stop"]])
 def test_cut_off(web, how):
     """By a lost connection, or by somebody who stops its unit, which says nothing of the release: it runs again."""
