@@ -23,6 +23,7 @@ _must_check_ int control_is_confirmed(int root_fd, const char *release, char **r
  * that is found is always of the release that came by it. */
 _must_check_ int control_forget_confirmation(int root_fd, char **reterr);
 
-/* 1: the application holds updates off now; 0: not. To see it, the lock is taken for a moment. Else
- * as above. */
+/* 1: the application holds updates off now; 0: not. Else as above. A lock by fcntl(2) is looked at
+ * (F_OFD_GETLK); for flock(2) there is no such question, so that one is taken for a moment: who
+ * tries it then with LOCK_NB is told that it is locked. */
 _must_check_ int control_is_locked(int root_fd, char **reterr);
