@@ -431,12 +431,20 @@ static void gone_wrong(Activation *a, const char *reason)
 
 /* The way forward */
 
-static bool switched(Activation *a)
+static bool switched(const Activation *a)
 {
         _cleanup_free_ char *live = NULL;
 
         return site_read_current(a->site, &live) == 0 &&
                streq_ptr(live, state_of(a)->pending.release);
+}
+
+/* By this transaction, before a crash. */
+static bool switched_before(const Activation *a)
+{
+        const Pending *p = &state_of(a)->pending;
+
+        return switched(a) && !streq_ptr(p->from, p->release);
 }
 
 static uint64_t confirm_usec(const Activation *a)
@@ -449,8 +457,11 @@ static uint64_t confirm_usec(const Activation *a)
 static int switch_release(Activation *a, char **reterr)
 {
         const char *release = state_of(a)->pending.release;
-        int r = confirm_usec(a) > 0 ? control_forget_confirmation(a->site->root_fd, reterr) : 0;
+        int r = 0;
 
+        /* What is there after the switch may be of this release. */
+        if (confirm_usec(a) > 0 && !switched_before(a))
+                r = control_forget_confirmation(a->site->root_fd, reterr);
         if (r < 0)
                 return r;
         r = site_switch(a->site, release);
@@ -545,6 +556,13 @@ static bool deploys_with_systemd(const Activation *a)
         return p->action == ACTION_DEPLOY && has_work_for_systemd(state_of(a), p->release, p->from);
 }
 
+/* It may be long since it was asked, or a crash ago. Where the link has moved already, the units
+ * wait for systemd. */
+static bool switches_with_systemd(const Activation *a)
+{
+        return deploys_with_systemd(a) && !switched_before(a);
+}
+
 static int on_pong(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Activation *a = userdata;
@@ -564,6 +582,7 @@ static int ask_systemd(Activation *a, char **reterr)
         sd_bus *bus = bus_get(a->site->bus);
         int r = -EHOSTDOWN;
 
+        a->ping_slot = sd_bus_slot_unref(a->ping_slot);
         if (bus)
                 r = sd_bus_call_method_async(bus, &a->ping_slot, "org.freedesktop.systemd1",
                                              "/org/freedesktop/systemd1",
@@ -736,11 +755,12 @@ static const Step forward[] = {
         { PHASE_PREPARING,          has_pre_hooks, run_pre_hooks },
         { PHASE_PREPARING,      is_held_off, wait_for_application },
         { PHASE_PREPARING,     is_held, stay },
-        { PHASE_SWITCHING,      NULL, switch_release },
-        { PHASE_RESTARTING,          NULL, run_units }, /* and PHASE_BAKING */
-        { PHASE_CONFIRMING,      must_be_confirmed, wait_for_confirmation },
-        { PHASE_FINISHING,        has_post_hooks, run_post_hooks },
-        {}
+        { PHASE_SWITCHING,      switches_with_systemd, ask_systemd },
+        { PHASE_SWITCHING,          NULL, switch_release },
+        { PHASE_RESTARTING,      NULL, run_units }, /* and PHASE_BAKING */
+        { PHASE_CONFIRMING,        must_be_confirmed, wait_for_confirmation },
+        { PHASE_FINISHING,      has_post_hooks, run_post_hooks },
+        {     }
 };
 
 /* A rollback has nothing to prepare and nothing to finish: it must not wait, nor fail, for more

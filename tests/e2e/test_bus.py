@@ -1,5 +1,6 @@
 """D-Bus and systemd that hang, go and come back under slipwayd: deployments go on, polls do not stop."""
 
+import json
 import signal
 import time
 
@@ -135,6 +136,32 @@ def test_dbus_hangs(make_hosts):
     web.assert_whole("r2")
     late.wait_live("r2")
     assert host.run(["slipway", "poll", "web"]).rc == 0
+
+
+def test_dbus_hangs_before_the_switch(make_hosts):
+    """Also where a crash came right before it: nothing is switched that can't be restarted."""
+    [host] = make_hosts(1)
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.close_gate()
+    web.release(also={"hooks": {"pre": [{"command": ["/bin/sh", "-c", toy.gate()]}]}})
+    web.wait_phase("preparing", "r2")
+    host.stop_unit("slipwayd.service")
+    state = json.loads(host.read("/var/lib/slipway/web.json"))
+    host.write("/var/lib/slipway/web.json", json.dumps({**state, "phase": "switching"}), mode=0o600)
+    host.run(["rm", "/var/tmp/web.gate"])
+    dbus = main_pid(host, "dbus.service")
+    host.run(["kill", f"-{int(signal.SIGSTOP)}", dbus])
+    cursor = host.journal_cursor()
+    host.start_unit("slipwayd.service")
+    found = host.wait_journal("release r2\\) is under way: ([a-z]+)", unit="slipwayd.service", after=cursor)
+    assert found.group(1) == "switching"
+    assert slipway.current(host) == "r1" and web.running() == "r1"
+    host.run(["kill", f"-{int(signal.SIGCONT)}", dbus])
+    web.assert_whole("r2")
 
 
 def test_no_bus_at_the_start_and_no_store(make_hosts):

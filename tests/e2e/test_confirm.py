@@ -1,6 +1,7 @@
 """Releases that somebody has to confirm, and applications that hold updates off: slipway confirm, and <root>/control."""
 
 import contextlib
+import json
 import subprocess
 import time
 
@@ -125,6 +126,29 @@ def test_confirmed_is_confirmed(host):
     web.open_gate()
     web.wait_live("r2")
     assert web.running() == "r2"
+
+
+def test_killed_right_after_the_switch(host):
+    """It goes on there, and leaves alone what the new release may have said since."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    make_control(web)
+    web.close_gate()
+    web.release(health={"confirm": "5min"}, also={"hooks": {"pre": [{"command": ["/bin/sh", "-c", toy.gate()]}]}})
+    web.wait_phase("preparing", "r2")
+    host.stop_unit("slipwayd.service")
+    state = json.loads(host.read("/var/lib/slipway/web.json"))
+    host.write("/var/lib/slipway/web.json", json.dumps({**state, "phase": "switching"}), mode=0o600)
+    # can't be removed as a file
+    host.run(["sh", "-ec", f"rm /var/tmp/web.gate; mkdir {CONTROL}/confirm; ln -sfn releases/r2 /srv/web/current"])
+    host.start_unit("slipwayd.service")
+    web.wait_phase("confirming", "r2")
+    assert web.running() == "r2"
+    host.run(["slipway", "confirm", "web"])
+    web.wait_live("r2")
 
 
 def test_power_loss_while_it_is_to_be_confirmed(web):
