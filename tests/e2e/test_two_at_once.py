@@ -102,6 +102,7 @@ def test_hung_in_the_middle(web):
     web.assert_whole("r3")
     assert web.state()["pinned"]["release"] == "r3"
     wait_for(lambda: host.unit("slipwayd.service", "MainPID")["MainPID"] not in ("0", pid), toy.WAIT_SEC, "another slipwayd")
+    host.start_unit("slipwayd.service")  # waits until it is ready
     assert "by hand" in host.run(["slipway", "poll", "web"]).stdout
 
 
