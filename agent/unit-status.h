@@ -13,6 +13,7 @@
 #define SD1_NAME    "org.freedesktop.systemd1"
 #define SD1_PATH    "/org/freedesktop/systemd1"
 #define SD1_MANAGER "org.freedesktop.systemd1.Manager"
+#define SD1_UNIT    "org.freedesktop.systemd1.Unit"
 
 /* Strings are borrowed from the message. What a kind of unit does not have is NULL or 0. */
 typedef struct UnitStatus {

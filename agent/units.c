@@ -41,6 +41,7 @@ typedef struct Watched {
         uint64_t begun_usec;   /* when that began, CLOCK_MONOTONIC */
         bool baseline;         /* these three are known */
         bool final;            /* was read after the end of the bake */
+        sd_bus *held_on;       /* the connection that keeps systemd from unloading it */
         sd_bus_slot *changed_slot, *read_slot;
 } Watched;
 
@@ -106,14 +107,41 @@ static void step_done(Step *s)
         *s = (Step){};
 }
 
+static void let_go(Watched *w)
+{
+        if (w->held_on && w->held_on == w->run->bus)
+                (void) sd_bus_call_method_async(w->held_on, NULL, SD1_NAME, w->path, SD1_UNIT,
+                                                "Unref", NULL, NULL, NULL);
+        w->held_on = sd_bus_unref(w->held_on);
+}
+
+/* systemd unloads what neither runs nor failed, and with it what is known of its last run. A
+ * reference lasts no longer than the connection; nothing waits for an answer, the order is kept. */
+static int hold(Watched *w)
+{
+        int k;
+
+        if (w->held_on == w->run->bus)
+                return 0;
+        k = sd_bus_call_method_async(w->run->bus, NULL, SD1_NAME, w->path, SD1_UNIT, "Ref", NULL,
+                                     NULL, NULL);
+        if (k < 0)
+                return k;
+        sd_bus_unref(w->held_on);
+        w->held_on = sd_bus_ref(w->run->bus);
+        return 0;
+}
+
 UnitRun *unit_run_free(UnitRun *r)
 {
         if (!r)
                 return NULL;
         bus_unwatch(r->buses, &r->watch);
         forget_calls(r);
-        for (size_t i = 0; i < r->n_watched; i++)
+        for (size_t i = 0; i < r->n_watched; i++) {
+                let_go(&r->watched[i]);
                 free(r->watched[i].path);
+        }
         free(r->watched);
         step_done(&r->step);
         journal_tail_free(r->tail);
@@ -844,8 +872,11 @@ static int connect_run(UnitRun *r)
         if (k >= 0)
                 k = sd_bus_add_match_async(r->bus, &r->owner_slot, OWNER_MATCH, on_owner_changed,
                                            NULL, r);
-        for (size_t i = 0; k >= 0 && i < r->n_watched; i++)
+        for (size_t i = 0; k >= 0 && i < r->n_watched; i++) {
                 k = match_unit(&r->watched[i]);
+                if (k >= 0)
+                        k = hold(&r->watched[i]);
+        }
         return k;
 }
 

@@ -106,23 +106,23 @@ def test_reload(host):
     toy.start([web])
     web.assert_whole("r1")
     before = host.unit(web.unit, "MainPID", "NRestarts")
-    web.release(action="reload")
+    web.release(units=[(web.unit, "reload")])
     web.wait_live("r2")
     assert host.read("/run/web.reloaded") == "r2\n"
     assert host.unit(web.unit, "MainPID", "NRestarts") == before
     host.stop_unit(web.unit)
-    web.release(action="reload-or-restart")
+    web.release(units=[(web.unit, "reload-or-restart")])
     web.assert_whole("r3")
 
 
 def test_without_units(host):
     web = toy.Toy(host, toy.local_store(host))
-    web.release(units=False)
+    web.release(units=())
     toy.start([web])
     for release in ("r1", "r2"):
         web.wait_live(release)
         assert host.read("/srv/web/current/name") == f"{release}\n"
-        web.release(units=False)
+        web.release(units=())
     web.wait_live("r3")
     assert host.unit(web.unit, "ActiveState")["ActiveState"] == "inactive"
     assert host.run(["slipway", "rollback", "web"]).rc == 0

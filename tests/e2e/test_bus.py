@@ -113,7 +113,7 @@ def test_dbus_hangs(make_hosts):
     host.run(["kill", f"-{int(signal.SIGSTOP)}", dbus])
 
     late.release()
-    files.release(units=False)
+    files.release(units=())
     wait_for(lambda: slipway.current(host, files.root) == "r1", toy.WAIT_SEC, "files to go live")
     begun, agent = time.monotonic(), main_pid(host)
     told = host.run(["slipway", "status"])
@@ -128,7 +128,7 @@ def test_dbus_hangs(make_hosts):
     host.stop_unit("slipwayd.service")
     assert time.monotonic() - begun < STOP_MAX_SEC
     host.start_unit("slipwayd.service")
-    files.release(units=False)
+    files.release(units=())
     wait_for(lambda: slipway.current(host, files.root) == "r2", toy.WAIT_SEC, "files to go live")
     wait_for(lambda: host.exists("/srv/late/releases/r2/name"), toy.WAIT_SEC, "late to be unpacked")
     assert slipway.current(host, late.root) == "r1"

@@ -36,7 +36,7 @@ def test_own_release(host):
     directory = "/srv/web/releases/r1"
     assert host.read("/var/tmp/started").splitlines() == [f"{directory}/run", directory, "r1", directory, "--port", "80", "", "%h"]
     assert web.running() == "r1" and ask(host, "name") == ["r1", "r1"]
-    web.release(SERVER.splitlines()[1:], units=False)
+    web.release(SERVER.splitlines()[1:], units=())
     web.wait_live("r2")
     assert ask(host, "name") == ["r1", "r1"]
     host.run(["systemctl", "restart", "web.service"])

@@ -423,7 +423,7 @@ def test_for_a_user(host):
                          "XDG_RUNTIME_DIR=/run/user/1500", *args])
     as_joe("systemctl", "--user", "start", "slipwayd.service")
     hooks = {"pre": [sh("id -un; pwd; sleep 4321 &")], "post": [sh("exit 5", memory="64M")]}
-    web.release(units=False, also={"hooks": hooks})
+    web.release(units=(), also={"hooks": hooks})
 
     def state():
         return json.loads(as_joe("slipway", "--user", "status", "--json").stdout)["apps"][0]["state"]

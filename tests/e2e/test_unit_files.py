@@ -30,7 +30,7 @@ def release(web, files, script=toy.GOOD, *, units=("web.service",), **options):
     more = [formats.Entry("systemd", "d"), *(unit_file(name, text) for name, text in files.items())]
     also = {"unit_files": [f"systemd/{name}" for name in files],
             "units": [{"name": name, "action": "restart"} for name in units]}
-    return web.release(script, units=False, more=more, also=also, **options)
+    return web.release(script, units=(), more=more, also=also, **options)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_the_host_has_its_own(web):
 def test_no_such_file(web, case):
     """A release that names what it does not have is refused before the switch, for good."""
     more = [formats.Entry("systemd", "d"), *([formats.Entry("systemd/web.service", "d")] if case == "directory" else [])]
-    web.release(units=False, more=more, also={"unit_files": ["systemd/web.service"]})
+    web.release(units=(), more=more, also={"unit_files": ["systemd/web.service"]})
     start(web)
     state = web.wait_failed("r1")
     assert "systemd/web.service, which is no file" in state["failed"]["reason"]

@@ -66,16 +66,18 @@ class Toy:
         self.n_releases = 0
         self.config = {"app": app, "channel": channel}
 
-    def release(self, script=GOOD, *, bake="100ms", deadline="10min", action="restart", units=True, more=(), also=None,
-                health=None, again=None, **options):
-        """Publishes a release and returns its id. also: more members of "activate"; health: of its "health"; again: the number
-        of a release whose id and script this one has."""
+    def release(self, script=GOOD, *, bake="100ms", deadline="10min", units=None, more=(), also=None, health=None, again=None,
+                **options):
+        """Publishes a release and returns its id. units: pairs of a unit and what is done to it, in their order, instead of
+        the restart of the app's own; also: more members of "activate"; health: of its "health"; again: the number of a
+        release whose id and script this one has."""
         self.n_releases += 1
         n = self.n_releases
         name = f"r{again or n}"
         activate = {**(also or {}), "health": {"bake": bake, "deadline": deadline, **(health or {})}}
+        units = [(self.unit, "restart")] if units is None else units
         if units:
-            activate["units"] = [{"name": self.unit, "action": action}]
+            activate["units"] = [{"name": name, "action": action} for name, action in units]
         tree = sorted([*entries(name, script, self.app), *more], key=lambda e: e.path.encode())
         release = formats.make_release(tree, name, app=self.app, channel=self.channel, serial=n, deployment=n,
                                        activate=activate, **options)
@@ -118,9 +120,9 @@ class Toy:
         return self.wait(lambda s: (s["phase"], s.get("failed", {}).get("release")) == ("idle", release),
                          f"{release} to be given up")
 
-    def running(self):
-        """The release that the unit's process was started from, or None."""
-        pid = self.host.unit(self.unit, "MainPID")["MainPID"]
+    def running(self, unit=None):
+        """The release that the process of a unit, the app's own by default, was started from, or None."""
+        pid = self.host.unit(unit or self.unit, "MainPID")["MainPID"]
         directory = self.host.readlink(f"/proc/{pid}/cwd") if pid != "0" else None
         return os.path.basename(directory) if directory else None
 
