@@ -129,7 +129,12 @@ int unit_plan_watch(const UnitPlan *p, UnitPlan *ret)
 {
         _cleanup_(unit_plan_done)
                 UnitPlan copy = { .bake_usec = p->bake_usec, .deadline_usec = p->deadline_usec };
+        int r = 0;
 
+        for (size_t i = 0; i < p->n_steps && r >= 0; i++)
+                r = add_step(&copy, p->steps[i].name, p->steps[i].action);
+        if (r < 0)
+                return r;
         copy.watched = calloc(p->n_watched + 1, sizeof(char *));
         if (!copy.watched)
                 return -ENOMEM;

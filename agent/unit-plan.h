@@ -51,7 +51,7 @@ _must_check_ int unit_plan_forward(const Activate *to, const Activate *from, cha
 _must_check_ int unit_plan_back(const Activate *old, const Activate *bad, char *const *ran,
                                 UnitPlan *ret);
 
-/* The same, of which nothing is left to do but to watch. */
+/* A copy, of which nothing is left to do but to watch (UNIT_RUN_WATCH). */
 _must_check_ int unit_plan_watch(const UnitPlan *p, UnitPlan *ret);
 
 /* The unit file that unit_files brings for this unit is its own, or its template's

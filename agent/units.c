@@ -40,6 +40,7 @@ typedef struct Watched {
         sd_id128_t invocation; /* the run that is watched */
         uint64_t begun_usec;   /* when that began, CLOCK_MONOTONIC */
         bool baseline;         /* these three are known */
+        bool left_alone;       /* it did not run, and its last job leaves it so */
         bool final;            /* was read after the end of the bake */
         sd_bus *held_on;       /* the connection that keeps systemd from unloading it */
         sd_bus_slot *changed_slot, *read_slot;
@@ -315,6 +316,19 @@ static int check_sent(UnitRun *r, int k)
 
 /* Reading a unit */
 
+/* The plan knows which units the release before had, not which of them ran. */
+static bool is_left_alone(const Watched *w, const UnitStatus *s)
+{
+        const UnitPlan *p = &w->run->plan;
+        const ActivateUnit *last = NULL;
+
+        for (size_t i = 0; i < p->n_steps; i++)
+                if (streq(p->steps[i].name, w->name))
+                        last = &p->steps[i];
+        return last && last->action == UNIT_TRY_RESTART &&
+               streq(strempty(s->active_state), "inactive");
+}
+
 static void judge(Watched *w, const UnitStatus *s)
 {
         UnitRun *r = w->run;
@@ -328,8 +342,11 @@ static void judge(Watched *w, const UnitStatus *s)
                         w->n_restarts = s->n_restarts;
                 w->invocation = s->invocation;
                 w->begun_usec = s->begun_usec;
+                w->left_alone = is_left_alone(w, s);
                 w->baseline = true;
         }
+        if (w->left_alone)
+                return;
         restarted = s->n_restarts > w->n_restarts;
         if (unit_status_is_well(s) && !restarted)
                 return;

@@ -15,7 +15,8 @@
  * job's result is in JobRemoved. After that a unit is well as long as it is active (a oneshot
  * service: or done with success) and NRestarts does not grow. That a job is done does not mean that
  * the unit runs: where one of its conditions does not hold, systemd leaves it, with success.
- * Stopping what does not exist is done at once.
+ * Stopping what does not exist is done at once, and what try-restart found not running need not
+ * run.
  *
  * A bus or a systemd that does not answer (hung, restarted, executed anew) is no verdict on a unit:
  * it is asked again until it answers, and what became of the job is read from the unit: its job, or

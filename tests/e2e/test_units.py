@@ -174,7 +174,6 @@ def test_deadline(shared_web):
 
 UNITS = [("web-worker.service", "stop"), ("web.service", "restart"), ("web-idle.service", "try-restart"),
          ("web-other.service", "reload"), ("web-worker.service", "start")]
-DONE = ["stop web-worker", "reload web-other", "start web-worker"]
 
 
 def test_order(web):
@@ -186,29 +185,31 @@ def test_order(web):
     host.start_unit("web-other.service")
     host.start_unit("web-worker.service")
     order(web)
-    worker, other = (host.unit(f"web-{name}.service", "MainPID") for name in ("worker", "other"))
-
-    web.release(units=UNITS)
-    web.assert_whole("r2")
-    assert order(web) == [f"{done} r2" for done in DONE]
-    assert host.unit("web-idle.service", "ActiveState")["ActiveState"] == "inactive"
-    assert host.unit("web-other.service", "MainPID") == other and host.unit("web-worker.service", "MainPID") != worker
+    for release in ("r2", "r3"):
+        worker, other = (host.unit(f"web-{name}.service", "MainPID") for name in ("worker", "other"))
+        web.release(units=UNITS, health={"confirm": "5min"})
+        web.wait_phase("confirming", release)
+        host.run(["slipway", "confirm", "web"])
+        web.assert_whole(release)
+        assert order(web) == [f"{done} {release}" for done in ("stop web-worker", "reload web-other", "start web-worker")]
+        assert host.unit("web-idle.service", "ActiveState")["ActiveState"] == "inactive"
+        assert host.unit("web-other.service", "MainPID") == other and host.unit("web-worker.service", "MainPID") != worker
 
     # A unit that runs is restarted by try-restart.
     host.start_unit("web-idle.service")
     order(web)
     web.release(units=UNITS)
-    web.assert_whole("r3")
-    all_done = ["stop web-worker", "stop web-idle", "start web-idle", "reload web-other", "start web-worker"]
-    assert order(web) == [f"{done} r3" for done in all_done]
+    web.assert_whole("r4")
+    done = ["stop web-worker", "stop web-idle", "start web-idle", "reload web-other", "start web-worker"]
+    assert order(web) == [f"{what} r4" for what in done]
 
     # One that fails in the end: all of it once more, for the release before.
     release = web.release(units=[*UNITS, ("web-absent.service", "start")])
     assert_taken_back(web, release, r"web-absent\.service: systemd refused the job: Unit web-absent\.service not found\.")
-    assert order(web) == [f"{done} {live}" for live in (release, "r3") for done in all_done]
+    assert order(web) == [f"{what} {live}" for live in (release, "r4") for what in done]
     for name in ("web-worker", "web-idle", "web-other"):
         assert host.unit(f"{name}.service", "ActiveState")["ActiveState"] == "active"
-    assert web.running() == "r3"
+    assert web.running() == "r4"
 
 
 def test_instances_of_a_template(web):
