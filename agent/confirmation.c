@@ -141,11 +141,19 @@ int confirmation_start(Site *site, uint64_t confirm_usec, confirmation_done_t do
 int confirmation_give(Site *site, const char *by, char **reterr)
 {
         State *s = site->state;
+        _cleanup_free_ char *before = NULL;
         int r;
 
         if (s->pending.confirm_until_msec == 0 || s->phase == PHASE_REVERTING)
                 return fail(reterr, -ENOENT, "no release of app %s waits to be confirmed",
                             site->config->app);
+        before = TAKE_PTR(s->pending.confirmed_by);
         r = state_set(&s->pending.confirmed_by, by);
-        return r < 0 ? r : site_save(site);
+        if (r >= 0)
+                r = site_save(site);
+        if (r >= 0)
+                return 0;
+        free(s->pending.confirmed_by);
+        s->pending.confirmed_by = TAKE_PTR(before);
+        return fail_errno(reterr, r, "can't save that it is confirmed");
 }

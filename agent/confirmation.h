@@ -31,6 +31,6 @@ Confirmation *confirmation_free(Confirmation *c);
 DEFINE_CLEANUP_FUNC(Confirmation *, confirmation_free);
 
 /* Confirms the pending release on behalf of `by`, and saves that: who waits sees it at once, and an
- * agent that does not run, when it comes back. The lock must be held. -ENOENT: no release of this
- * app waits to be confirmed. */
+ * agent that does not run, when it comes back; where that can't be saved it is not confirmed. The
+ * lock must be held. -ENOENT: no release of this app waits to be confirmed. */
 _must_check_ int confirmation_give(Site *site, const char *by, char **reterr);

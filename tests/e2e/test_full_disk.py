@@ -11,8 +11,10 @@ import pytest
 
 import fault_proxy as faults
 import formats
+import sandbox
 import slipway
 import toy
+from conftest import fresh_bucket
 from waiting import wait_for
 
 ROOT, STATE, CACHE = "/srv/web", "/var/lib/slipway", "/var/cache/slipway"
@@ -27,14 +29,23 @@ FAULTS = {
 SAID = r"No space left on device|Read-only file system|of which \d+ have to stay so|more can be made on /srv/web \(inodes\)"
 
 
-@pytest.fixture(scope="module")
-def web(make_module_hosts):
-    """Release r1 is live; root, state and spool lie on small file systems of their own."""
-    [host] = make_module_hosts(1)
+ALL = [(path, kind) for path in (ROOT, STATE, CACHE) for kind in FAULTS]
+
+
+def prepare(host):
+    """Root, state and spool lie on small file systems of their own."""
     for path in (ROOT, STATE, CACHE):
         host.mount_small(path, SMALL_BYTES, SMALL_INODES)
     host.run(["chown", "slipway:", CACHE])
+
+
+@pytest.fixture(scope="module")
+def web(make_module_hosts):
+    """Release r1 is live."""
+    [host] = make_module_hosts(1)
+    prepare(host)
     web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
     web.release()
     toy.start([web])
     web.assert_whole("r1")
@@ -56,6 +67,13 @@ def processes(web):
     return web.host.unit(web.unit, "MainPID"), web.host.unit("slipwayd.service", "MainPID")
 
 
+def publish(web, *args, **options):
+    """A release that the agent need not wait for."""
+    release = web.release(*args, **options)
+    web.host.run(["slipway", "poll", "web"], check=False)
+    return release
+
+
 def wait_said(web, cursor, pattern):
     return web.host.wait_journal(pattern, unit="slipwayd.service", after=cursor)
 
@@ -64,13 +82,12 @@ def saved_phase(web):
     return json.loads(web.host.read(f"{STATE}/web.json"))["phase"]
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("path", [ROOT, STATE, CACHE])
+@pytest.mark.parametrize("path, kind", ALL)
 def test_before_it_begins(web, path, kind):
     live, before = web.state()["current"], processes(web)
     cursor = web.host.journal_cursor()
     with fault(web.host, path, kind):
-        release = web.release()
+        release = publish(web)
         wait_said(web, cursor, SAID)
         assert web.host.readlink(f"{ROOT}/current") == f"releases/{live}"
         assert web.running() == live and processes(web) == before
@@ -79,28 +96,51 @@ def test_before_it_begins(web, path, kind):
     assert processes(web)[1] == before[1]
 
 
-@pytest.mark.parametrize("kind", ["full", "out of inodes", "read-only"])
-def test_while_it_is_fetched(host, s3, bucket, s3_proxy, kind):
+@pytest.fixture(scope="module")
+def fetching(make_module_hosts, s3):
+    """Release r1 is live, from S3, and what passes between can be held."""
+    [host] = make_module_hosts(1)
+    prepare(host)
+    with contextlib.ExitStack() as stack:
+        bucket = stack.enter_context(fresh_bucket(s3))
+        proxy = stack.enter_context(faults.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()))
+        web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
+        web.release()
+        toy.start([web], url=web.store.url, environment=slipway.store_environment(s3, endpoint=proxy.endpoint), report=False)
+        web.assert_whole("r1")
+        yield web, proxy
+
+
+# Not the spool read-only: nothing can make a file system so while a file is open for writing there. A spool that is full does
+# no harm: what it is to hold has its room already.
+@pytest.mark.parametrize("path, kind", [case for case in ALL if case != (CACHE, "read-only")])
+def test_while_it_is_fetched(fetching, path, kind):
     """There was room for it, and then somebody else filled the disk."""
-    host.mount_small(ROOT, SMALL_BYTES, SMALL_INODES)
-    web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
-    web.release()
-    toy.start([web], url=web.store.url, environment=slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
-    web.assert_whole("r1")
+    web, proxy = fetching
+    host, live = web.host, web.state()["current"]
     before, cursor = processes(web), host.journal_cursor()
+    proxy.clear()
     gate = faults.Gate()
-    s3_proxy.fault(r"/r2/artifact", gate)
-    web.release(more=[formats.Entry("noise", content=random.Random(1).randbytes(1 << 20))])
+    proxy.fault(r"/artifact", gate)
+    release = publish(web, more=[formats.Entry("noise", content=random.Random(web.n_releases).randbytes(1 << 20))])
     gate.wait_held(toy.WAIT_SEC)
-    with fault(host, ROOT, kind):
+    with fault(host, path, kind):
         gate.open()
-        wait_said(web, cursor, r"in the new release: (No space left on device|Read-only file system)")
-        assert web.running() == "r1" and processes(web) == before
+        if path == CACHE:
+            web.wait_live(release)
+        else:
+            wait_said(web, cursor, rf"release {release}\)? failed before the switch, .*({SAID})")
+            assert web.running() == live and processes(web) == before
     host.run(["slipway", "resume", "web"])
-    web.assert_whole("r2")
+    web.assert_whole(release)
+    assert processes(web)[1] == before[1]
 
 
-@pytest.mark.parametrize("path, kind", [(ROOT, "out of inodes"), (ROOT, "read-only"), (STATE, "full")])
+# where a link takes an inode and no room
+SWITCH_NEEDS = {(ROOT, "out of inodes"), (ROOT, "read-only"), *((STATE, kind) for kind in FAULTS)}
+
+
+@pytest.mark.parametrize("path, kind", ALL)
 def test_at_the_switch(web, path, kind):
     """It is on disk already, and goes live by hand."""
     live, before = web.state()["current"], processes(web)
@@ -110,37 +150,61 @@ def test_at_the_switch(web, path, kind):
     web.wait(lambda s: s["phase"] == "idle" and s.get("staged", {}).get("release") == release, f"{release} to be staged")
     with fault(web.host, path, kind):
         done = web.host.run(["slipway", "activate", "web"], check=False)
-        assert done.rc != 0 and re.search(SAID, done.stderr), done
-        assert web.running() == live and processes(web) == before
-    web.host.run(["slipway", "activate", "web"])
+        if (path, kind) in SWITCH_NEEDS:
+            assert done.rc != 0 and re.search(SAID, done.stderr), done
+            assert web.running() == live and processes(web) == before
+        else:
+            assert done.rc == 0 and web.running() == release, done
+    if (path, kind) in SWITCH_NEEDS:
+        web.host.run(["slipway", "activate", "web"])
     web.assert_whole(release)
     web.host.run(["slipway", "resume", "web"])
 
 
-@pytest.mark.parametrize("path, kind", [(ROOT, "full"), (ROOT, "read-only"), (STATE, "full"), (STATE, "read-only")])
-def test_good_release_after_the_switch(web, path, kind):
+@pytest.mark.parametrize("path, kind", ALL)
+@pytest.mark.parametrize("phase", ["restarting", "confirming", "finishing"])
+def test_good_release_after_the_switch(web, phase, path, kind):
     """It goes live; what could not be saved is saved when that is possible."""
-    web.close_gate()
-    release = web.release([toy.gate(), *toy.GOOD])
-    web.wait_phase("restarting", release)
+    script, also, health = toy.GOOD, {}, {}
+    if phase == "restarting":
+        script = [toy.gate(), *toy.GOOD]
+    elif phase == "confirming":
+        health = {"confirm": "10min"}
+    else:
+        also = {"hooks": {"post": [{"command": ["/bin/sh", "-c", toy.gate()], "user": "root"}]}}
+    if phase != "confirming":
+        web.close_gate()
+    release = publish(web, script, also=also, health=health)
+    web.wait_phase(phase, release)
     with fault(web.host, path, kind):
-        web.open_gate()
-        web.wait_live(release)
+        if phase != "confirming":
+            web.open_gate()
+        elif path == STATE:
+            # a word that may be lost is not given
+            done = web.host.run(["slipway", "confirm", "web"], check=False)
+            assert done.rc != 0 and re.search(SAID, done.stderr), done
+        else:
+            web.host.run(["slipway", "confirm", "web"])
+        if (phase, path) != ("confirming", STATE):
+            web.wait_live(release)
+    if (phase, path) == ("confirming", STATE):
+        assert web.state()["phase"] == "confirming"
+        web.host.run(["slipway", "confirm", "web"])
     wait_for(lambda: saved_phase(web) == "idle", toy.WAIT_SEC, "the state to be saved")
     web.assert_whole(release)
 
 
-@pytest.mark.parametrize("path, kind", [(ROOT, "out of inodes"), (ROOT, "read-only"), (STATE, "full")])
+@pytest.mark.parametrize("path, kind", ALL)
 def test_bad_release_after_the_switch(web, path, kind):
     """It is taken back, when the disk lets us."""
     live = web.state()["current"]
     cursor = web.host.journal_cursor()
     web.close_gate()
-    release = web.release([toy.gate(), toy.DIE])
+    release = publish(web, [toy.gate(), toy.DIE])
     web.wait_phase("restarting", release)
     with fault(web.host, path, kind):
         web.open_gate()
-        if path == ROOT:
+        if path == ROOT and kind != "full":
             wait_said(web, cursor, f"can't put 'current' back to release {live}: .*; it is tried again")
             assert web.host.readlink(f"{ROOT}/current") == f"releases/{release}"
         else:
@@ -148,7 +212,7 @@ def test_bad_release_after_the_switch(web, path, kind):
     web.wait_failed(release)
     web.assert_whole(live)
     wait_for(lambda: saved_phase(web) == "idle", toy.WAIT_SEC, "the state to be saved")
-    web.assert_whole(web.release())
+    web.assert_whole(publish(web))
 
 
 @pytest.mark.parametrize("path, kind", [(ROOT, "out of inodes"), (ROOT, "read-only"), (STATE, "full"), (STATE, "read-only")])
