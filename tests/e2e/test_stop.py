@@ -4,7 +4,10 @@ import time
 
 import pytest
 
+import slipway
 import toy
+from test_confirm import hold_off, make_control
+from test_hooks import hook_units
 from waiting import wait_for
 
 STOP_MAX_SEC = 2
@@ -55,6 +58,58 @@ def test_while_baking(web):
     host.start_unit("slipwayd.service")
     web.assert_whole("r2")
     assert host.unit(web.unit, "MainPID") == pid
+
+
+def test_while_waiting(web):
+    """For an application that holds updates off."""
+    make_control(web)
+    with hold_off(web):
+        web.release()
+        web.wait_phase("waiting", "r2")
+        stop(web.host)
+        assert web.running() == "r1" and slipway.current(web.host) == "r1"
+        web.host.start_unit("slipwayd.service")
+        web.wait_phase("waiting", "r2")
+    web.assert_whole("r2")
+
+
+def test_while_confirming(web):
+    """What is left of the time goes on meanwhile, and the release need not come up again."""
+    web.release(health={"confirm": "5min"})
+    until = web.wait_phase("confirming", "r2")["pending"]["confirm_until_ms"]
+    pid = web.host.unit(web.unit, "MainPID")
+    stop(web.host)
+    assert web.running() == "r2"
+    web.host.start_unit("slipwayd.service")
+    assert web.wait_phase("confirming", "r2")["pending"]["confirm_until_ms"] == until
+    web.host.run(["slipway", "confirm", "web"])
+    web.assert_whole("r2")
+    assert web.host.unit(web.unit, "MainPID") == pid
+
+
+def test_while_finishing(host):
+    """The post hook that runs is ended, and runs again."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["hook_users"] = ["root"]
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    web.close_gate()
+    hook = f"echo begun >>/run/hook; {toy.gate()}; echo done >>/run/hook"
+    web.release(also={"hooks": {"post": [{"command": ["/bin/sh", "-c", hook], "user": "root"}]}})
+
+    def wait_begun(n):
+        wait_for(lambda: host.exists("/run/hook") and host.read("/run/hook").split() == ["begun"] * n, toy.WAIT_SEC,
+                 f"the hook to begin {n} times")
+    wait_begun(1)
+    web.wait_phase("finishing", "r2")
+    stop(host)
+    assert web.running() == "r2" and not hook_units(host)
+    host.start_unit("slipwayd.service")
+    wait_begun(2)
+    web.open_gate()
+    web.assert_whole("r2")
+    assert host.read("/run/hook").split() == ["begun", "begun", "done"]
 
 
 def test_while_reverting(host):

@@ -129,7 +129,7 @@ class Toy:
     def leftovers(self):
         """Names that have no business on the host while nothing is under way."""
         known = {r["release"] for r in self.state()["releases"]}
-        found = [n for n in self.host.listdir(self.root) if n not in ("releases", "current", "shared")]
+        found = [n for n in self.host.listdir(self.root) if n not in ("releases", "current", "shared", "control")]
         found += [n for n in self.host.listdir(f"{self.root}/releases") if n not in known]
         return found + self.host.listdir("/var/cache/slipway")
 
