@@ -2,6 +2,7 @@
 back; and everything that such a command can do wrong."""
 
 import json
+import re
 import subprocess
 import time
 
@@ -135,6 +136,26 @@ def test_output_that_comes_late(web):
     assert "exit status 3: last words" in state["failed"]["reason"]
     assert state["hooks"]["pre"]["output"] == ["last words"]
     assert web.host.run(["journalctl", "-o", "cat", "-t", "slipway-web-r2"]).stdout == "last words\n"
+
+
+def test_output_is_reported(host, s3, bucket):
+    """What the fleet's view shows is in the store, the end of the output too."""
+    web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
+    web.config["hook_users"] = ["root"]
+    release(web, {"pre": [sh("echo one; echo two; exit 3")]})
+    toy.start([web], url=web.store.url, environment=slipway.store_environment(s3))
+    web.wait_failed("r1")
+
+    def reported():
+        try:
+            return json.loads(web.store.get(f"web/channels/prod/instances/{host.name}.json"))["state"]
+        except s3.client().exceptions.NoSuchKey:
+            return {}
+    state = wait_for(lambda: (lambda s: s.get("phase") == "idle" and "failed" in s and s)(reported()), WAIT_SEC,
+                     "the report to say that it failed")
+    assert "exit status 3" in state["failed"]["reason"]
+    pre = state["hooks"]["pre"]
+    assert (pre["release"], pre["command"], pre["ok"], pre["output"]) == ("r1", "/bin/sh", False, ["one", "two"])
 
 
 # -- what goes wrong before the switch
@@ -289,6 +310,28 @@ def test_not_now(web):
     web.host.run(["touch", "/var/tmp/now"])
     web.wait_live("r2")
     assert web.running() == "r2"
+
+
+def test_not_now_again_and_again(web):
+    """Each time it is left alone for twice as long, and no poll hastens it; resume does."""
+    release(web, {"pre": [sh(f"cut -d ' ' -f 1 /proc/uptime >>{LOG}; exit 75")]})
+
+    def tries(n):
+        return wait_for(lambda: (lambda t: len(t) == n and t)([float(t) for t in web.host.read(LOG).split()]), WAIT_SEC,
+                        f"try {n} of the hook")
+
+    def left_sec():
+        found = wait_for(lambda: re.search(r"is put off.* (\d+) s", web.status()["poll"]["text"]), WAIT_SEC, "it to be put off")
+        return int(found[1])
+    tries(1)
+    assert 1 <= left_sec() <= 5
+    first, second = tries(2)
+    assert 5 <= second - first
+    wait_for(lambda: 5 < left_sec() <= 10, WAIT_SEC, "it to be put off for longer")
+    web.host.run(["slipway", "poll", "web"])
+    assert len(tries(2)) == 2 and web.running() == "r1"
+    web.host.run(["slipway", "resume", "web"])
+    tries(3)
 
 
 # -- after the switch
