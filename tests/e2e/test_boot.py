@@ -84,6 +84,23 @@ def test_release_that_does_not_run(host):
     web.wait_failed("r1")
 
 
+def test_hooks_before_others_start(host):
+    """They run while systemd waits for slipwayd, and may take longer than a service may to start."""
+    web = prepare(host, apps=[{"app": "web", "channel": "prod", "hook_users": ["root"]}])
+    host.write("/etc/systemd/system/slipwayd.service.d/limit.conf", "[Service]\nTimeoutStartSec=500ms\n")
+    host.run(["systemctl", "daemon-reload"])
+
+    def hook(kind, then=":"):
+        text = f"echo {kind} $(systemctl is-active slipwayd.service late.service) >>/run/hooks; {then}"
+        return [{"command": ["/bin/sh", "-c", text], "user": "root"}]
+    web.release(also={"hooks": {"pre": hook("pre", f"sleep {PAST_START_SEC}"), "post": hook("post")}})
+    host.start_unit("late.service")
+    assert host.read("/run/late") == "releases/r1\n"
+    assert host.read("/run/hooks") == "pre activating inactive\npost activating inactive\n"
+    web.assert_whole("r1")
+    assert host.unit("slipwayd.service", "NRestarts", "ActiveState") == {"NRestarts": "0", "ActiveState": "active"}
+
+
 def due(host, *args):
     return host.run(["slipway", *args, "due", "web"], user="daemon", check=False)
 
