@@ -66,6 +66,19 @@ def test_what_failed_is_said(web):
     assert p["verdict"] == "failed" and "exit status 7" in p["text"] and p["files"]["changed"] == ["name", "run"]
 
 
+def test_what_is_for_others(host):
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web], tags={"Role": "web"})
+    web.wait_live("r1")
+    web.release([toy.READY, "true", toy.RUN], targets={"any": [{"Role": ["db"]}]})
+    p = plan(web)
+    assert p["verdict"] == "not-target" and [o["verdict"] for o in p["obstacles"]] == ["not-target"]
+    assert (p["live"]["release"], p["wanted"]["release"], p["files"]["changed"]) == ("r1", "r2", ["name", "run"])
+    assert "not for this instance" in p["text"] and "not for this instance" in host.run(["slipway", "plan", "web"]).stdout
+    web.assert_whole("r1")
+
+
 def test_who_may_ask(web):
     host = web.host
     result = host.run(["slipway", "plan", "web"], user="daemon", check=False)
