@@ -7,6 +7,7 @@
 #include "admin-bus.h"
 #include "admin-text.h"
 #include "admin-verb.h"
+#include "admin-watch.h"
 #include "admin.h"
 #include "dsse.h"
 #include "err.h"
@@ -83,7 +84,9 @@ int verb_deploy(char **args)
         _cleanup_(files_done) OrderFiles files = { -EBADF, -EBADF, -EBADF };
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *text = NULL;
+        _cleanup_(watch_freep) Watch *watch = NULL;
         AgentOptions options = admin_offline_options();
+        Onlooker onlooker = {};
         bool wait = arg_wait;
         char by[ADMIN_BY_SIZE_MAX];
         const cJSON *app;
@@ -109,7 +112,10 @@ int verb_deploy(char **args)
                                            admin_change_timeout_usec(app), &text, &err);
         } else if (admin_go_offline(r, err)) {
                 wait = true;
-                r = offline_deploy_files(&options, args[0], &files, by, &text, &err);
+                r = watch_new_offline(args[0], &watch, &onlooker);
+                if (r >= 0)
+                        r = offline_deploy_files(&options, args[0], &files, by, onlooker, &text,
+                                                 &err);
         }
         if (r < 0) {
                 log_error("cannot deploy '%s': %s", args[0], err_text(r, err));

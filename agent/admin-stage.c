@@ -5,6 +5,7 @@
 #include "admin-bus.h"
 #include "admin-text.h"
 #include "admin-verb.h"
+#include "admin-watch.h"
 #include "admin.h"
 #include "err.h"
 #include "log.h"
@@ -40,7 +41,9 @@ int verb_activate(char **args)
 {
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *live = NULL, *err = NULL;
+        _cleanup_(watch_freep) Watch *watch = NULL;
         AgentOptions options = admin_offline_options();
+        Onlooker onlooker = {};
         char by[ADMIN_BY_SIZE_MAX];
         const cJSON *app;
         int r;
@@ -54,7 +57,9 @@ int verb_activate(char **args)
                 r = admin_bus_activate(k.bus, args[0], by, admin_change_timeout_usec(app), &live,
                                        &err);
         } else if (admin_go_offline(r, err)) {
-                r = offline_activate(&options, args[0], by, &live, &err);
+                r = watch_new_offline(args[0], &watch, &onlooker);
+                if (r >= 0)
+                        r = offline_activate(&options, args[0], by, onlooker, &live, &err);
         }
         if (r < 0) {
                 log_error("cannot activate what is staged for '%s': %s", args[0], err_text(r, err));

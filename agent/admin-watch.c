@@ -7,6 +7,7 @@
 
 #include "admin-text.h"
 #include "agent-bus.h"
+#include "app.h"
 #include "progress.h"
 
 struct Watch {
@@ -97,21 +98,49 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
-int watch_new(sd_bus *bus, const char *app, Watch **ret)
+static int new_watch(const char *app, Watch **ret)
 {
         _cleanup_(watch_freep) Watch *w = calloc(1, sizeof(Watch));
-        _cleanup_free_ char *path = NULL;
 
-        if (!w)
-                return -ENOMEM;
-        w->app = strdup(app);
-        if (!w->app || sd_bus_path_encode(AGENT_BUS_PATH "/app", app, &path) < 0)
+        if (!w || !(w->app = strdup(app)))
                 return -ENOMEM;
         w->on_terminal = isatty(STDERR_FILENO);
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+int watch_new(sd_bus *bus, const char *app, Watch **ret)
+{
+        _cleanup_(watch_freep) Watch *w = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r = new_watch(app, &w);
+
+        if (r < 0)
+                return r;
+        if (sd_bus_path_encode(AGENT_BUS_PATH "/app", app, &path) < 0)
+                return -ENOMEM;
         /* Not being told is no reason not to do it. */
         (void) sd_bus_match_signal(bus, &w->slot, AGENT_BUS_NAME, path,
                                    "org.freedesktop.DBus.Properties", "PropertiesChanged",
                                    on_changed, w);
         *ret = TAKE_PTR(w);
         return 0;
+}
+
+static void look(const App *app, void *userdata)
+{
+        Watch *w = userdata;
+
+        app_progress(app, &w->available_bytes, &w->artifact_bytes);
+        show_phase(w, phase_to_string(app_state(app)->phase));
+        show_bytes(w);
+}
+
+int watch_new_offline(const char *app, Watch **ret, Onlooker *ret_onlooker)
+{
+        int r = new_watch(app, ret);
+
+        if (r >= 0)
+                *ret_onlooker = (Onlooker){ look, *ret };
+        return r;
 }

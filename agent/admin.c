@@ -10,6 +10,7 @@
 #include "admin-text.h"
 #include "admin-verb.h"
 #include "admin-view.h"
+#include "admin-watch.h"
 #include "build-config.h"
 #include "err.h"
 #include "json-read.h"
@@ -78,7 +79,9 @@ static int verb_rollback(char **args)
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *live = NULL;
         const char *app = args[0], *release = args[1];
+        _cleanup_(watch_freep) Watch *watch = NULL;
         AgentOptions options = admin_offline_options();
+        Onlooker onlooker = {};
         char by[ADMIN_BY_SIZE_MAX];
         const cJSON *found;
         int r;
@@ -92,7 +95,9 @@ static int verb_rollback(char **args)
                 r = admin_bus_rollback(k.bus, app, strempty(release), by,
                                        admin_change_timeout_usec(found), &live, &err);
         } else if (admin_go_offline(r, err)) {
-                r = offline_rollback(&options, app, release, by, &live, &err);
+                r = watch_new_offline(app, &watch, &onlooker);
+                if (r >= 0)
+                        r = offline_rollback(&options, app, release, by, onlooker, &live, &err);
         }
         if (r < 0) {
                 log_error("cannot roll '%s' back: %s", app, err_text(r, err));

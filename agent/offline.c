@@ -23,6 +23,8 @@
 
 typedef struct Outcome {
         sd_event *event;
+        const App *app;
+        Onlooker onlooker;
         int result;
         char *text;
 } Outcome;
@@ -146,11 +148,24 @@ static int open_app(const AgentOptions *options, const char *name, Agent **ret, 
         return 0;
 }
 
-/* Goes on until on_told() was called. */
-static int run(Agent *agent, Outcome *o, char **ret_live, char **reterr)
+static int on_round(sd_event_source *source, void *userdata)
 {
-        int r = sd_event_loop(agent->event);
+        Outcome *o = userdata;
 
+        (void) source;
+        o->onlooker.look(o->app, o->onlooker.userdata);
+        return 0;
+}
+
+/* Goes on until on_told() was called. */
+static int run(Outcome *o, char **ret_live, char **reterr)
+{
+        sd_event_source *round_source = NULL;
+        int r = sd_event_add_post(o->event, &round_source, on_round, o);
+
+        if (r >= 0)
+                r = sd_event_loop(o->event);
+        sd_event_source_disable_unref(round_source);
         if (r >= 0 && !o->text)
                 r = -ENOMEM;
         if (r < 0 || o->result < 0) {
@@ -163,16 +178,17 @@ static int run(Agent *agent, Outcome *o, char **ret_live, char **reterr)
 }
 
 int offline_rollback(const AgentOptions *options, const char *name, const char *release,
-                     const char *by, char **ret_live, char **reterr)
+                     const char *by, Onlooker onlooker, char **ret_live, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
-        Outcome o = {};
+        Outcome o = { .onlooker = onlooker };
         App *app = NULL;
         int r = open_app(options, name, &agent, &app, reterr);
 
         if (r < 0)
                 return r;
         o.event = agent->event;
+        o.app = app;
         /* A rollback that can't be is no reason to end anybody. */
         r = app_check_rollback(app, release, reterr);
         if (r >= 0)
@@ -180,30 +196,31 @@ int offline_rollback(const AgentOptions *options, const char *name, const char *
         if (r < 0)
                 return r;
         r = app_rollback(app, release, by, on_told, &o, reterr);
-        return r < 0 ? r : run(agent, &o, ret_live, reterr);
+        return r < 0 ? r : run(&o, ret_live, reterr);
 }
 
-int offline_activate(const AgentOptions *options, const char *name, const char *by, char **ret_live,
-                     char **reterr)
+int offline_activate(const AgentOptions *options, const char *name, const char *by,
+                     Onlooker onlooker, char **ret_live, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
-        Outcome o = {};
+        Outcome o = { .onlooker = onlooker };
         App *app = NULL;
         int r = open_app(options, name, &agent, &app, reterr);
 
         if (r < 0)
                 return r;
         o.event = agent->event;
+        o.app = app;
         r = app_activate(app, by, on_told, &o, reterr);
-        return r < 0 ? r : run(agent, &o, ret_live, reterr);
+        return r < 0 ? r : run(&o, ret_live, reterr);
 }
 
 int offline_deploy_files(const AgentOptions *options, const char *name, const OrderFiles *files,
-                         const char *by, char **ret_live, char **reterr)
+                         const char *by, Onlooker onlooker, char **ret_live, char **reterr)
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
         AgentOptions with_files = *options;
-        Outcome o = {};
+        Outcome o = { .onlooker = onlooker };
         App *app = NULL;
         int r;
 
@@ -212,8 +229,9 @@ int offline_deploy_files(const AgentOptions *options, const char *name, const Or
         if (r < 0)
                 return r;
         o.event = agent->event;
+        o.app = app;
         r = app_deploy_files(app, files, true, by, on_told, &o, reterr);
-        return r < 0 ? r : run(agent, &o, ret_live, reterr);
+        return r < 0 ? r : run(&o, ret_live, reterr);
 }
 
 int offline_hold(const AgentOptions *options, const char *name, const char *until,

@@ -13,19 +13,26 @@
  * app_hold() and app_resume() have them.
  */
 
+/* Who looks on while an application is changed: told after whatever may have changed it. */
+typedef struct Onlooker {
+        void (*look)(const App *app, void *userdata);
+        void *userdata;
+} Onlooker;
+
 /* *ret_live: the release that is live now (allocated). */
 _must_check_ int offline_rollback(const AgentOptions *options, const char *app, const char *release,
-                                  const char *by, char **ret_live, char **reterr);
+                                  const char *by, Onlooker onlooker, char **ret_live,
+                                  char **reterr);
 
 /* Makes live what is staged, and watches it; *ret_live as above. */
 _must_check_ int offline_activate(const AgentOptions *options, const char *app, const char *by,
-                                  char **ret_live, char **reterr);
+                                  Onlooker onlooker, char **ret_live, char **reterr);
 
 /* Deploys from files, with the trust root and slipway-fetch of the configuration, and watches it;
  * *ret_live: the release that is live, or that there is nothing to do. */
 _must_check_ int offline_deploy_files(const AgentOptions *options, const char *app,
-                                      const OrderFiles *files, const char *by, char **ret_live,
-                                      char **reterr);
+                                      const OrderFiles *files, const char *by, Onlooker onlooker,
+                                      char **ret_live, char **reterr);
 
 /* As app_hold(). */
 _must_check_ int offline_hold(const AgentOptions *options, const char *app, const char *until,

@@ -121,3 +121,37 @@ def test_progress_of_a_fetch(s3, bucket, s3_proxy, host):
         assert re.search(r"fetched +\d+% \[#+ +\] 8.4 MB", host.run(["slipway", "status", "web"]).stdout)
         gate.open()
         web.assert_whole("r2")
+
+
+@pytest.mark.parametrize("how", ["running", "stopped"])
+def test_deploy_shows_its_phases(web, how):
+    """On a terminal, whoever does the work; elsewhere nothing but the result is said."""
+    host = web.host
+    if how == "stopped":
+        host.stop_unit("slipwayd.service")
+
+    def deploy(release, script):
+        web.release(script)
+        store = "/srv/store/web"
+        return ["slipway", "deploy", "web", "--wait", "--file", f"{store}/releases/{release}/artifact.tar.zst",
+                "--manifest", f"{store}/channels/prod/manifest.json"]
+    web.close_gate()
+    command = ["script", "-qec", " ".join(deploy("r2", [toy.gate(), *toy.GOOD])), "/dev/null"]
+    with host.popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as terminal:
+        text = read_until(terminal, r"web: restarting\r\n", "the phase to be shown")
+        assert "is live" not in text
+        web.open_gate()
+        text = read_until(terminal, r"web: baking\r\n.*web: r2 is live\r\n", "the end to be shown")
+        assert "web: idle" not in text and terminal.wait(toy.WAIT_SEC) == 0
+    done = host.run(deploy("r3", toy.GOOD))
+    assert done.stdout == "web: r3 is live\n" and "web: restarting" not in done.stderr
+    assert web.running() == "r3"
+
+
+def test_activate_without_slipwayd_shows_its_phases(web):
+    host = web.host
+    web.release()
+    host.run(["slipway", "stage", "web"])
+    host.stop_unit("slipwayd.service")
+    shown = host.run(["script", "-qec", "slipway activate web", "/dev/null"]).stdout
+    assert re.search(r"web: (restarting|baking)\n.*web: r2 is live\n", shown, re.S), shown
