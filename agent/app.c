@@ -359,15 +359,16 @@ static void drop_spooled(App *a)
 }
 
 /* A crash may have come between the fetching of the channel's deployment and the dropping: what has
- * been taken up to its end is not fetched again. Once after a start. */
+ * been taken up to its end, or is staged, is not fetched again. Once after a start. */
 static void drop_forgotten(App *a)
 {
         const Manifest *m = a->wanted;
+        const State *s = a->site->state;
 
         if (a->spool_known)
                 return;
         a->spool_known = true;
-        if (a->site->state->deployment < m->deployment)
+        if (s->deployment < m->deployment && s->staged.deployment != m->deployment)
                 return;
         fetcher_drop(a->agent->fetcher, &m->index.sha256);
         fetcher_drop(a->agent->fetcher, &m->artifact.sha256);
