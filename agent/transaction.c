@@ -495,7 +495,11 @@ static int end_early(Site *site)
                  "App %s: release %s was cut off before the switch; the channel decides again",
                  site->config->app, s->pending.release);
         r = state_end(s, RESULT_FAILED, "cut off before the switch");
-        return r < 0 ? r : site_save(site);
+        if (r >= 0)
+                r = site_save(site);
+        if (r >= 0)
+                site_clear_running(site);
+        return r;
 }
 
 int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void *userdata,
