@@ -9,6 +9,7 @@ of it. Each point is judged for each way to go down:
 import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
 import json
 import mmap
 import os
@@ -59,6 +60,10 @@ SHARED = [{"path": "var/data", "create": "directory", "user": "nobody", "mode": 
 TRACE = "/run/sweep.hooks"
 HOOKS = {kind: [{"command": ["/bin/sh", "-c", f"echo {kind} $SLIPWAY_RELEASE >>{TRACE}"], "user": "root"}]
          for kind in ("pre", "post", "revert")}
+
+# what the application says: see make_control()
+CONTROL = "/srv/web/control"
+CONFIRMATION = "control/confirm"
 
 # besides what Toy writes: started as often as the sweep likes
 UNIT_MORE = "[Unit]\nStartLimitIntervalSec=0\n"
@@ -128,6 +133,7 @@ class End:
     releases: frozenset
     failed: str = None
     pinned: str = None
+    staged: str = None
     hooks: frozenset = frozenset()  # that must have run
 
 
@@ -140,7 +146,10 @@ class Scenario:
     act: object               # act(station): the agent does it, until its end or the point that is armed
     end: End
     script: list = None       # of a release that is published then
-    keep: int = 5
+    health: dict = dataclasses.field(default_factory=dict)  # more about that one
+    config: dict = dataclasses.field(default_factory=dict)  # of the application, from then on
+    control: bool = False     # the application has its directory control/
+    before: object = None     # before(station): what the agent does then, undisturbed
     again: bool = False       # what was asked for may be lost with the agent that was asked, and is asked for once more
     brings: bool = False      # the release that is published then brings a unit
     cut_off: tuple = None     # (act, call, n): the beginning is that of a run of act that ended before this bus call, the n-th
@@ -230,8 +239,20 @@ class Station:
                 return None
             return host_module.Result(list(args), child.returncode, self.output_of(child), "")
 
-    def run_service(self, method, *signature_and_values):
-        """slipwayd as a service, told by a method of the app's object what to do, until all of that is done."""
+    def make_control(self):
+        """For what the application says to the agent (agent/control.h)."""
+        self.host.run(["install", "-d", "-m", "0700", "-o", "daemon", CONTROL])
+        self.host.run(["touch", f"{CONTROL}/update.lock"])
+
+    def hold_off(self):
+        """An open file that holds updates off until it is closed, as the application does by its lock."""
+        file = open(self.path(f"{CONTROL}/update.lock"), "rb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
+
+    def run_service(self, method, *signature_and_values, meanwhile=lambda: None):
+        """slipwayd as a service, told by a method of the app's object what to do, until all of that is done. meanwhile() is
+        called again and again."""
         with contextlib.ExitStack() as stack:
             notify = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
             stack.callback(pathlib.Path(self._notify_path).unlink)
@@ -244,7 +265,8 @@ class Station:
             call = self.popen(["busctl", "call", "org.slipway.Agent", "/org/slipway/Agent/app/web", "org.slipway.App", method,
                                *signature_and_values], in_group=False)
             quiet = Quiet(self)
-            if self.wait(lambda: call.poll() is not None and quiet.long_enough(), "slipwayd to have nothing to do"):
+            if self.wait(lambda: (meanwhile(), call.poll() is not None and quiet.long_enough())[1],
+                         "slipwayd to have nothing to do"):
                 require(service.poll() is None, f"slipwayd ended with {service.returncode}")
                 require(call.returncode == 0, f"{method} failed: {self.output_of(call)}")
 
@@ -352,14 +374,15 @@ def what_it_is(tree):
 
 
 def as_seen(tree):
-    """A tree as far as the model knows it: times that nobody set are the kernel's."""
-    return {path: (meta.mode, meta.uid, meta.gid, content) for path, (meta, content) in tree.entries.items()}
+    """A tree as far as the model knows it: times that nobody set are the kernel's, and what confirms a release is written by
+    the application."""
+    return {path: (meta.mode, meta.uid, meta.gid, content) for path, (meta, content) in tree.entries.items()
+            if path != CONFIRMATION}
 
 
 def as_kept(tree):
     """A tree as it must be after every run: all but the state file's content, owners' and times' noise."""
-    return {path: (meta.mode, meta.uid, meta.gid, None if path == "web.json" else content)
-            for path, (meta, content) in tree.entries.items()}
+    return {path: entry[:3] + (None if path == "web.json" else entry[3],) for path, entry in as_seen(tree).items()}
 
 
 def names_below(tree, directory="."):
@@ -417,6 +440,8 @@ class Sweeper:
         store = station.host.work / "srv/store"
         store.mkdir(exist_ok=True)
         disk_model.clear(store)
+        if scenario.control:
+            station.make_control()
         web = toy.Toy(station.host, formats.FileStore(store))
         web.config.update(keep=5, hook_users=["root"], units=["web*.service"], unit_files=[MORE_UNIT])
         toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
@@ -426,12 +451,14 @@ class Sweeper:
         self._learn_trees()
         if scenario.script:
             web.release(scenario.script, bake="10ms", more=MORE + (MORE_FILES if scenario.brings else []),
-                        units=not scenario.brings, also={
+                        units=() if scenario.brings else None, health=scenario.health, also={
                 "links": {"shared": SHARED}, **({"hooks": HOOKS} if scenario.end.hooks else {}),
                 **(BRINGS if scenario.brings else {})})
-        if scenario.keep != 5:
-            web.config["keep"] = scenario.keep
+        if scenario.config:
+            web.config.update(scenario.config)
             toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
+        if scenario.before:
+            scenario.before(station)
         if scenario.cut_off:
             self._cut_off(*scenario.cut_off)
         self.beginning = station.read_disk()
@@ -477,11 +504,12 @@ class Sweeper:
         self.end_disk = list(map(as_kept, disk))
         self.end_state = without_times(station.state())
         require(set(self.trees) >= end.releases == names_below(disk[0], "releases"), f"the releases are {set(self.trees)}")
-        require(names_below(disk[0]) == {"current", "releases", "shared"}, f"these are in /srv/web: {names_below(disk[0])}")
+        named = {"current", "releases", "shared", *(["control"] if self.scenario.control else [])}
+        require(names_below(disk[0]) == named, f"these are in /srv/web: {names_below(disk[0])}")
         require(not names_below(disk[2]), f"these are in the spool: {names_below(disk[2])}")
         said = station.state()
         found = End(said["current"], end.releases, said.get("failed", {}).get("release"),
-                    said.get("pinned", {}).get("release"), station.trace())
+                    said.get("pinned", {}).get("release"), said.get("staged", {}).get("release"), station.trace())
         require(found == end, f"the undisturbed run ended with {found}")
         self._check_end("after the undisturbed run")
         for names in False, True:
@@ -599,7 +627,7 @@ class Sweeper:
 def without_times(state):
     """The state as it must be whatever happened on the way: what happened, and when, is history."""
     kept = {name: value for name, value in state.items() if name not in ("history", "hooks")}
-    for part, name in [("failed", "at"), ("pinned", "since")]:
+    for part, name in [("failed", "at"), ("pinned", "since"), ("staged", "since")]:
         if part in kept:
             kept[part] = {k: v for k, v in kept[part].items() if k not in (name, "reason")}
     kept["releases"] = sorted(({k: v for k, v in r.items() if k != "installed"} for r in kept["releases"]),

@@ -21,6 +21,19 @@ def poll(station):
     station.run_service("Poll")
 
 
+def poll_held_off(station):
+    """The application holds the update off until the agent waits for it."""
+    with station.hold_off() as lock:
+        def let_go():
+            if not lock.closed and station.state()["phase"] == "waiting":
+                lock.close()
+        station.run_service("Poll", meanwhile=let_go)
+
+
+def activate(station):
+    station.run_service("Activate", "s", "root")
+
+
 def roll_back(station):
     station.run_service("Rollback", "ss", "", "root")
 
@@ -45,7 +58,12 @@ def round_(station):
 RESTART = "sd_bus_call_method_async RestartUnit"
 BOTH = frozenset({"r1", "r2"})
 BEFORE, AFTER, BACK = frozenset({"pre r2"}), frozenset({"post r2"}), frozenset({"revert r2"})
-DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll, End("r2", BOTH, hooks=BEFORE | AFTER), toy.GOOD, brings=True)
+# with everything that is asked on the way: the application whether now, hooks, a probe, and again the application
+CONFIRMING = [f"cp name {crash_sweep.CONTROL}/confirm", *toy.GOOD]
+ASKING = {"confirm": "10min", "commands": [{"command": ["/bin/sh", "-c", "test -e name"], "user": "root"}]}
+BY_HAND = {"activate": "manual"}
+DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll_held_off, End("r2", BOTH, hooks=BEFORE | AFTER), CONFIRMING, health=ASKING,
+                      control=True, brings=True)
 SCENARIOS = [
     DEPLOYMENT,
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
@@ -56,7 +74,9 @@ SCENARIOS = [
     Scenario("taking up a deployment", (toy.GOOD,), round_, End("r2", BOTH, hooks=AFTER), toy.GOOD, cut_off=(poll, RESTART, 1)),
     Scenario("taking up a revert", (toy.GOOD,), round_, End("r1", BOTH, failed="r2", hooks=BACK), toy.CRASHING,
              cut_off=(poll, RESTART, 2)),
-    Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), round_, End("r3", frozenset({"r2", "r3"})), keep=2),
+    Scenario("prune", (toy.GOOD, toy.GOOD, toy.GOOD), round_, End("r3", frozenset({"r2", "r3"})), config={"keep": 2}),
+    Scenario("staging", (toy.GOOD,), round_, End("r1", BOTH, staged="r2"), toy.GOOD, config=BY_HAND),
+    Scenario("activation", (toy.GOOD,), activate, End("r2", BOTH), toy.GOOD, config=BY_HAND, before=round_, again=True),
 ]
 
 
