@@ -4,8 +4,7 @@ how long an administrator waits for it.
     agent.py [--polls N] [--pairs N] [--tries N] [--only idle|deploy|hand]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
-the real application of the tests. It measures and prints; whether a target is reached is said, not enforced: the machine decides
-as much as the program.
+the real application of the tests. It measures everything and prints the table; then it ends with 1 if a target was missed.
 """
 
 import argparse
@@ -41,6 +40,7 @@ DEPLOY_LIMIT_SEC = 120
 LOOK_EVERY_SEC = 0.002
 BUCKET = "bench"
 PRESIGNED_SEC = 3600
+MISSED = "MISSED"
 # what is measured ends at `current`: nothing to restart or to watch
 SPEC = {"activate": {}}
 UNIT = "slipwayd.service"
@@ -64,7 +64,15 @@ def print_table(rows):
 
 
 def verdict(value, limit, unit=""):
-    return f"{'reached' if value <= limit else 'MISSED'}: at most {limit}{unit}"
+    return f"{'reached' if value <= limit else MISSED}: at most {limit}{unit}"
+
+
+def report_missed(rows):
+    """Says which targets were missed, and returns whether any was."""
+    missed = [row.what for row in rows if row.verdict.startswith(MISSED)]
+    if missed:
+        print("\nMissed:", *missed, sep="\n  ")
+    return bool(missed)
 
 
 @dataclasses.dataclass
@@ -416,6 +424,7 @@ def measure(bench, arguments):
         rows += hand_rows(bench, arguments.tries)
     about(bench)
     print_table(rows)
+    return 1 if report_missed(rows) else 0
 
 
 def main():
@@ -432,7 +441,7 @@ def main():
         small = application.small_tree(work / "small", "0")
         publisher.release(small, "small", spec=SPEC)
         lower = host_module.make_layer(work, pathlib.Path(os.environ["SLIPWAY_E2E_HOST_ROOT"]), install)
-        measure(Bench(s3, publisher, lower, work, small), arguments)
+        return measure(Bench(s3, publisher, lower, work, small), arguments)
     finally:
         s3.stop()
 
