@@ -39,6 +39,7 @@ struct HttpTransfer {
         CURL *easy;
         struct curl_slist *headers;
         char *host; /* for messages */
+        char *etag;
         HttpUpload upload;
         bool has_upload;
         uint64_t n_sent, n_received;
@@ -115,6 +116,7 @@ static void transfer_free(HttpTransfer *t)
         curl_easy_cleanup(t->easy);
         curl_slist_free_all(t->headers);
         free(t->host);
+        free(t->etag);
         free(t->err);
         free(t->response.headers);
         free(t->response.error_body);
@@ -237,6 +239,12 @@ static int judge_content_range(HttpTransfer *t)
 /* Called when the headers of a 2xx answer are complete, before its body. */
 static int judge_headers(HttpTransfer *t)
 {
+        const char *etag = http_response_header(&t->response, "ETag");
+
+        if (t->etag && etag && !streq(etag, t->etag))
+                return fail(&t->err, -ESTALE,
+                            "the object at %s was changed: its ETag is %s, not %s", t->host, etag,
+                            t->etag);
         if (t->range_size == 0)
                 return t->response.status != 206
                                ? 0
@@ -445,6 +453,7 @@ static int set_url(HttpTransfer *t, const HttpRequest *request, bool loopback)
 {
         bool bad = SET(t, CURLOPT_URL, request->url) || SET(t, CURLOPT_PATH_AS_IS, 1L) ||
                    SET(t, CURLOPT_FOLLOWLOCATION, 0L) ||
+                   SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) ||
                    SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 
         if (loopback)
@@ -462,7 +471,8 @@ static int set_url(HttpTransfer *t, const HttpRequest *request, bool loopback)
         /* With a directory set besides, libcurl would read all of it for every connection. */
         bad = bad || SET(t, CURLOPT_CAPATH, NULL);
         if (t->http->ca_file)
-                bad = bad || SET(t, CURLOPT_CAINFO, t->http->ca_file);
+                bad = bad || SET(t, CURLOPT_CAINFO, t->http->ca_file) ||
+                      SET(t, CURLOPT_PROXY_CAINFO, t->http->ca_file);
         return bad ? -EINVAL : 0;
 }
 
@@ -532,6 +542,11 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         };
         if (request->upload)
                 t->upload = *request->upload;
+        if (request->etag) {
+                t->etag = strdup(request->etag);
+                if (!t->etag)
+                        return -ENOMEM;
+        }
         r = add_headers(t, request);
         if (r < 0)
                 return r;

@@ -62,6 +62,7 @@ typedef int (*http_body_t)(const void *data, size_t size, void *userdata);
  *   -EKEYREJECTED the host's certificate is not trusted
  *   -EINVAL    the file of authorities can't be used
  *   -EPROTO    not the range that was asked for, or an answer that makes no sense
+ *   -ESTALE    the object has another ETag than HttpRequest.etag
  *   or what on_body() said, or an errno of reading the body to be sent.
  * The transfer is gone after the callback; others may be started and cancelled in it. */
 typedef void (*http_done_t)(int result, const HttpResponse *response, const char *err,
@@ -80,6 +81,7 @@ typedef struct HttpRequest {
         const NameValue *headers; /* copied; Content-Length and Range are made here */
         size_t n_headers;
         const HttpUpload *upload;          /* NULL: no body; may be of size 0 */
+        const char *etag;                  /* a 2xx answer with another one is -ESTALE; NULL: any */
         uint64_t range_offset, range_size; /* with range_size > 0: bytes asked for; an answer 2xx
                                               that has not exactly these is -EPROTO */
         uint64_t size_max;                 /* of a 2xx body */

@@ -81,6 +81,7 @@ S3Verdict s3_error_judge(unsigned status, const char *code)
                 { "ThrottlingException",                S3_THROTTLED},
                 { "TooManyRequestsException",           S3_THROTTLED},
                 { "BandwidthLimitExceeded",             S3_THROTTLED},
+                { "KMS.ThrottlingException",            S3_THROTTLED},
                 { "InternalError",                      S3_TRANSIENT},
                 { "RequestTimeout",                     S3_TRANSIENT},
                 { "OperationAborted",                   S3_TRANSIENT},
@@ -102,6 +103,7 @@ S3Verdict s3_error_judge(unsigned status, const char *code)
         case 429:
         case 503:
                 return S3_THROTTLED;
+        case 409: /* ConditionalRequestConflict; ConcurrentModification of radosgw */
         case 500:
         case 502:
         case 504:

@@ -27,16 +27,25 @@ struct S3Call {
         unsigned n_tried;
         uint64_t size_at_start; /* of the sink, when this try began */
         uint64_t progress_max;
-        bool retried, fresh, skew_corrected;
+        bool retried, fresh, skew_corrected, moved;
+        S3Place elsewhere; /* for this call alone, if it has an endpoint */
+        char *region;      /* of the last try */
+        char *etag;        /* of the object that a broken range began with */
+        char *err;         /* why it is looked for in another region */
         LIST_ENTRY(S3Call) entry;
 };
 
 struct S3 {
         S3Address address;
-        CredentialsSource *credentials;
+        char *endpoint_url; /* of the environment; NULL: AWS */
+        S3Endpoints endpoints;
+        S3Place place;
+        CredentialsSource *credentials; /* NULL: an https:// store, not signed */
         Http *http;
         const StoreLimits *limits;
+        const store_notice_t *notice;
         time_t clock_offset; /* what their clock is ahead of ours; for signing only */
+        bool skew_told;
         LIST_HEAD(, S3Call) calls;
 };
 
@@ -50,26 +59,66 @@ static const char *environment(const char *name, const char *other)
         return value && *value ? value : NULL;
 }
 
-int s3_new(const char *url, const StoreLimits *limits, S3 **ret, char **reterr)
+static bool environment_is_true(const char *name)
+{
+        const char *value = environment(name, NULL);
+
+        return value && strcasecmp(value, "true") == 0;
+}
+
+/* What the SDKs call these settings: AWS SDKs and Tools Reference Guide, "Settings reference". */
+static int read_endpoints(S3 *s)
+{
+        const char *url = environment_is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+                                  ? NULL
+                                  : environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
+
+        s->endpoint_url = url ? strdup(url) : NULL;
+        if (url && !s->endpoint_url)
+                return -ENOMEM;
+        s->endpoints = (S3Endpoints){
+                .url = s->endpoint_url,
+                .dual_stack = environment_is_true("AWS_USE_DUALSTACK_ENDPOINT"),
+                .fips = environment_is_true("AWS_USE_FIPS_ENDPOINT"),
+        };
+        return 0;
+}
+
+static int find_bucket(S3 *s, const char *url, char **reterr)
+{
+        const char *region = environment("AWS_REGION", "AWS_DEFAULT_REGION");
+        int r;
+
+        if (!region && !s->address.region)
+                return fail(reterr, -EINVAL, "the region of %s is not known: set AWS_REGION", url);
+        r = s3_place_find(&s->address, region, &s->endpoints, &s->place, reterr);
+        if (r < 0)
+                return r;
+        return credentials_source_new(&s->credentials, reterr);
+}
+
+int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *notice, S3 **ret,
+           char **reterr)
 {
         _cleanup_(s3_freep) S3 *s = calloc(1, sizeof(S3));
-        const char *region = environment("AWS_REGION", "AWS_DEFAULT_REGION");
         int r;
 
         if (!s)
                 return -ENOMEM;
         LIST_INIT(&s->calls);
         s->limits = limits;
-        if (!region)
-                return fail(reterr, -EINVAL, "the region of %s is not known: set AWS_REGION", url);
-        r = s3_address_parse(url, region, environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-                             &s->address, reterr);
+        s->notice = notice;
+        r = s3_address_parse(url, &s->address, reterr);
+        if (r >= 0)
+                r = read_endpoints(s);
         if (r < 0)
                 return r;
-        r = credentials_source_new(&s->credentials, reterr);
-        if (r < 0)
-                return r;
-        r = http_new(environment("AWS_CA_BUNDLE", NULL), &s->http);
+        if (s->address.bucket)
+                r = find_bucket(s, url, reterr);
+        else
+                r = s3_place_find(&s->address, NULL, &s->endpoints, &s->place, reterr);
+        if (r >= 0)
+                r = http_new(environment("AWS_CA_BUNDLE", NULL), &s->http);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);
@@ -84,7 +133,9 @@ S3 *s3_free(S3 *s)
                 (void) s3_cancel(LIST_FIRST(&s->calls));
         (void) http_free(s->http);
         (void) credentials_source_free(s->credentials);
+        s3_place_done(&s->place);
         s3_address_done(&s->address);
+        free(s->endpoint_url);
         free(s);
         return NULL;
 }
@@ -92,6 +143,22 @@ S3 *s3_free(S3 *s)
 const char *s3_prefix(const S3 *s)
 {
         return s->address.prefix;
+}
+
+void s3_add_encryption(const S3 *s, S3Request *request)
+{
+        if (!s->address.kms_key)
+                return;
+        request->headers[request->n_headers++] =
+                (NameValue){ "x-amz-server-side-encryption", "aws:kms" };
+        request->headers[request->n_headers++] =
+                (NameValue){ "x-amz-server-side-encryption-aws-kms-key-id", s->address.kms_key };
+}
+
+static void notice(const S3 *s, const char *text)
+{
+        if (*s->notice && text)
+                (*s->notice)(text);
 }
 
 static uint64_t now_usec(void)
@@ -105,6 +172,10 @@ static uint64_t now_usec(void)
 static void call_free(S3Call *c)
 {
         sink_done(&c->request.sink);
+        s3_place_done(&c->elsewhere);
+        free(c->region);
+        free(c->etag);
+        free(c->err);
         free(c);
 }
 
@@ -161,50 +232,39 @@ static void on_sent(uint64_t size, void *userdata)
 
 static void on_done(int result, const HttpResponse *response, const char *err, void *userdata);
 
+static bool is_get(const S3Request *q)
+{
+        return streq(q->method, "GET");
+}
+
+/* The ETag that the object must have, or NULL. */
+static const char *wanted_etag(const S3Call *c)
+{
+        return c->etag ? c->etag : c->request.if_match;
+}
+
 static unsigned deadline_msec(uint64_t size)
 {
         return 1000 *
                (DEADLINE_BASE_SEC + (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20));
 }
 
-/* Sends one try: `headers` are signed and complete but for what the signature adds. */
-static int send_signed(S3Call *c, const char *path, const char *query, NameValue *headers, size_t n,
-                       const char *payload_hash, char **reterr)
+/* Sends one try. */
+static int send(S3Call *c, const S3Place *place, const char *path, const char *query,
+                const NameValue *headers, size_t n, char **reterr)
 {
         S3 *s = c->s3;
         const S3Request *q = &c->request;
-        const Credentials *credentials;
-        _cleanup_(sigv4_done) SigV4 signature = {};
-        _cleanup_free_ char *url = NULL;
-        int r = credentials_source_get(s->credentials, &credentials, reterr);
-
-        if (r < 0)
-                return r;
-        r = sigv4_sign(&(SigV4Request){ .method = q->method,
-                                        .path = path,
-                                        .query = query,
-                                        .headers = headers,
-                                        .n_headers = n,
-                                        .payload_hash = payload_hash,
-                                        .region = s->address.region,
-                                        .service = "s3",
-                                        .time = time(NULL) + s->clock_offset },
-                       credentials, &signature);
-        if (r < 0)
-                return r;
-        if (asprintf(&url, "%s%s%s%s", s->address.endpoint, path, *query ? "?" : "", query) < 0) {
-                url = NULL;
-                return -ENOMEM;
-        }
-        /* The first one is Host, which libcurl makes from the URL. */
-        headers[0] = (NameValue){ "Authorization", signature.authorization };
-        headers[n++] = (NameValue){ "x-amz-date", signature.date };
-        if (credentials->session_token)
-                headers[n++] = (NameValue){ "x-amz-security-token", credentials->session_token };
-        const uint64_t done = q->resumes ? q->sink.size : 0;
+        const uint64_t done = q->sink.size;
         const uint64_t size = q->upload       ? q->upload->size
                               : q->range_size ? q->range_size - done
                                               : q->size_max;
+        _cleanup_free_ char *url = NULL;
+
+        if (asprintf(&url, "%s%s%s%s", place->endpoint, path, *query ? "?" : "", query) < 0) {
+                url = NULL;
+                return -ENOMEM;
+        }
         return http_start(s->http,
                           &(HttpRequest){
                                   .method = q->method,
@@ -212,6 +272,7 @@ static int send_signed(S3Call *c, const char *path, const char *query, NameValue
                                   .headers = headers,
                                   .n_headers = n,
                                   .upload = q->upload,
+                                  .etag = is_get(q) ? wanted_etag(c) : NULL,
                                   .range_offset = q->range_offset + done,
                                   .range_size = q->range_size - done,
                                   .size_max = q->size_max,
@@ -227,31 +288,93 @@ static int send_signed(S3Call *c, const char *path, const char *query, NameValue
                           &c->transfer, reterr);
 }
 
-static int start_try(S3Call *c, char **reterr)
+/* `headers` are complete but for what the signature adds; the first one is Host, which libcurl
+ * makes from the URL. */
+static int send_signed(S3Call *c, const S3Place *place, const char *path, const char *query,
+                       NameValue *headers, size_t n, const char *payload_hash, char **reterr)
 {
-        const S3Request *q = &c->request;
-        NameValue headers[S3_HEADERS_MAX + 4];
-        _cleanup_free_ char *path = NULL, *query = NULL;
-        char hash[SHA256_HEX_SIZE] = SIGV4_EMPTY_PAYLOAD;
-        size_t n = 0;
-        int r = s3_address_path(&c->s3->address, q->key, &path);
+        S3 *s = c->s3;
+        const Credentials *credentials;
+        _cleanup_(sigv4_done) SigV4 signature = {};
+        int r = credentials_source_get(s->credentials, &credentials, reterr);
 
         if (r < 0)
                 return r;
-        r = query_format(q->params, q->n_params, &query);
+        r = sigv4_sign(&(SigV4Request){ .method = c->request.method,
+                                        .path = path,
+                                        .query = query,
+                                        .headers = headers,
+                                        .n_headers = n,
+                                        .payload_hash = payload_hash,
+                                        .region = place->region,
+                                        .service = "s3",
+                                        .time = time(NULL) + s->clock_offset },
+                       credentials, &signature);
         if (r < 0)
                 return r;
-        if (q->upload)
-                (void) sha256_to_hex(q->body_sha256, hash);
-        if (!q->resumes)
+        headers[0] = (NameValue){ "Authorization", signature.authorization };
+        headers[n++] = (NameValue){ "x-amz-date", signature.date };
+        if (credentials->session_token)
+                headers[n++] = (NameValue){ "x-amz-security-token", credentials->session_token };
+        return send(c, place, path, query, headers, n, reterr);
+}
+
+/* The headers but those of S3 itself, at most S3_HEADERS_MAX + 1. */
+static size_t plain_headers(const S3Call *c, NameValue *headers)
+{
+        const S3Request *q = &c->request;
+        size_t n = 0;
+
+        for (; n < q->n_headers; n++)
+                headers[n] = q->headers[n];
+        if (wanted_etag(c))
+                headers[n++] = (NameValue){ "If-Match", wanted_etag(c) };
+        return n;
+}
+
+static int start_signed(S3Call *c, const S3Place *place, const char *path, const char *query,
+                        char **reterr)
+{
+        const S3Address *a = &c->s3->address;
+        NameValue headers[S3_HEADERS_MAX + 8];
+        char hash[SHA256_HEX_SIZE] = SIGV4_EMPTY_PAYLOAD;
+        size_t n = 0;
+
+        if (c->request.upload)
+                (void) sha256_to_hex(c->request.body_sha256, hash);
+        headers[n++] = (NameValue){ "Host", place->host };
+        headers[n++] = (NameValue){ "x-amz-content-sha256", hash };
+        if (a->requester_pays)
+                headers[n++] = (NameValue){ "x-amz-request-payer", "requester" };
+        if (a->owner)
+                headers[n++] = (NameValue){ "x-amz-expected-bucket-owner", a->owner };
+        n += plain_headers(c, headers + n);
+        return send_signed(c, place, path, query, headers, n, hash, reterr);
+}
+
+static int start_try(S3Call *c, char **reterr)
+{
+        const S3Place *place = c->elsewhere.endpoint ? &c->elsewhere : &c->s3->place;
+        NameValue headers[S3_HEADERS_MAX + 1];
+        const S3Request *q = &c->request;
+        _cleanup_free_ char *path = NULL, *query = NULL;
+        int r = s3_place_path(place, &c->s3->address, q->key, &path);
+
+        if (r >= 0)
+                r = query_format(q->params, q->n_params, &query);
+        if (r < 0)
+                return r;
+        if (!q->resumes || !wanted_etag(c))
                 sink_restart(&c->request.sink);
         c->size_at_start = q->sink.size;
-        headers[n++] = (NameValue){ "Host", c->s3->address.host };
-        headers[n++] = (NameValue){ "x-amz-content-sha256", hash };
-        for (size_t i = 0; i < q->n_headers; i++)
-                headers[n++] = q->headers[i];
         c->n_tried++;
-        return send_signed(c, path, query, headers, n, hash, reterr);
+        free(c->region);
+        c->region = strdup(place->region);
+        if (!c->region)
+                return -ENOMEM;
+        if (c->s3->credentials)
+                return start_signed(c, place, path, query, reterr);
+        return send(c, place, path, query, headers, plain_headers(c, headers), reterr);
 }
 
 int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
@@ -273,10 +396,8 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
 }
 
 /* "read s3://bucket/key" */
-#define WHAT_FORMAT "%s s3://%s/%s%s"
-#define WHAT_ARGS(c)                                                         \
-        (c)->request.what, (c)->s3->address.bucket, (c)->s3->address.prefix, \
-                strempty((c)->request.key)
+#define WHAT_FORMAT  "%s %s%s"
+#define WHAT_ARGS(c) (c)->request.what, (c)->s3->address.base, strempty((c)->request.key)
 
 static uint64_t backoff_usec(const S3Call *c, S3Verdict verdict)
 {
@@ -291,8 +412,9 @@ static uint64_t backoff_usec(const S3Call *c, S3Verdict verdict)
         return random % (MIN(limit, BACKOFF_MAX_USEC) + 1);
 }
 
-/* Tries again after a while, or says that it was of no use. `fresh`: the connection is suspect. */
-static void retry(S3Call *c, int error, S3Verdict verdict, const char *err, bool fresh)
+/* Tries again after a while, or says that it was of no use: with `result`, an outcome or an error.
+ * `fresh`: the connection is suspect. */
+static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, bool fresh)
 {
         const S3Request *q = &c->request;
         _cleanup_free_ char *text = NULL;
@@ -306,43 +428,70 @@ static void retry(S3Call *c, int error, S3Verdict verdict, const char *err, bool
                 c->due_usec = now_usec() + backoff_usec(c, verdict);
                 return;
         }
-        (void) fail(&text, error, "can't " WHAT_FORMAT " (tried %u times): %s", WHAT_ARGS(c),
-                    c->n_tried, err);
-        finish(c, error, NULL, err_text(error, text));
+        err_set(&text, "can't " WHAT_FORMAT " (tried %u times): %s", WHAT_ARGS(c), c->n_tried, err);
+        finish(c, result, NULL, result < 0 ? err_text(result, text) : NULL);
+}
+
+/* NULL: the answer does not say it, or it makes no sense. */
+static const char *told_region(const HttpResponse *response, const S3Error *e)
+{
+        const char *region = http_response_header(response, "x-amz-bucket-region");
+
+        if (!region && e)
+                region = e->region;
+        return region && s3_region_is_valid(region) ? region : NULL;
+}
+
+/* What to do about it; NULL: nothing is known. */
+static char *hint(const S3Call *c, S3Verdict verdict, const S3Error *e, unsigned status,
+                  const HttpResponse *response)
+{
+        const char *region = told_region(response, e), *location;
+        char *text = NULL;
+
+        location = http_response_header(response, "Location");
+        if (!c->s3->address.bucket) {
+                if (status >= 300 && status < 400 && location)
+                        err_set(&text,
+                                "; redirects are not followed: use the URL that it leads to");
+        } else if (verdict == S3_ELSEWHERE)
+                err_set(&text, "; the bucket is in region %s, set AWS_REGION to that",
+                        region ? region : "(not told)");
+        else if (strncmp(e->code, "KMS.", 4) == 0)
+                err_set(&text, "; the object's KMS key is needed: reading takes kms:Decrypt, "
+                               "writing kms:GenerateDataKey");
+        else if (streq(e->code, "AccessDenied") || (status == 403 && !*e->code))
+                err_set(&text,
+                        "; this takes the permission %s, which a policy of the bucket, of a VPC "
+                        "endpoint or of a KMS key may take away",
+                        c->request.actions);
+        else if (verdict == S3_REFUSED || verdict == S3_SKEWED)
+                err_set(&text, "; the credentials in use are not taken%s",
+                        verdict == S3_SKEWED ? " because of this host's clock" : "");
+        return text;
 }
 
 static void explain(const S3Call *c, S3Verdict verdict, const S3Error *e, unsigned status,
                     const HttpResponse *response, char **ret)
 {
-        const char *region = http_response_header(response, "x-amz-bucket-region");
         const char *id = http_response_header(response, "x-amz-request-id");
-        _cleanup_free_ char *hint = NULL;
+        _cleanup_free_ char *advice = hint(c, verdict, e, status, response);
 
-        if (verdict == S3_ELSEWHERE)
-                err_set(&hint, "; the bucket is in region %s, set AWS_REGION to that",
-                        region       ? region
-                        : *e->region ? e->region
-                                     : "(not told)");
-        else if (streq(e->code, "AccessDenied") || (status == 403 && !*e->code))
-                err_set(&hint, "; this takes the permission %s", c->request.actions);
-        else if (verdict == S3_REFUSED || verdict == S3_SKEWED)
-                err_set(&hint, "; the credentials in use are not taken%s",
-                        verdict == S3_SKEWED ? " because of this host's clock" : "");
-        err_set(ret, "can't " WHAT_FORMAT ": %s%s%s (status %u, request id %s)%s", WHAT_ARGS(c),
+        id = id ? id : e->request_id;
+        err_set(ret, "can't " WHAT_FORMAT ": %s%s%s (status %u%s%s)%s", WHAT_ARGS(c),
                 *e->code ? e->code : "refused", *e->message ? ": " : "", e->message, status,
-                id ? id : strempty(e->request_id), strempty(hint));
+                *id ? ", request id " : "", id, strempty(advice));
 }
 
 /* True if the answer is one that a caller expects and not an error. */
 static bool judge_outcome(const S3Call *c, unsigned status, const S3Error *e, int *ret)
 {
-        bool reading = streq(c->request.method, "GET") && c->request.key;
+        bool reading = is_get(&c->request) && c->request.key;
 
         if (status == 304)
                 *ret = STORE_NOT_MODIFIED;
-        /* 409: ConditionalRequestConflict and OperationAborted of S3, ConcurrentModification of
-         * radosgw; objects know no other. */
-        else if (status == 412 || status == 409)
+        /* After a 409, an upload in parts has to begin anew. */
+        else if (status == 412 || (status == 409 && c->request.late_error))
                 *ret = STORE_CONFLICT;
         else if (status == 404 && !streq(e->code, "NoSuchBucket") &&
                  !streq(e->code, "NoSuchUpload"))
@@ -356,13 +505,30 @@ static bool judge_outcome(const S3Call *c, unsigned status, const S3Error *e, in
 
 static int judge_error(S3Verdict verdict, unsigned status)
 {
+        if (status == 409)
+                return STORE_CONFLICT;
         if (verdict == S3_TRANSIENT || verdict == S3_THROTTLED)
-                return -EHOSTDOWN;
+                return -EBUSY;
         if (verdict == S3_ELSEWHERE)
                 return -EINVAL;
         if (verdict == S3_REFUSED || verdict == S3_SKEWED || status == 403 || status == 401)
                 return -EACCES;
         return status == 404 ? -ENOENT : -EPROTO;
+}
+
+static void tell_skew(S3 *s)
+{
+        _cleanup_free_ char *text = NULL;
+        long long offset = s->clock_offset;
+
+        if (s->skew_told)
+                return;
+        s->skew_told = true;
+        err_set(&text,
+                "this host's clock is %lld seconds %s S3's: requests are signed by S3's clock, but "
+                "what expires is judged by this host's; set it right",
+                llabs(offset), offset > 0 ? "behind" : "ahead of");
+        notice(s, text);
 }
 
 static bool correct_clock(S3Call *c, const HttpResponse *response)
@@ -374,7 +540,94 @@ static bool correct_clock(S3Call *c, const HttpResponse *response)
         c->s3->clock_offset = theirs - time(NULL);
         c->skew_corrected = true;
         c->due_usec = now_usec();
+        tell_skew(c->s3);
         return true;
+}
+
+static void settle(S3 *s, S3Place *place)
+{
+        _cleanup_free_ char *text = NULL;
+
+        if (!streq(place->region, s->place.region)) {
+                err_set(&text,
+                        "the bucket %s is in region %s, not in %s: set AWS_REGION to that, which "
+                        "saves a request at each start",
+                        s->address.bucket, place->region, s->place.region);
+                notice(s, text);
+        }
+        s3_place_done(&s->place);
+        s->place = *place;
+        *place = (S3Place){};
+}
+
+/* Tries again in another region; false: it was that one, or there is no such place. A redirect that
+ * is temporary counts for this call alone. */
+static bool move(S3Call *c, const char *region, bool temporary)
+{
+        _cleanup_(s3_place_done) S3Place place = {};
+        S3 *s = c->s3;
+
+        if (streq(region, c->region) ||
+            s3_place_find(&s->address, region, &s->endpoints, &place, NULL) < 0)
+                return false;
+        c->moved = true;
+        c->due_usec = now_usec();
+        if (!temporary) {
+                settle(s, &place);
+                return true;
+        }
+        c->elsewhere = place;
+        place = (S3Place){};
+        return true;
+}
+
+static void on_located(int result, const HttpResponse *response, const char *err, void *userdata)
+{
+        S3Call *c = userdata;
+        const char *region = told_region(response, NULL);
+
+        (void) result, (void) err;
+        c->transfer = NULL;
+        if (!region || !move(c, region, false))
+                finish(c, -EINVAL, NULL, err_text(-EINVAL, c->err));
+}
+
+/* Asks any region for the bucket's: even a refusal says it. Not signed, so that nobody gets a
+ * signature for another place than its own. */
+static bool locate(S3Call *c)
+{
+        S3 *s = c->s3;
+        _cleanup_free_ char *path = NULL, *url = NULL;
+
+        if (s3_place_path(&s->place, &s->address, NULL, &path) < 0)
+                return false;
+        if (asprintf(&url, "%s%s", s->place.endpoint, path) < 0) {
+                url = NULL;
+                return false;
+        }
+        return http_start(s->http,
+                          &(HttpRequest){ .method = "HEAD",
+                                          .url = url,
+                                          .connect_sec = s->limits->connect_sec,
+                                          .stall_sec = s->limits->stall_sec,
+                                          .deadline_msec = deadline_msec(0),
+                                          .done = on_located,
+                                          .userdata = c },
+                          &c->transfer, NULL) >= 0;
+}
+
+/* Goes where the bucket is, once. */
+static bool follow(S3Call *c, const HttpResponse *response, unsigned status, const S3Error *e,
+                   const char *err)
+{
+        const char *region = told_region(response, e);
+
+        if (!c->s3->address.bucket || c->s3->address.region || c->moved)
+                return false;
+        if (region)
+                return move(c, region, status == 307);
+        c->err = err ? strdup(err) : NULL;
+        return locate(c);
 }
 
 static void judge_answer(S3Call *c, const HttpResponse *response, unsigned status, const S3Error *e)
@@ -391,10 +644,21 @@ static void judge_answer(S3Call *c, const HttpResponse *response, unsigned statu
         result = judge_error(verdict, status);
         if (verdict == S3_SKEWED && correct_clock(c, response))
                 return;
+        if (verdict == S3_ELSEWHERE && follow(c, response, status, e, err))
+                return;
         if (verdict == S3_TRANSIENT || verdict == S3_THROTTLED)
                 retry(c, result, verdict, err_text(result, err), false);
         else
                 finish(c, result, response, err_text(result, err));
+}
+
+/* So that the range goes on with the object that it began with. */
+static void remember_etag(S3Call *c, const HttpResponse *response)
+{
+        const char *etag = http_response_header(response, "ETag");
+
+        if (c->request.resumes && etag && !wanted_etag(c))
+                c->etag = strdup(etag);
 }
 
 /* 1: there is an error in *ret, which the caller has to free. */
@@ -428,7 +692,12 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
         if (http_response_resent(response))
                 c->retried = true;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
+                remember_etag(c, response);
                 retry(c, result, S3_TRANSIENT, err, true);
+                return;
+        }
+        if (result == -ESTALE) {
+                finish(c, STORE_CONFLICT, NULL, NULL);
                 return;
         }
         if (result < 0) {

@@ -12,14 +12,20 @@
 #include "store.h"
 
 /*
- * Signed requests to one bucket, tried again while that may help (full jitter: the wait is random
- * below a limit that doubles), and what the answers mean. Only store-s3.c and s3-*.c use this.
+ * Signed requests to one bucket (to an https:// store: unsigned ones), tried again while that may
+ * help (full jitter: the wait is random below a limit that doubles), and what the answers mean. A
+ * bucket that is in another region is followed there, once per request, and the region remembered;
+ * a clock that S3 does not take is corrected by S3's own, for signing alone. Only store-s3.c and
+ * s3-*.c use this.
+ * Source: Amazon S3 User Guide, "Making requests", "Request redirection"; botocore's
+ * S3RegionRedirectorv2.
  */
 
 typedef struct S3 S3;
 
-/* Reads the environment (see store.h). `limits` must outlive it. */
-_must_check_ int s3_new(const char *url, const StoreLimits *limits, S3 **ret, char **reterr);
+/* Reads the environment (see store.h). `limits` and what `notice` points to must outlive it. */
+_must_check_ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *notice,
+                        S3 **ret, char **reterr);
 S3 *s3_free(S3 *s);
 DEFINE_CLEANUP_FUNC(S3 *, s3_free);
 
@@ -49,12 +55,12 @@ typedef struct S3Request {
         size_t n_params;
         NameValue headers[S3_HEADERS_MAX]; /* are signed */
         size_t n_headers;
+        const char *if_match;      /* ETag, or NULL; a GET that brings another is STORE_CONFLICT */
         const HttpUpload *upload;  /* NULL: no body */
         const Sha256 *body_sha256; /* of the body; needed if there is one */
         Sink sink;                 /* a new one; freed by the call */
         uint64_t range_offset, range_size, size_max;
-        bool resumes; /* a broken range goes on where it broke: it has If-Match and a file as sink
-                       */
+        bool resumes; /* a broken range goes on where it broke, with If-Match; its sink is a file */
         bool late_error;    /* an answer 200 may hold an error (CompleteMultipartUpload) */
         unsigned stall_sec; /* 0: by the limits */
         unsigned n_tries;   /* 0: the default */
@@ -62,6 +68,9 @@ typedef struct S3Request {
         s3_done_t done;
         void *userdata;
 } S3Request;
+
+/* Adds the headers that a new object of this store gets. */
+void s3_add_encryption(const S3 *s, S3Request *request);
 
 typedef struct S3Call S3Call;
 

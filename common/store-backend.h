@@ -10,11 +10,13 @@
  * copies requests and owns the list of calls, in the order of their start.
  */
 
-#define STORE_FILE_SCHEME "file://"
-#define STORE_S3_SCHEME   "s3://"
+#define STORE_FILE_SCHEME  "file://"
+#define STORE_S3_SCHEME    "s3://"
+#define STORE_HTTPS_SCHEME "https://"
+#define STORE_HTTP_SCHEME  "http://" /* on this host */
 
 typedef struct StoreBackend {
-        const char *scheme; /* one of these two */
+        const char *scheme; /* one of these */
 
         /* Makes what s->data points to, from s->url. */
         int (*open)(Store *s, char **reterr);
@@ -31,7 +33,8 @@ typedef struct StoreBackend {
         uint64_t upload_size_min;
 } StoreBackend;
 
-extern const StoreBackend store_file_backend, store_s3_backend;
+extern const StoreBackend store_file_backend, store_s3_backend, store_https_backend,
+        store_http_backend;
 
 struct StoreCall {
         Store *store;
@@ -48,6 +51,7 @@ struct Store {
         char *url;
         StoreLimits limits;
         void *data; /* the backend's */
+        store_notice_t notice;
         TAILQ_HEAD(StoreCalls, StoreCall) calls;
 };
 

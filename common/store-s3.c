@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* s3://bucket/prefix: maps the calls of store.h to requests of s3.h. */
+/* s3://bucket/prefix: maps the calls of store.h to requests of s3.h. https://host/path: the same
+ * GETs, unsigned. */
 
 #include <stdio.h>
 
@@ -42,7 +43,7 @@ DEFINE_CLEANUP_FUNC(Op *, op_free);
 static int s3_backend_open(Store *s, char **reterr)
 {
         S3 *s3;
-        int r = s3_new(s->url, &s->limits, &s3, reterr);
+        int r = s3_new(s->url, &s->limits, &s->notice, &s3, reterr);
 
         if (r < 0)
                 return r;
@@ -105,7 +106,8 @@ static int start_get(Op *op, char **reterr)
                 .size_max = q->size_max,
                 .range_offset = q->range_offset,
                 .range_size = q->range_size,
-                .resumes = q->to_fd && q->range_size > 0 && q->if_match,
+                .if_match = q->if_match,
+                .resumes = q->to_fd && q->range_size > 0,
                 .n_tries = q->n_tries,
                 .progress = q->progress ? op_progress : NULL,
                 .done = get_done,
@@ -115,7 +117,6 @@ static int start_get(Op *op, char **reterr)
         if (q->to_fd)
                 request.sink =
                         (Sink){ .kind = SINK_FD, .fd = q->sink_fd, .offset = q->sink_offset };
-        add_header(&request, "If-Match", q->if_match);
         add_header(&request, "If-None-Match", q->if_none_match);
         return s3_start(op->call->store->data, &request, &op->s3_call, reterr);
 }
@@ -203,6 +204,7 @@ static int start_put(Op *op, char **reterr)
                 .key = q->path,
                 .what = "write",
                 .actions = q->if_match ? "s3:PutObject and s3:GetObject" : "s3:PutObject",
+                .if_match = q->if_match,
                 .upload = &op->upload,
                 .body_sha256 = &op->body_sha256,
                 .size_max = ANSWER_SIZE_MAX,
@@ -213,8 +215,8 @@ static int start_put(Op *op, char **reterr)
         };
         add_header(&request, "Content-Type",
                    q->content_type ? q->content_type : "application/octet-stream");
-        add_header(&request, "If-Match", q->if_match);
         add_header(&request, "If-None-Match", q->if_none_match);
+        s3_add_encryption(op->call->store->data, &request);
         add_header(&request, "x-amz-checksum-sha256", op->checksum);
         /* S3 needs only the digest; radosgw checks it only with this beside it. */
         add_header(&request, "x-amz-sdk-checksum-algorithm", "SHA256");
@@ -301,19 +303,16 @@ static int s3_backend_start(StoreCall *c)
         if (!op)
                 return -ENOMEM;
         op->call = c;
-        switch (c->request.method) {
-        case STORE_GET:
+        if (c->request.method == STORE_GET)
                 op->error = start_get(op, &op->err);
-                break;
-        case STORE_PUT:
+        else if (c->store->backend != &store_s3_backend)
+                op->error = fail(&op->err, -EROFS,
+                                 "%s can only be read: write to the store that it shows",
+                                 c->store->url);
+        else if (c->request.method == STORE_PUT)
                 op->error = start_put(op, &op->err);
-                break;
-        case STORE_LIST:
+        else
                 op->error = start_list(op, &op->err);
-                break;
-        default:
-                return -EINVAL;
-        }
         c->data = TAKE_PTR(op);
         return 0;
 }
@@ -354,12 +353,15 @@ static int s3_backend_upload(Store *s, const StoreRequest *put, void *userdata, 
 }
 
 const StoreBackend store_s3_backend = {
+#define NETWORK_STORE                                                                \
+        .open = s3_backend_open, .free = s3_backend_free, .start = s3_backend_start, \
+        .drop = s3_backend_drop, .step = s3_backend_step
+
         .scheme = STORE_S3_SCHEME,
-        .open = s3_backend_open,
-        .free = s3_backend_free,
-        .start = s3_backend_start,
-        .drop = s3_backend_drop,
-        .step = s3_backend_step,
+        NETWORK_STORE,
         .upload = s3_backend_upload,
         .upload_size_min = S3_UPLOAD_SIZE_MIN,
 };
+
+const StoreBackend store_https_backend = { .scheme = STORE_HTTPS_SCHEME, NETWORK_STORE };
+const StoreBackend store_http_backend = { .scheme = STORE_HTTP_SCHEME, NETWORK_STORE };

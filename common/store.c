@@ -5,7 +5,8 @@
 #include "name.h"
 #include "store-backend.h"
 
-static const StoreBackend *const backends[] = { &store_file_backend, &store_s3_backend };
+static const StoreBackend *const backends[] = { &store_file_backend, &store_s3_backend,
+                                                &store_https_backend, &store_http_backend };
 
 static const StoreBackend *backend_find(const char *url)
 {
@@ -60,6 +61,11 @@ const char *store_url(const Store *s)
 void store_set_limits(Store *s, const StoreLimits *limits)
 {
         s->limits = *limits;
+}
+
+void store_set_notice(Store *s, store_notice_t notice)
+{
+        s->notice = notice;
 }
 
 void store_reply_done(StoreReply *r)
@@ -265,7 +271,7 @@ static int call_and_report(Store *s, const StoreRequest *request, void *userdata
 
 int store_call(Store *s, const StoreRequest *request, StoreReply *ret, char **reterr)
 {
-        return call_and_report(s, request, NULL, ret, reterr);
+        return call_and_report(s, request, NULL, -1, ret, reterr);
 }
 
 int store_upload(Store *s, const char *path, int fd, uint64_t size, const Sha256 *sha256,

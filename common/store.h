@@ -8,22 +8,35 @@
 #include "macro.h"
 
 /*
- * A store: where releases are published. One interface over file:///dir and s3://bucket/prefix; the
- * paths of objects are the same in both (store_path_is_valid()).
+ * A store: where releases are published. One interface over file:///dir, s3://bucket/prefix and
+ * https://host/path (read only: for a web server or CDN before one of the others); the paths of
+ * objects are the same in all (store_path_is_valid()).
  *
  * Calls are asynchronous at heart (slipway-fetch has many under way), with a synchronous wrapper
  * for the publisher. One store belongs to one thread. Network stores keep connections alive between
  * calls and never share them with another trust domain.
  *
- * s3:// takes region and credentials from the environment for now: AWS_REGION or
- * AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
- * AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (path style), AWS_CA_BUNDLE.
+ * s3:// also takes the ARN of an access point, s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/p,
+ * its alias as a bucket, and options behind the prefix, s3://bucket/prefix?a=b&c=d:
+ *   kms-key=ID           encrypt what is written with this KMS key (SSE-KMS)
+ *   requester-pays=true  we agree to pay for the requests
+ *   owner=ACCOUNT        refuse a bucket of any other account
+ *   style=path|virtual   where the bucket's name stands, if not where it would by itself
+ *
+ * Region and credentials come from the environment for now: AWS_REGION or AWS_DEFAULT_REGION,
+ * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. So does what the AWS SDKs name the
+ * same: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (another server than AWS, or a VPC endpoint),
+ * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, AWS_USE_DUALSTACK_ENDPOINT, AWS_USE_FIPS_ENDPOINT,
+ * AWS_CA_BUNDLE; and libcurl's https_proxy and no_proxy, which are for the network stores alone.
  */
 
 typedef struct Store Store;
 
 /* Whether the URL is of a scheme that there is a store for; opens nothing. */
 _must_check_ int store_url_check(const char *url, char **reterr);
+
+/* Whether nothing can be written there, whoever asks. */
+bool store_url_is_read_only(const char *url);
 
 /* Opens by URL. Unknown schemes, missing region or credentials: -EINVAL with what to set. */
 _must_check_ int store_open(const char *url, Store **ret, char **reterr);
@@ -42,6 +55,11 @@ typedef struct StoreLimits {
 
 void store_set_limits(Store *s, const StoreLimits *limits);
 
+/* Tells, once per store, what whoever runs it should know though calls go on: a wrong clock, a
+ * bucket in another region. NULL, as at the start: nobody is told. */
+typedef void (*store_notice_t)(const char *text);
+void store_set_notice(Store *s, store_notice_t notice);
+
 typedef enum StoreMethod {
         STORE_GET,
         STORE_PUT,
@@ -53,8 +71,9 @@ typedef enum StoreMethod {
 enum {
         STORE_NOT_MODIFIED = 1, /* GET with if_none_match: the object still has this ETag */
         STORE_ABSENT,           /* there is no such object, and the store said so (404) */
-        STORE_CONFLICT,         /* the condition of a PUT or of if_match does not hold (412, 409) */
-        STORE_UNKNOWN,          /* 403: refused, or absent and we may not list */
+        STORE_CONFLICT, /* the condition of a PUT or of if_match does not hold (412), or could
+                           not be judged in a race with others (409, after all tries) */
+        STORE_UNKNOWN,  /* 403: refused, or absent and we may not list */
 };
 
 /* Tells how far a call is (`total_bytes` of a GET without range is its size_max); `done_bytes`
@@ -106,9 +125,10 @@ void store_reply_done(StoreReply *r);
 typedef struct StoreCall StoreCall;
 
 /* `result` is 0, an outcome from above (with STORE_UNKNOWN, `err` says what was refused), or a
- * negative errno with `err` set: -EFBIG, -EPROTO, -EHOSTDOWN (network, 5xx, throttling: after all
- * tries), -ETIMEDOUT (stall or deadline: after all tries), -EACCES (credentials refused, or a PUT
- * or LIST; with the store's own code), -ENOENT (not the object: the store itself is missing),
+ * negative errno with `err` set: -EFBIG, -EPROTO, -EHOSTDOWN (network: after all tries), -EBUSY
+ * (5xx, throttling: after all tries), -ETIMEDOUT (stall or deadline: after all tries), -EACCES
+ * (credentials refused, or a PUT or LIST; with the store's own code), -EROFS (a PUT to https://),
+ * -ENOENT (not the object: the store itself is missing),
  * -EKEYREJECTED (the store's certificate is not trusted), -ENOSPC and the like from a descriptor.
  * `reply` may be emptied by TAKE_PTR; a PUT's has the new object's ETag. The call is gone after the
  * callback; other calls may be started and cancelled in it. */

@@ -122,7 +122,7 @@ CONFIGS = {
     "tag that is not there": (with_app('{ "app": "api", "channel": "{tag:Stage}" }'),
                               r"agent\.json:4: apps\[1\]\.channel: \{tag:Stage\} has no value"),
     "unknown scheme": (config('  "store": "ftp://bucket",', f'  "apps": [ {APP} ]'),
-                       r"agent\.json:2: store: .*ftp://bucket.* use s3://bucket/prefix or"),
+                       r"agent\.json:2: store: .*ftp://bucket.* use s3://bucket/prefix, file:///directory or https"),
 }
 
 
