@@ -4,7 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "crc64.h"
 #include "err.h"
+#include "fd.h"
 #include "xml-scan.h"
 
 #define PART_SIZE_MIN      (UINT64_C(16) << 20)
@@ -12,6 +14,10 @@
 #define LANES              4
 #define ANSWER_SIZE_MAX    65536
 #define COMPLETE_STALL_SEC 300
+#define ABORT_STALL_SEC    5
+#define BUFFER_SIZE        (128 * 1024)
+#define CHECKSUM_ALGORITHM "CRC64NVME"
+#define CHECKSUM_HEADER    "x-amz-checksum-crc64nvme"
 
 /* One request whose end is waited for. */
 typedef struct Step {
@@ -22,6 +28,11 @@ typedef struct Step {
         Sha256 digest; /* of the body, if the request's sink makes one */
         bool finished, retried;
 } Step;
+
+typedef struct Part {
+        char *etag;
+        char checksum[CRC64_TEXT_SIZE];
+} Part;
 
 typedef struct Lane {
         Step step;
@@ -38,7 +49,9 @@ typedef struct Upload {
         char *id;
         uint64_t part_size, done_bytes;
         size_t n_parts, next_part;
-        char **etags; /* by part */
+        Part *parts;
+        uint64_t crc; /* of all parts before next_part */
+        int stop_fd;
         Lane lanes[LANES];
 } Upload;
 
@@ -55,9 +68,9 @@ static void upload_done(Upload *u)
 {
         for (size_t i = 0; i < LANES; i++)
                 step_reset(&u->lanes[i].step);
-        for (size_t i = 0; u->etags && i < u->n_parts; i++)
-                free(u->etags[i]);
-        free(u->etags);
+        for (size_t i = 0; u->parts && i < u->n_parts; i++)
+                free(u->parts[i].etag);
+        free(u->parts);
         free(u->id);
 }
 
@@ -84,7 +97,8 @@ static int step_start(Upload *u, Step *step, S3Request *request, char **reterr)
         request->what = "upload";
         request->actions = "s3:PutObject";
         request->size_max = MAX(request->size_max, (uint64_t) ANSWER_SIZE_MAX);
-        request->n_tries = u->put->n_tries;
+        if (request->n_tries == 0)
+                request->n_tries = u->put->n_tries;
         request->done = step_done;
         request->userdata = step;
         return s3_start(u->s3, request, &step->call, reterr);
@@ -97,12 +111,21 @@ static int step_result(Step *step, char **reterr)
         return step->result;
 }
 
+/* -ECANCELED: it is to be given up. */
+static int upload_step(Upload *u, char **reterr)
+{
+        int r = s3_step(u->s3, u->stop_fd, UINT64_MAX);
+
+        return r > 0 ? fail(reterr, -ECANCELED, "the upload of '%s' was interrupted", u->put->path)
+                     : r;
+}
+
 static int step_wait(Upload *u, S3Request *request, Step *step, char **reterr)
 {
         int r = step_start(u, step, request, reterr);
 
         while (r >= 0 && !step->finished)
-                r = s3_step(u->s3, -1, UINT64_MAX);
+                r = upload_step(u, reterr);
         return r < 0 ? r : step_result(step, reterr);
 }
 
@@ -127,14 +150,17 @@ static int upload_begin(Upload *u, char **reterr)
         const char *type = u->put->content_type;
         S3Request request = {
                 .method = "POST",
-                .params = { { "uploads", "" } },
+                .params = {{ "uploads", "" }                                            },
                 .n_params = 1,
-                .headers = { { "Content-Type", type ? type : "application/octet-stream" } },
-                .n_headers = 1,
-                .upload = &(HttpUpload){ .data = "" },
+                .headers = { { "Content-Type", type ? type : "application/octet-stream" },
+                           { "x-amz-checksum-algorithm", CHECKSUM_ALGORITHM },
+                           { "x-amz-checksum-type", "FULL_OBJECT" } },
+                .n_headers = 3,
+                .upload = &(HttpUpload){ .data = ""                     },
                 .body_sha256 = &nothing,
         };
         _cleanup_(step_reset) Step step = {};
+        s3_add_encryption(u->s3, &request);
         int r = step_wait(u, &request, &step, reterr);
 
         if (r < 0)
@@ -144,6 +170,31 @@ static int upload_begin(Upload *u, char **reterr)
         if (r != 0 || !u->id)
                 return fail(reterr, -EPROTO, "S3 gave no id for the upload of '%s'", u->put->path);
         return 0;
+}
+
+/* The digest that is signed, the part's checksum and the whole object's: in one reading. */
+static int lane_digest(Upload *u, Lane *lane)
+{
+        const HttpUpload *part = &lane->upload;
+        _cleanup_free_ uint8_t *buffer = malloc(BUFFER_SIZE);
+        _cleanup_(hasher_freep) Hasher *hasher = NULL;
+        uint64_t crc = 0;
+        int r = buffer ? hasher_new(&hasher) : -ENOMEM;
+
+        for (uint64_t done = 0; r >= 0 && done < part->size;) {
+                const size_t n = MIN(part->size - done, (uint64_t) BUFFER_SIZE);
+                r = fd_pread_exactly(part->fd, buffer, n, part->offset + done);
+                if (r >= 0)
+                        r = hasher_add(hasher, buffer, n);
+                if (r < 0)
+                        return r;
+                crc = crc64(crc, buffer, n);
+                u->crc = crc64(u->crc, buffer, n);
+                done += n;
+        }
+        if (r >= 0)
+                r = hasher_finish(hasher, &lane->sha256);
+        return r < 0 ? r : crc64_to_text(crc, u->parts[lane->part].checksum);
 }
 
 static int lane_start(Upload *u, Lane *lane, char **reterr)
@@ -157,15 +208,18 @@ static int lane_start(Upload *u, Lane *lane, char **reterr)
                 .offset = u->put->body_offset + offset,
                 .size = MIN(u->part_size, u->put->body_size - offset),
         };
-        r = sha256_fd(lane->upload.fd, lane->upload.offset, lane->upload.size, &lane->sha256);
+        r = lane_digest(u, lane);
         if (r < 0)
                 return fail_errno(reterr, r, "can't read what is to be uploaded as '%s'",
                                   u->put->path);
         (void) snprintf(lane->number, sizeof(lane->number), "%u", (unsigned) lane->part + 1);
         S3Request request = {
                 .method = "PUT",
-                .params = {{ "partNumber", lane->number }, { "uploadId", u->id }},
+                .params = {{ "partNumber", lane->number },                      { "uploadId", u->id }},
                 .n_params = 2,
+                .headers = { { CHECKSUM_HEADER, u->parts[lane->part].checksum },
+                           { "x-amz-sdk-checksum-algorithm", CHECKSUM_ALGORITHM }                    },
+                .n_headers = 2,
                 .upload = &lane->upload,
                 .body_sha256 = &lane->sha256,
         };
@@ -181,7 +235,7 @@ static int lane_finish(Upload *u, Lane *lane, char **reterr)
         if (r > 0 || !lane->step.etag)
                 return fail(reterr, -EPROTO, "S3 did not take part %s of the upload of '%s'",
                             lane->number, u->put->path);
-        u->etags[lane->part] = TAKE_PTR(lane->step.etag);
+        u->parts[lane->part].etag = TAKE_PTR(lane->step.etag);
         u->done_bytes += lane->upload.size;
         step_reset(&lane->step);
         if (u->put->progress)
@@ -203,7 +257,7 @@ static int upload_parts(Upload *u, char **reterr)
                                 return r;
                 }
                 if (u->done_bytes < u->put->body_size) {
-                        int r = s3_step(u->s3, -1, UINT64_MAX);
+                        int r = upload_step(u, reterr);
                         if (r < 0)
                                 return r;
                 }
@@ -232,8 +286,9 @@ static int format_parts(const Upload *u, char **ret, size_t *ret_size)
                           "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
         for (size_t i = 0; i < u->n_parts; i++) {
                 (void) fprintf(f, "<Part><PartNumber>%zu</PartNumber><ETag>", i + 1);
-                etag_to(f, u->etags[i]);
-                (void) fprintf(f, "</ETag></Part>");
+                etag_to(f, u->parts[i].etag);
+                (void) fprintf(f, "</ETag><ChecksumCRC64NVME>%s</ChecksumCRC64NVME></Part>",
+                               u->parts[i].checksum);
         }
         (void) fprintf(f, "</CompleteMultipartUpload>");
         bool broken = ferror(f);
@@ -265,10 +320,13 @@ static int upload_complete(Upload *u, char **reterr)
 {
         _cleanup_(step_reset) Step step = {};
         _cleanup_free_ char *body = NULL;
+        char checksum[CRC64_TEXT_SIZE];
         HttpUpload upload = {};
         Sha256 sha256_of_body;
         int r = format_parts(u, &body, &upload.size);
 
+        if (r >= 0)
+                r = crc64_to_text(u->crc, checksum);
         if (r < 0)
                 return r;
         upload.data = body;
@@ -277,10 +335,13 @@ static int upload_complete(Upload *u, char **reterr)
                 return r;
         S3Request request = {
                 .method = "POST",
-                .params = {{ "uploadId", u->id }    },
+                .params = {{ "uploadId", u->id }                   },
                 .n_params = 1,
-                .headers = { { "Content-Type", "application/xml" }, { "If-None-Match", "*" } },
-                .n_headers = 2,
+                .headers = { { "Content-Type", "application/xml" },
+                           { "If-None-Match", "*" },
+                           { CHECKSUM_HEADER, checksum },
+                           { "x-amz-checksum-type", "FULL_OBJECT" } },
+                .n_headers = 4,
                 .upload = &upload,
                 .body_sha256 = &sha256_of_body,
                 .late_error = true,
@@ -293,15 +354,19 @@ static int upload_complete(Upload *u, char **reterr)
         return r;
 }
 
-static void upload_abort(Upload *u)
+/* `hurry`: somebody waits for our end. */
+static void upload_abort(Upload *u, bool hurry)
 {
         S3Request request = {
                 .method = "DELETE",
                 .params = { { "uploadId", u->id } },
                 .n_params = 1,
+                .stall_sec = ABORT_STALL_SEC,
+                .n_tries = hurry ? 1 : 0,
         };
         _cleanup_(step_reset) Step step = {};
 
+        u->stop_fd = -1;
         for (size_t i = 0; i < LANES; i++)
                 step_reset(&u->lanes[i].step);
         /* Nobody is left to be told: what failed before counts, and a lifecycle rule of the bucket
@@ -310,23 +375,26 @@ static void upload_abort(Upload *u)
                 return;
 }
 
-int s3_upload(S3 *s, const StoreRequest *put, void *userdata, char **reterr)
+int s3_upload(S3 *s, const StoreRequest *put, void *userdata, int stop_fd, char **reterr)
 {
-        _cleanup_(upload_done) Upload u = { .s3 = s, .put = put, .userdata = userdata };
+        _cleanup_(upload_done)
+                Upload u = { .s3 = s, .put = put, .userdata = userdata, .stop_fd = -1 };
         int r;
 
         u.part_size = MAX(PART_SIZE_MIN, (put->body_size + PARTS_MAX - 1) / PARTS_MAX);
         u.n_parts = (put->body_size + u.part_size - 1) / u.part_size;
-        u.etags = calloc(u.n_parts, sizeof(char *));
-        if (!u.etags)
+        u.parts = calloc(u.n_parts, sizeof(Part));
+        if (!u.parts)
                 return -ENOMEM;
         r = upload_begin(&u, reterr);
         if (r < 0)
                 return r;
+        /* Not before: an upload whose id is not known can't be aborted. */
+        u.stop_fd = stop_fd;
         r = upload_parts(&u, reterr);
         if (r >= 0)
                 r = upload_complete(&u, reterr);
         if (r != 0)
-                upload_abort(&u);
+                upload_abort(&u, r == -ECANCELED);
         return r;
 }

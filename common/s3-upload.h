@@ -5,13 +5,16 @@
 
 /*
  * A large object in parts, several at a time. A part that fails is tried again by itself; an upload
- * that is given up is aborted, so that its parts cost nothing.
- * Source: Amazon S3 User Guide, "Uploading and copying objects using multipart upload"; parts are
- * at least 5 MiB and at most 10000.
+ * that is given up is aborted, so that its parts cost nothing. S3 checks the CRC of each part and
+ * of the whole object: of an upload in parts it keeps a SHA-256 of the parts' digests only. Source:
+ * Amazon S3 User Guide, "Uploading and copying objects using multipart upload"; parts are at least
+ * 5 MiB and at most 10000.
  */
 
 #define S3_UPLOAD_SIZE_MIN (UINT64_C(64) << 20) /* smaller ones are better off with one PUT */
 
 /* Uploads put->body_size bytes of put->body_fd, whose digest is put->body_sha256. STORE_CONFLICT:
- * another object is there already. (If an answer got lost, what is there is read and compared.) */
-_must_check_ int s3_upload(S3 *s, const StoreRequest *put, void *userdata, char **reterr);
+ * another object is there already. (If an answer got lost, what is there is read and compared.)
+ * `stop_fd`: see store_upload(). */
+_must_check_ int s3_upload(S3 *s, const StoreRequest *put, void *userdata, int stop_fd,
+                           char **reterr);

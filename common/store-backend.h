@@ -29,7 +29,8 @@ typedef struct StoreBackend {
         int (*step)(Store *s, int extra_fd, uint64_t timeout_usec);
 
         /* store_upload() of at least upload_size_min bytes; smaller ones, or NULL: one PUT. */
-        int (*upload)(Store *s, const StoreRequest *put, void *userdata, char **reterr);
+        int (*upload)(Store *s, const StoreRequest *put, void *userdata, int stop_fd,
+                      char **reterr);
         uint64_t upload_size_min;
 } StoreBackend;
 
@@ -50,8 +51,8 @@ struct Store {
         const StoreBackend *backend;
         char *url;
         StoreLimits limits;
-        void *data; /* the backend's */
         store_notice_t notice;
+        void *data; /* the backend's */
         TAILQ_HEAD(StoreCalls, StoreCall) calls;
 };
 

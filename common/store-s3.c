@@ -347,16 +347,17 @@ static int s3_backend_step(Store *s, int extra_fd, uint64_t timeout_usec)
         return s3_step(s->data, extra_fd, timeout_usec);
 }
 
-static int s3_backend_upload(Store *s, const StoreRequest *put, void *userdata, char **reterr)
+static int s3_backend_upload(Store *s, const StoreRequest *put, void *userdata, int stop_fd,
+                             char **reterr)
 {
-        return s3_upload(s->data, put, userdata, reterr);
+        return s3_upload(s->data, put, userdata, stop_fd, reterr);
 }
 
-const StoreBackend store_s3_backend = {
 #define NETWORK_STORE                                                                \
         .open = s3_backend_open, .free = s3_backend_free, .start = s3_backend_start, \
         .drop = s3_backend_drop, .step = s3_backend_step
 
+const StoreBackend store_s3_backend = {
         .scheme = STORE_S3_SCHEME,
         NETWORK_STORE,
         .upload = s3_backend_upload,

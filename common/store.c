@@ -233,21 +233,24 @@ static void waiting_done(int result, StoreReply *reply, const char *err, void *u
         w->err = err ? strdup(err) : NULL;
 }
 
-static int wait_for_call(Store *s, const StoreRequest *request, Waiting *w)
+static int wait_for_call(Store *s, const StoreRequest *request, int stop_fd, Waiting *w)
 {
         StoreCall *c;
         int r = store_start(s, request, waiting_done, w, &c);
 
         while (r >= 0 && !w->finished) {
-                r = store_step(s, -1, UINT64_MAX);
+                r = store_step(s, stop_fd, UINT64_MAX);
+                if (r > 0 && !w->finished)
+                        r = fail(&w->err, -ECANCELED, "the upload of '%s' was interrupted",
+                                 request->path);
                 if (r < 0 && !w->finished)
                         (void) store_cancel(c);
         }
         return r < 0 ? r : w->result;
 }
 
-static int call_and_report(Store *s, const StoreRequest *request, void *userdata, StoreReply *ret,
-                           char **reterr)
+static int call_and_report(Store *s, const StoreRequest *request, void *userdata, int stop_fd,
+                           StoreReply *ret, char **reterr)
 {
         Waiting w = { .progress = request->progress, .userdata = userdata };
         StoreRequest copy = *request;
@@ -255,7 +258,7 @@ static int call_and_report(Store *s, const StoreRequest *request, void *userdata
 
         if (copy.progress)
                 copy.progress = waiting_progress;
-        r = wait_for_call(s, &copy, &w);
+        r = wait_for_call(s, &copy, stop_fd, &w);
         if (ret && r >= 0)
                 *ret = w.reply;
         else
@@ -275,7 +278,7 @@ int store_call(Store *s, const StoreRequest *request, StoreReply *ret, char **re
 }
 
 int store_upload(Store *s, const char *path, int fd, uint64_t size, const Sha256 *sha256,
-                 store_progress_t progress, void *userdata, char **reterr)
+                 store_progress_t progress, void *userdata, int stop_fd, char **reterr)
 {
         const StoreRequest put = {
                 .method = STORE_PUT,
@@ -289,6 +292,6 @@ int store_upload(Store *s, const char *path, int fd, uint64_t size, const Sha256
         };
 
         if (s->backend->upload && size >= s->backend->upload_size_min)
-                return s->backend->upload(s, &put, userdata, reterr);
-        return call_and_report(s, &put, userdata, NULL, reterr);
+                return s->backend->upload(s, &put, userdata, stop_fd, reterr);
+        return call_and_report(s, &put, userdata, stop_fd, NULL, reterr);
 }

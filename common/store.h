@@ -156,7 +156,8 @@ _must_check_ int store_call(Store *s, const StoreRequest *request, StoreReply *r
 /* Uploads a file as a new immutable object: If-None-Match: *; in parts, several at a time, when it
  * is large and the store is s3://. A broken connection costs the part under way, not the upload; an
  * upload that is given up is aborted. STORE_CONFLICT: there is such an object already (not
- * compared). progress() may be NULL; it is called with the bytes that the store has. */
+ * compared). progress() may be NULL; it is called with the bytes that the store has. When stop_fd
+ * (-1: none) becomes readable, the upload is given up: -ECANCELED. */
 _must_check_ int store_upload(Store *s, const char *path, int fd, uint64_t size,
                               const Sha256 *sha256, store_progress_t progress, void *userdata,
-                              char **reterr);
+                              int stop_fd, char **reterr);

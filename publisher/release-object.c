@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "err.h"
+#include "interrupt.h"
 #include "object.h"
 #include "progress.h"
 
@@ -64,12 +65,16 @@ static int compare_artifact(Store *s, const char *id, const StoredObject *artifa
 static int upload_with_progress(Store *s, const StoredObject *artifact, int fd, char **reterr)
 {
         _cleanup_(progress_freep) Progress *progress = NULL;
+        /* Released first: what came ends us here, after the upload was taken back. */
+        _cleanup_(interrupt_release) Interrupt interrupt = { .fd = -EBADF };
         int r = progress_new("uploading the artifact", &progress);
 
+        if (r >= 0)
+                r = interrupt_hold(&interrupt);
         if (r < 0)
                 return r;
         return store_upload(s, artifact->path, fd, artifact->size_bytes, &artifact->sha256,
-                            progress_update, progress, reterr);
+                            progress_update, progress, interrupt.fd, reterr);
 }
 
 /* RELEASE_REUSED, 0 if it was uploaded. */

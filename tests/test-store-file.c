@@ -167,9 +167,10 @@ static void large_objects(void **state)
         assert_int_equal(sha256(data, size, &source), 0);
         last_progress = 0;
         assert_int_equal(
-                store_upload(s, "a/b/c", source_fd, size, &source, note_progress, NULL, &err), 0);
+                store_upload(s, "a/b/c", source_fd, size, &source, note_progress, NULL, -1, &err),
+                0);
         assert_int_equal(last_progress, size);
-        assert_int_equal(store_upload(s, "a/b/c", source_fd, size, &source, NULL, NULL, &err),
+        assert_int_equal(store_upload(s, "a/b/c", source_fd, size, &source, NULL, NULL, -1, &err),
                          STORE_CONFLICT);
         last_progress = 0;
         assert_int_equal(store_call(s,

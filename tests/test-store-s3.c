@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -13,8 +14,10 @@
 #define OBJECT_SIZE (1024 * 1024)
 #define BREAK_SIZE  (300 * 1024)
 #define LARGE_SIZE  ((UINT64_C(64) << 20) + 12345)
+#define LARGE_CRC64 "dT4tE6r9UmM="
 
 static FaultServer server;
+static int stop_fd; /* the server interrupts an upload by it */
 
 /* scratch[] of the server, by what is counted there */
 enum {
@@ -147,13 +150,23 @@ static bool serve_upload(const FaultRequest *q)
         static const char done[] = "<CompleteMultipartUploadResult/>";
         bool doomed = strstr(q->head, "/doomed?") != NULL;
 
-        if (strstr(q->head, "?uploads= "))
+        if (strstr(q->head, "?uploads= ") &&
+            !strstr(q->head, "CRC64NVME\r\nx-amz-checksum-type: FULL"))
+                answer_error(q, 400, "InvalidRequest");
+        else if (strstr(q->head, "?uploads= "))
                 fault_answer(q, 200, "", id, strlen(id));
         else if (strncmp(q->head, "PUT", 3) == 0 && doomed && strstr(q->head, "partNumber=3&"))
                 answer_error(q, 403, "AccessDenied");
         else if (strncmp(q->head, "PUT", 3) == 0) {
                 if (count(PARTS) == 1)
                         return false; /* a part that has to go again */
+                if (strstr(q->head, "/slow?")) {
+                        (void) eventfd_write(stop_fd, 1);
+                        fault_stall(q);
+                        return false;
+                }
+                if (!strstr(q->head, "x-amz-checksum-crc64nvme: "))
+                        answer_error(q, 400, "InvalidRequest");
                 fault_answer(q, 200, "ETag: \"<p>\"\r\n", "", 0);
         } else if (strncmp(q->head, "DELETE", 6) == 0) {
                 (void) count(ABORTS);
@@ -162,7 +175,9 @@ static bool serve_upload(const FaultRequest *q)
                 fault_answer(q, 200, "", "other", 5);
         else if (count(COMPLETES) == 0)
                 fault_answer(q, 200, "", late, strlen(late));
-        else if (strstr(q->body, "<PartNumber>5</PartNumber><ETag>\"&#60;p&#62;\"</ETag>"))
+        else if (strstr(q->body, "<PartNumber>5</PartNumber><ETag>\"&#60;p&#62;\"</ETag>"
+                                 "<ChecksumCRC64NVME>") &&
+                 strstr(q->head, "x-amz-checksum-crc64nvme: " LARGE_CRC64 "\r\n"))
                 fault_answer(q, 200, "", done, strlen(done));
         else
                 answer_error(q, 400, "InvalidPart");
@@ -446,7 +461,7 @@ static void uploads_in_parts(void **state)
         assert_int_equal(server.counts->scratch[ABORTS], 1);
 }
 
-static void addresses(void **state)
+static void upload_that_is_interrupted(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store();
         _cleanup_close_ int fd = memfd_create("large", MFD_CLOEXEC);
@@ -455,22 +470,16 @@ static void addresses(void **state)
         Sha256 digest = {};
 
         (void) state;
-        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-                _cleanup_(s3_address_done) S3Address a = {};
-                _cleanup_free_ char *err = NULL, *path = NULL;
-                int r = s3_address_parse(table[i].url, table[i].region, table[i].endpoint, &a,
-                                         &err);
-                if (!table[i].base) {
-                        if (r != -EINVAL || !err)
-                                fail_msg("row %zu: %d", i, r);
-                        continue;
-                }
-                assert_int_equal(r, 0);
-                assert_string_equal(a.endpoint, table[i].base);
-                assert_string_equal(a.prefix, table[i].prefix);
-                assert_int_equal(s3_address_path(&a, "web/x", &path), 0);
-                assert_string_equal(path, table[i].path);
-        }
+        store_set_limits(s, &(StoreLimits){ .connect_sec = 5, .stall_sec = 60 });
+        assert_int_equal(ftruncate(fd, LARGE_SIZE), 0);
+        assert_int_equal(
+                store_upload(s, "slow", fd, LARGE_SIZE, &digest, NULL, NULL, stop_fd, &err),
+                -ECANCELED);
+        assert_non_null(strstr(err, "'slow' was interrupted"));
+        assert_int_equal(server.counts->scratch[ABORTS] - aborts, 1);
+        /* In one piece as well. */
+        assert_int_equal(store_upload(s, "stalls", fd, 10, &digest, NULL, NULL, stop_fd, NULL),
+                         -ECANCELED);
 }
 
 static void settings_that_lack(void **state)
@@ -531,6 +540,8 @@ static int start(void **state)
         (void) setenv("AWS_SESSION_TOKEN", "token", 1);
         (void) unsetenv("AWS_DEFAULT_REGION");
         (void) unsetenv("AWS_CA_BUNDLE");
+        stop_fd = eventfd(0, EFD_CLOEXEC);
+        assert_true(stop_fd >= 0);
         fault_server_start(&server, serve);
         return 0;
 }
@@ -555,6 +566,7 @@ int main(void)
                 cmocka_unit_test(broken_ranges_resume),
                 cmocka_unit_test(lists),
                 cmocka_unit_test(uploads_in_parts),
+                cmocka_unit_test(upload_that_is_interrupted),
         };
 
         return cmocka_run_group_tests(tests, start, stop);
