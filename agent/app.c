@@ -937,7 +937,9 @@ static bool poll_failed(App *a, int result, const char *text)
                 err_set(&verdict, "can't ask the store: %s", text[0] ? text : strerror(-result));
         set_verdict(a, false, VERDICT_UNKNOWN, verdict);
         settle(a, refused ? ROUND_REFUSED : ROUND_UNREACHABLE);
-        return result > 0 || refused;
+        /* One that can't be reached is not spared by waiting, and is asked as soon as it is back;
+         * one that is too busy is. */
+        return result > 0 || refused || result == -EHOSTDOWN || result == -ETIMEDOUT;
 }
 
 static void take_manifest(App *a, int fd)
