@@ -732,6 +732,7 @@ static int finish(Loader *l, const char *path, char **reterr)
                             "%s: apps: missing; name at least one, such as { \"app\": \"web\", "
                             "\"channel\": \"prod\" }",
                             path);
+        c->report = c->report && !store_url_is_read_only(c->store);
         r = set_instance(c, reterr);
         if (r < 0)
                 return fail_prefix(reterr, r, "%s", path);

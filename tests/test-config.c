@@ -62,6 +62,15 @@ static void assert_refused(const char *dir, const char *text, const char *error)
         "\"Slash\": \"a/b\", \"Empty\": \"\", \"Own Key\": \"x\" },\n"           \
         "\"apps\": [ { \"app\": \"web\",\n" members " } ] }"
 
+static void reports_need_a_store_that_takes_them(void **state)
+{
+        _cleanup_(config_freep) Config *c =
+                load_good(*state, "{\"store\":\"https://cdn.test/s\",\"report\":true,"
+                                  "\"apps\":[{\"app\":\"web\",\"channel\":\"prod\"}]}");
+
+        assert_false(c->report);
+}
+
 static void defaults(void **state)
 {
         _cleanup_(config_freep) Config *c =
@@ -374,10 +383,15 @@ static void tricks_refused(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                test_in_dir(defaults),       test_in_dir(instance_is_the_hosts_name),
-                test_in_dir(everything),     test_in_dir(drop_ins),
-                test_in_dir(unreadable),     test_in_dir(broken),
-                test_in_dir(broken_apps),    test_in_dir(placeholders_refused),
+                test_in_dir(defaults),
+                test_in_dir(instance_is_the_hosts_name),
+                test_in_dir(reports_need_a_store_that_takes_them),
+                test_in_dir(everything),
+                test_in_dir(drop_ins),
+                test_in_dir(unreadable),
+                test_in_dir(broken),
+                test_in_dir(broken_apps),
+                test_in_dir(placeholders_refused),
                 test_in_dir(tricks_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
