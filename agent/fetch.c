@@ -720,11 +720,28 @@ static MessageType answer_type(MessageType request)
 static int obey(Fetch *f, const Message *m, int fd, char **reterr)
 {
         int r;
+static void on_notice(const char *text)
+{
+        log_warning("The store: %s", text);
+}
+
+static int open_store(Fetch *f, char **reterr)
+{
+        int r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
+
+        if (r >= 0)
+                store_set_notice(f->store, on_notice);
+        return r;
+}
+
+static int obey(Fetch *f, const Message *m, int fd, char **reterr)
+{
+        int r;
 
         /* Needs no store, and may come because there is none. */
         if (m->type == MESSAGE_OPEN)
                 return do_open(f, m, fd, reterr);
-        r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
+        r = open_store(f, reterr);
         if (r < 0)
                 return r;
         switch (m->type) {

@@ -4,8 +4,23 @@
 #include <time.h>
 
 #include "err.h"
+#include "log.h"
 
 #define RANGE_SIZE ((uint64_t) 8 << 20)
+
+static void on_notice(const char *text)
+{
+        log_warning("The store: %s", text);
+}
+
+int object_store_open(const char *url, Store **ret, char **reterr)
+{
+        int r = store_open(url, ret, reterr);
+
+        if (r >= 0)
+                store_set_notice(*ret, on_notice);
+        return r;
+}
 
 static int judge(int r, const char *path, char **reterr)
 {

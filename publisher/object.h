@@ -11,6 +11,9 @@
 /* Whole objects of a store, as the publisher reads and makes them: store_call() with the outcomes
  * that mean "you may not" turned into errors that say what to grant. */
 
+/* store_open(); what the store wants to be known goes to stderr. */
+_must_check_ int object_store_open(const char *url, Store **ret, char **reterr);
+
 /* Reads an object of at most size_max bytes. 0, or STORE_ABSENT. *ret is NUL-terminated; *ret_etag
  * may be a NULL pointer; both are to be freed. */
 _must_check_ int object_read(Store *s, const char *path, size_t size_max, char **ret,

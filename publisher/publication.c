@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "err.h"
+#include "object.h"
 #include "expiry.h"
 #include "json-read.h"
 #include "log.h"
@@ -88,7 +89,7 @@ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
         if (r >= 0)
                 r = signers_load(&a->keys, a->trust, &p.signers, reterr);
         if (r >= 0)
-                r = store_open(a->store, &p.store, reterr);
+                r = object_store_open(a->store, &p.store, reterr);
         if (r < 0)
                 return r;
         p.channel = (Channel){ .store = p.store, .app = a->app, .name = channel };

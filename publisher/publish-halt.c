@@ -5,7 +5,7 @@
 #include "err.h"
 #include "result.h"
 #include "source.h"
-#include "store.h"
+#include "object.h"
 #include "utf8.h"
 #include "verbs.h"
 
@@ -39,7 +39,7 @@ static int write_brake(const Arguments *a, const cJSON *o, char **reterr)
         request.path = path;
         request.body = text;
         request.body_size = strlen(text);
-        r = store_open(a->store, &s, reterr);
+        r = object_store_open(a->store, &s, reterr);
         if (r >= 0)
                 r = store_call(s, &request, NULL, reterr);
         /* A PUT without a condition has no outcome but done. */

@@ -4,6 +4,7 @@
 
 #include "channel.h"
 #include "err.h"
+#include "object.h"
 #include "json-read.h"
 #include "log.h"
 #include "publication.h"
@@ -99,7 +100,7 @@ int verb_log(const Arguments *a, cJSON *result, char **reterr)
 
         if (a->number && arguments_number("number", a->number, LINES_MAX, &n_max, reterr) < 0)
                 return PUBLISH_USAGE;
-        r = store_open(a->store, &s, reterr);
+        r = object_store_open(a->store, &s, reterr);
         if (r < 0)
                 return r;
         const Channel c = { .store = s, .app = a->app, .name = a->channel };

@@ -96,7 +96,7 @@ static int format(const Arguments *a, char **ret, size_t *ret_size, uint64_t *re
 static int upload(const char *url, const char *data, size_t size, char **reterr)
 {
         _cleanup_(store_freep) Store *s = NULL;
-        int r = store_open(url, &s, reterr);
+        int r = object_store_open(url, &s, reterr);
 
         if (r >= 0)
                 r = object_create(s, FIRST_PATH, data, size, reterr);

@@ -5,6 +5,7 @@
 #include "audit.h"
 #include "channel.h"
 #include "err.h"
+#include "object.h"
 #include "json-read.h"
 #include "log.h"
 #include "progress.h"
@@ -42,7 +43,7 @@ static int open_all(const Arguments *a, Verification *v, char **reterr)
         int r = trust_load(a->trust, &v->trust, reterr);
 
         if (r >= 0)
-                r = store_open(a->store, &v->store, reterr);
+                r = object_store_open(a->store, &v->store, reterr);
         if (r < 0)
                 return r;
         v->channel = (Channel){ .store = v->store, .app = a->app, .name = a->channel };
