@@ -465,6 +465,9 @@ static int range_result(Range *range, int result, StoreReply *reply, const char 
 {
         Get *g = range->get;
 
+        /* Those that set out before the first one's ETag was known had no condition to meet. */
+        if (result == 0 && g->etag && reply->etag && !streq(g->etag, reply->etag))
+                result = STORE_CONFLICT;
         if (result == 0) {
                 if (!g->etag)
                         g->etag = TAKE_PTR(reply->etag);
@@ -526,13 +529,13 @@ static bool chunk_is_wanted(const Get *g, size_t chunk)
         return !spool_file_has(g->file, chunk);
 }
 
-/* Keeps N_RANGES_MAX chunks on their way; one, until the ETag is known. */
+/* Keeps N_RANGES_MAX chunks on their way. */
 static void get_go_on(Get *g)
 {
-        size_t n_max = g->etag ? N_RANGES_MAX : 1, n_chunks = spool_file_n_chunks(g->file);
+        size_t n_chunks = spool_file_n_chunks(g->file);
         int r;
 
-        for (size_t i = 0; i < n_max; i++) {
+        for (size_t i = 0; i < N_RANGES_MAX; i++) {
                 if (g->ranges[i].call)
                         continue;
                 while (g->next_chunk < n_chunks && !chunk_is_wanted(g, g->next_chunk))
@@ -717,9 +720,6 @@ static MessageType answer_type(MessageType request)
         }
 }
 
-static int obey(Fetch *f, const Message *m, int fd, char **reterr)
-{
-        int r;
 static void on_notice(const char *text)
 {
         log_warning("The store: %s", text);
