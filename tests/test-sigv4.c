@@ -332,13 +332,133 @@ static void public_suite(void **state)
         assert_true(n >= 38);
 }
 
+/*
+ * Requests that another client (the agent of AWS Systems Manager) signed; not part of this
+ * repository either.
+ */
+#define RECORDED          "../shared/reference/ssm-requests.json"
+#define RECORDED_SIZE_MAX (1024 * 1024)
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+        const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(object, name));
+
+        assert_non_null(text);
+        return text;
+}
+
+static bool is_listed(const char *names, const char *name)
+{
+        size_t n = strlen(name);
+
+        for (const char *p = names; p; p = strchr(p, ';'), p = p ? p + 1 : NULL)
+                if (strncasecmp(p, name, n) == 0 && (p[n] == ';' || p[n] == '\0'))
+                        return true;
+        return false;
+}
+
+static time_t parse_date(const char *text)
+{
+        struct tm tm = {};
+
+        assert_non_null(strptime(text, "%Y%m%dT%H%M%SZ", &tm));
+        return timegm(&tm);
+}
+
+/* Splits the lines in place; date and token are what the signer itself adds. */
+static size_t recorded_headers(const cJSON *q, NameValue *headers, time_t *ret_time,
+                               char **ret_token)
+{
+        cJSON *line;
+        size_t n = 0;
+
+        cJSON_ArrayForEach(line, cJSON_GetObjectItem(q, "headers"))
+        {
+                char *name = line->valuestring, *value = strchr(name, ':');
+                assert_non_null(value);
+                *value++ = '\0';
+                value += strspn(value, " ");
+                if (strcasecmp(name, "X-Amz-Date") == 0)
+                        *ret_time = parse_date(value);
+                else if (strcasecmp(name, "X-Amz-Security-Token") == 0)
+                        *ret_token = value;
+                else if (is_listed(text_of(q, "signed_headers"), name)) {
+                        assert_true(n < SUITE_HEADERS_MAX);
+                        headers[n++] = (NameValue){ name, value };
+                }
+        }
+        return n;
+}
+
+static void recorded_check(const cJSON *q)
+{
+        _cleanup_(sigv4_done) SigV4 s = {};
+        _cleanup_free_ char *path = strdup(text_of(q, "path"));
+        const char *body = text_of(q, "body");
+        char hash[SHA256_HEX_SIZE], expected[512];
+        NameValue headers[SUITE_HEADERS_MAX];
+        char *token = NULL, *query = strchr(path, '?');
+        time_t t = 0;
+        Sha256 digest;
+        size_t n = recorded_headers(q, headers, &t, &token);
+
+        if (query)
+                *query++ = '\0';
+        assert_int_equal(sha256(body, strlen(body), &digest), 0);
+        const SigV4Request request = {
+                .method = text_of(q, "method"),
+                .path = path,
+                .query = query,
+                .headers = headers,
+                .n_headers = n,
+                .payload_hash = sha256_to_hex(&digest, hash),
+                .region = text_of(q, "region"),
+                .service = text_of(q, "service"),
+                .time = t,
+        };
+        const Credentials credentials = {
+                .key_id = (char *) text_of(q, "access_key"),
+                .secret = (char *) text_of(q, "secret_key"),
+                .session_token = token,
+        };
+        assert_int_equal(sigv4_sign(&request, &credentials, &s), 0);
+        (void) snprintf(expected, sizeof(expected), "SignedHeaders=%s, Signature=%s",
+                        text_of(q, "signed_headers"), text_of(q, "signature"));
+        assert_string_equal(strstr(s.authorization, "SignedHeaders="), expected);
+}
+
+static void recorded_requests(void **state)
+{
+        _cleanup_free_ char *text = NULL;
+        char path[4096];
+        cJSON *recorded, *q;
+        int n = 0;
+
+        (void) state;
+        (void) snprintf(path, sizeof(path), "%s/" RECORDED,
+                        strempty(getenv("SLIPWAY_SOURCE_ROOT")));
+        int r = file_read_at(AT_FDCWD, path, RECORDED_SIZE_MAX, &text, NULL);
+        if (r == -ENOENT) {
+                print_message("skipped: the recorded requests are not at %s\n", path);
+                skip();
+        }
+        assert_int_equal(r, 0);
+        recorded = cJSON_Parse(text);
+        cJSON_ArrayForEach(q, cJSON_GetObjectItem(recorded, "requests"))
+        {
+                recorded_check(q);
+                n++;
+        }
+        cJSON_Delete(recorded);
+        assert_true(n >= 13);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(s3_examples),
-                cmocka_unit_test(query_is_encoded_and_sorted),
-                cmocka_unit_test(too_many_headers),
-                cmocka_unit_test(public_suite),
+                cmocka_unit_test(s3_examples),       cmocka_unit_test(query_is_encoded_and_sorted),
+                cmocka_unit_test(too_many_headers),  cmocka_unit_test(public_suite),
+                cmocka_unit_test(recorded_requests),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
