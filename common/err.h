@@ -21,7 +21,8 @@
  *   -ENOENT       what was named does not exist
  *   -EACCES       the store refused us (HTTP 403), or the file system did
  *   -ETIMEDOUT    a limit of time passed
- *   -EHOSTDOWN    the store can't be reached or does not work: trying again may help
+ *   -EHOSTDOWN    the store can't be reached: trying again may help
+ *   -EBUSY        the store works badly or asks for patience: trying again later may help
  *   -EPROTO       a peer broke its protocol
  */
 

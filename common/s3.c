@@ -691,6 +691,10 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
         c->transfer = NULL;
         if (http_response_resent(response))
                 c->retried = true;
+        /* All that was asked for is there, though the server promised more. */
+        if ((result == -EHOSTDOWN || result == -ETIMEDOUT) && c->request.range_size > 0 &&
+            c->request.sink.size == c->request.range_size)
+                result = 0;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
                 remember_etag(c, response);
                 retry(c, result, S3_TRANSIENT, err, true);

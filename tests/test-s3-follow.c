@@ -114,6 +114,17 @@ static bool serve_broken(const FaultRequest *q, bool changes)
         return false;
 }
 
+/* Promises more than was asked for, which never comes. */
+static bool serve_promise(const FaultRequest *q)
+{
+        const char answer[] = "HTTP/1.1 206 X\r\nContent-Length: 20\r\nETag: \"e\"\r\n"
+                              "Content-Range: bytes 0-9/20\r\n\r\n0123456789";
+
+        fault_write(q, answer, strlen(answer));
+        fault_stall(q);
+        return false;
+}
+
 static bool serve_objects(const FaultRequest *q)
 {
         if (key_is(q, "raced") && count(RACES) < 2)
@@ -168,6 +179,8 @@ static bool serve(const FaultRequest *q)
                 return serve_skewed(q);
         if (key_is(q, "broken"))
                 return serve_broken(q, false);
+        if (key_is(q, "promise"))
+                return serve_promise(q);
         if (key_is(q, "broken-changes"))
                 return serve_broken(q, true);
         if (at_home && (key_is(q, "moved") || key_is(q, "malformed") || key_is(q, "for-now") ||
@@ -383,6 +396,20 @@ static void broken_range_resumes_what_it_began(void **state)
                 assert_int_equal(data[i], (char) (i / 1000));
 }
 
+static void what_was_asked_for_is_enough(void **state)
+{
+        _cleanup_(store_freep) Store *s = open_store("");
+        _cleanup_close_ int fd = memfd_create("sink", MFD_CLOEXEC);
+        int before = server.counts->n_requests;
+        char data[10];
+
+        (void) state;
+        assert_int_equal(get_range(s, "promise", NULL, sizeof(data), fd), 0);
+        assert_int_equal(fd_pread_exactly(fd, data, sizeof(data), 0), 0);
+        assert_memory_equal(data, "0123456789", sizeof(data));
+        assert_int_equal(server.counts->n_requests - before, 1);
+}
+
 static void options_become_headers(void **state)
 {
         _cleanup_(store_freep) Store *s =
@@ -460,6 +487,7 @@ int main(void)
                 cmocka_unit_test(races),
                 cmocka_unit_test(object_that_changes),
                 cmocka_unit_test(broken_range_resumes_what_it_began),
+                cmocka_unit_test(what_was_asked_for_is_enough),
                 cmocka_unit_test(options_become_headers),
                 cmocka_unit_test(errors_explained),
         };
