@@ -1,7 +1,7 @@
 """The benchmark of the agent: what it costs while nothing happens, how long a release takes from the S3 server to `current`, and
 how long an administrator waits for it.
 
-    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|deploy|hand]
+    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
 the real application of the tests. It measures everything and prints the table; then it ends with 1 if a target was missed.
@@ -10,10 +10,13 @@ the real application of the tests. It measures everything and prints the table; 
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 
@@ -37,8 +40,13 @@ DEPLOY_RATIO_MAX = 1.0
 ROLLBACK_MAX_MSEC = 50
 STOP_MAX_MSEC = 1000
 DEPLOY_LIMIT_SEC = 120
+FETCH_RATIO_MIN = 0.95
+RANGE_BYTES, N_RANGES = 8 << 20, 4  # agent/spool.h, agent/fetch.c
+PACE_BYTES_SEC = 16 << 20
+START_SEC = 40
 LOOK_EVERY_SEC = 0.002
 BUCKET = "bench"
+ARTIFACT = "web/releases/large/artifact.tar.zst"
 PRESIGNED_SEC = 3600
 MISSED = "MISSED"
 # what is measured ends at `current`: nothing to restart or to watch
@@ -184,6 +192,81 @@ def deploy_rows(bench, directory, name, n_pairs):
     ]
 
 
+# -- from the store alone
+
+class Paced(fault_proxy.Fault):
+    """Gives each connection no more than so many bytes a second, as S3 does."""
+
+    def after(self, handler, answer):
+        def pieces():
+            began, n = time.monotonic(), 0
+            for piece in answer.pieces:
+                yield piece
+                n += len(piece)
+                time.sleep(max(0, began + n / PACE_BYTES_SEC - time.monotonic()))
+        return fault_proxy.Upstream(answer.status, answer.headers, pieces(), answer.length)
+
+
+def curl_ranges(url, size, directory):
+    """A configuration of curl that fetches an object in our ranges."""
+    lines = []
+    for n, first in enumerate(range(0, size, RANGE_BYTES)):
+        last = min(first + RANGE_BYTES, size) - 1
+        lines += ["next"] * (n > 0) + [f'url = "{url}"', f'range = "{first}-{last}"', f'output = "{directory}/{n}"', "silent",
+                                       "show-error", "fail"]
+    return "\n".join(lines) + "\n"
+
+
+def compare_fetches(bench, directory, endpoint, n_pairs):
+    """Seconds for our own fetching of an object, as slipway-fetch does it, and for curl's of the same ranges, as many at a
+    time; in turn, and each file new."""
+    client = bench.s3.client(endpoint=endpoint)
+    content = client.get_object(Bucket=BUCKET, Key=f"deploy/{ARTIFACT}")["Body"].read()
+    url = client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": f"deploy/{ARTIFACT}"},
+                                        ExpiresIn=PRESIGNED_SEC)
+    ours_in, curl_in = directory / "ours", directory / "curl"
+    for place in (ours_in, curl_in):
+        place.mkdir(parents=True)
+    (directory / "curl.conf").write_text(curl_ranges(url, len(content), curl_in), encoding="utf-8")
+    curl = ["curl", "--parallel", "--parallel-max", str(N_RANGES), "--parallel-immediate", "--config", directory / "curl.conf"]
+    environment = {**os.environ, **slipway.store_environment(bench.s3, endpoint=endpoint),
+                   "CURL_CA_BUNDLE": str(bench.s3.authority.path)}
+    command = [os.environ["SLIPWAY_BENCH_FETCH"], bench.publisher.url, ARTIFACT, str(len(content)),
+               hashlib.sha256(content).hexdigest(), ours_in]
+    ours, theirs = [], []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as fetcher:
+        for n in range(n_pairs + 1):
+            fetcher.stdin.write("\n")
+            fetcher.stdin.flush()
+            took = float(fetcher.stdout.readline())
+            began = time.monotonic()
+            subprocess.run(curl, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if n > 0:  # the first round fills caches
+                ours.append(took)
+                theirs.append(time.monotonic() - began)
+            assert sum(f.stat().st_size for f in curl_in.iterdir()) == len(content)
+            for file in curl_in.iterdir():
+                file.unlink()
+        fetcher.stdin.close()
+    shutil.rmtree(directory)
+    return len(content), ours, theirs
+
+
+def fetch_rows(bench, n_pairs):
+    rows = []
+    with bench.proxy() as proxy:
+        proxy.fault(r"artifact\.tar\.zst", Paced())
+        for name, endpoint in (("as fast as it comes", bench.s3.tls_endpoint),
+                               (f"{PACE_BYTES_SEC >> 20} MB/s a connection", proxy.endpoint)):
+            size, ours, theirs = compare_fetches(bench, bench.work / "fetch", endpoint, n_pairs)
+            ratio = statistics.median(b / a for a, b in zip(ours, theirs))
+            rows.append(Row(f"fetch: {name}", f"{size / statistics.median(ours) / 1e6:.0f} MB/s",
+                            f"{ratio:.2f} of curl --parallel",
+                            f"{'reached' if ratio >= FETCH_RATIO_MIN else 'MISSED'}: at least {FETCH_RATIO_MIN}"
+                            f" (median of {n_pairs})"))
+    return rows
+
+
 # -- while nothing happens
 
 class CloseAfterAnswer(fault_proxy.Fault):
@@ -325,6 +408,43 @@ def idle_rows(bench, n_polls):
     ]
 
 
+def measure_start(host, network):
+    """CPU of the agent in its first seconds, with nothing to do but to poll."""
+    host.stop_unit(UNIT)
+    if network != "up":
+        host.name_address("127.0.0.1" if network == "refused" else "192.0.2.1", "s3.test")
+    try:
+        host.start_unit(UNIT)
+        time.sleep(START_SEC)
+        return Processes(host).cpu_usec()
+    finally:
+        host.run(["sed", "-i", "/s3.test/d", "/etc/hosts"])
+        host.name_address(sandbox.SERVER_ADDRESS, "s3.test")
+
+
+def start_rows(bench, n_pairs):
+    """With the default interval."""
+    with bench.host(bench.work / "start") as host:
+        bench.go_to("small")
+        endpoint = bench.s3.tls_endpoint.replace(sandbox.SERVER_ADDRESS, "s3.test")
+        host.name_address(sandbox.SERVER_ADDRESS, "s3.test")
+        bench.configure(host, endpoint=endpoint, interval="15s")
+        host.start_unit(UNIT)
+        wait_idle(host, "small")
+        taken = {network: [] for network in ("up", "refused", "no route")}
+        for _ in range(n_pairs):
+            for network, into in taken.items():
+                into.append(measure_start(host, network))
+        host.stop_unit(UNIT)
+    up = statistics.median(taken["up"])
+    rows = [Row(f"start: CPU of the first {START_SEC} s, idle", f"{up / 1000:.1f} ms", "1", f"median of {n_pairs}")]
+    for network in ("refused", "no route"):
+        ratio = statistics.median(taken[network]) / up
+        rows.append(Row(f"start: the same, network {network}", f"{statistics.median(taken[network]) / 1000:.1f} ms",
+                        f"{ratio:.2f}", verdict(round(ratio, 2), 1.0)))
+    return rows
+
+
 # -- by hand
 
 # On the host, so that entering it is not counted: monotonic seconds before the command and after it.
@@ -406,7 +526,7 @@ def parse_arguments():
     parser.add_argument("--polls", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tries", type=int, default=30)
-    parser.add_argument("--only", choices=["idle", "deploy", "hand"])
+    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand"])
     return parser.parse_args()
 
 
@@ -420,6 +540,10 @@ def measure(bench, arguments):
         rows += deploy_rows(bench, memory, "memory", arguments.pairs)
     if arguments.only in (None, "idle"):
         rows += idle_rows(bench, arguments.polls)
+    if arguments.only in (None, "start"):
+        rows += start_rows(bench, max(1, arguments.pairs // 2))
+    if arguments.only in (None, "fetch"):
+        rows += fetch_rows(bench, arguments.pairs)
     if arguments.only in (None, "hand"):
         rows += hand_rows(bench, arguments.tries)
     about(bench)
