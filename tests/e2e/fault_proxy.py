@@ -9,6 +9,7 @@ The first rule that matches a request and is not used up decides what happens to
 noted in proxy.requests. What goes wrong inside the proxy itself is raised by close(), so that no test passes by its failure.
 """
 
+import ctypes
 import dataclasses
 import http.client
 import http.server
@@ -17,6 +18,7 @@ import select
 import socket
 import socketserver
 import ssl
+import struct
 import threading
 import traceback
 
@@ -24,6 +26,7 @@ CHUNK_BYTES = 64 << 10
 UPSTREAM_TIMEOUT_SEC = 60
 HANDSHAKE_TIMEOUT_SEC = 10
 HOLD_LIMIT_SEC = 120
+libc = ctypes.CDLL(None, use_errno=True)
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "expect"}
 
 
@@ -151,6 +154,50 @@ class CloseAfter(Fault):
         return Upstream(answer.status, answer.headers, pieces(), answer.length)
 
 
+@dataclasses.dataclass
+class ResetAfter(Fault):
+    """Resets the connection after that many bytes of the body: no orderly end, neither of TLS nor of TCP."""
+
+    n_bytes: int
+
+    def after(self, handler, answer):
+        def pieces():
+            yield from first_bytes(answer.pieces, self.n_bytes)
+            reset(handler.connection)
+            raise HangUp
+        return Upstream(answer.status, answer.headers, pieces(), answer.length)
+
+
+def reset(connection):
+    """Dissolves a TCP connection, by connect() to no address (connect(2)): the other end gets a RST."""
+    nowhere = struct.pack("H14x", socket.AF_UNSPEC)
+    if libc.connect(connection.fileno(), nowhere, len(nowhere)) < 0:
+        raise OSError(ctypes.get_errno(), "connect to AF_UNSPEC")
+
+
+@dataclasses.dataclass
+class Late(Fault):
+    """Lets the client wait for so many seconds before it passes the request on."""
+
+    delay_sec: float
+
+    def before(self, handler):
+        handler.hold(threading.Event(), self.delay_sec)
+
+
+@dataclasses.dataclass
+class AlterHeader(Fault):
+    """Passes an answer with another value of one header: function gets the server's. With Content-Length, the body is not what
+    it promises: the connection stays open, as if the rest were to come."""
+
+    name: str
+    function: object
+
+    def after(self, handler, answer):
+        headers = [(k, str(self.function(v)) if k.lower() == self.name.lower() else v) for k, v in answer.headers]
+        return Upstream(answer.status, headers, answer.pieces, answer.length)
+
+
 class StallAfter(Fault):
     """Sends that many bytes of the body, then nothing more until release(), or until the client has gone away."""
 
@@ -245,14 +292,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         super().handle_one_request()
 
-    def hold(self, event):
-        """Waits for the event; ends the connection when the client goes, the proxy closes or the limit is reached."""
-        for _ in range(HOLD_LIMIT_SEC * 10):
+    def hold(self, event, limit_sec=None):
+        """Waits for the event; ends the connection when the client goes, the proxy closes or, without a limit of the caller's,
+        at the proxy's own."""
+        for _ in range(int((limit_sec or HOLD_LIMIT_SEC) * 10)):
             if event.wait(0.1):
                 return
             if self.server.closing.is_set() or self._client_gone():
                 raise HangUp
-        raise HangUp
+        if limit_sec is None:
+            raise HangUp
 
     def _client_gone(self):
         # not by peeking, which TLS sockets can't

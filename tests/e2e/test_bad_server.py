@@ -1,5 +1,8 @@
 """A store that answers wrongly, late or not at all: what comes once heals by itself, what stays is said and changes nothing."""
 
+import itertools
+import os
+
 import pytest
 
 import fault_proxy as faults
@@ -11,6 +14,7 @@ MANIFEST = r"/channels/prod/manifest\.json"
 INDEX = r"/releases/[^/]+/index"
 ARTIFACT = r"/artifact\.tar\.zst"
 N_TRIES = 4
+LARGE_BYTES = 20 << 20  # three ranges
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,8 @@ ONCE = {
     "503 of a load balancer": lambda f, r: faults.Answer(503, body=b"<html>Service Unavailable</html>"),
     "closes before the answer": lambda f, r: faults.CloseAfter(None),
     "closes early": lambda f, r: faults.CloseAfter(100),
+    "resets": lambda f, r: faults.ResetAfter(100),
+    "answers no HTTP": lambda f, r: faults.Answer(500, body=b"\x00\xff<Error><Code>\xfe</Cod"),
     "flips a bit in the first frame": lambda f, r: faults.FlipBit(40),
     "flips a bit in the last frame": lambda f, r: faults.FlipBit(len(r.artifact) - 10),
 }
@@ -86,6 +92,36 @@ def test_stalled_artifact_heals(follower, proxy):
     assert [r.status for r in proxy.seen(ARTIFACT)] == [206, 206]
 
 
+def test_promise_that_is_not_kept(follower, proxy):
+    """What was asked for came: what else was promised is not waited for."""
+    release = follower.make()
+    proxy.fault(ARTIFACT, faults.AlterHeader("Content-Length", lambda n: int(n) + 10))
+    follower.publish(release)
+    follower.wait_live(release)
+    assert [r.status for r in proxy.seen(ARTIFACT)] == [206]
+
+
+def test_slow_start_is_waited_for(follower, proxy):
+    release = follower.make()
+    proxy.fault(ARTIFACT, faults.Late(3))
+    follower.publish(release)
+    follower.wait_live(release)
+    assert [r.status for r in proxy.seen(ARTIFACT)] == [206]
+
+
+def test_object_that_changes_between_two_ranges(follower, proxy):
+    """Nothing of it is used, whatever the server makes of If-Match; it is fetched anew when the deployment is tried again."""
+    release = follower.make(more=[formats.Entry("large", content=os.urandom(LARGE_BYTES))])
+    etags = itertools.count()
+    rule = proxy.fault(ARTIFACT, faults.AlterHeader("ETag", lambda _: f'"{next(etags)}"'), times=2)
+    follower.cursor = follower.host.journal_cursor()
+    follower.publish(release)
+    follower.wait_failed(release, r"\S+ was changed while it was fetched", condemned=False)
+    assert len(rule.hits) == 2
+    follower.wait_live(release)
+    follower.assert_nothing_left()
+
+
 @pytest.mark.parametrize("which", ["artifact", "index"])
 def test_newer_release_overtakes_a_stalled_one(follower, proxy, which):
     running = follower.snapshot()
@@ -116,10 +152,16 @@ ALWAYS = {
     "says no with odd bytes": (lambda f: faults.Answer(403, body=b"<Error><Code>AccessDenied</Code><Message>\xff\xfe caf\xe9 "
                                                        b"\xc2\x9b2J \x1b[2J</Message></Error>"),
                                r"can't read s3://\S+: AccessDenied: "),
+    "says no with garbage": (lambda f: faults.Answer(400, body=b"<Error><Code>&#0;</Code" + b"<" * 5000),
+                             r"can't read s3://\S+: refused \(status 400"),
 }
 OF_RANGES = {
     "ignores Range": (whole, r"answered with status 200 instead of the part of the object that was asked for"),
     "sends less": (lambda f: faults.Truncate(100), r"sent only 100 of \d+ bytes"),
+    "sends more than it promises": (lambda f: faults.AlterHeader("Content-Length", lambda n: int(n) - 10),
+                                    r"sent only \d+ of \d+ bytes"),
+    "sends another range": (lambda f: faults.AlterHeader("Content-Range", lambda r: r.replace("bytes 0-", "bytes 1-")),
+                            r"answered with another part of the object \('bytes 1-\d+/\d+'\) than was asked for"),
 }
 
 
