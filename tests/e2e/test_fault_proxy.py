@@ -12,6 +12,7 @@ import botocore.exceptions
 import pytest
 
 import fault_proxy as faults
+import relay
 import s3_server
 from waiting import wait_for
 
@@ -134,6 +135,58 @@ def test_early_close(proxy, connection):
     assert error.value.partial == CONTENT[:100]
     connection.close()
     assert get(connection)[1] == CONTENT
+
+
+def test_reset(proxy, connection):
+    proxy.fault("/file", faults.ResetAfter(100), times=1)
+    with pytest.raises(ConnectionResetError):
+        get(connection)
+    connection.close()
+    assert get(connection)[1] == CONTENT
+
+
+def test_altered_header(proxy, connection):
+    proxy.fault("/file", faults.AlterHeader("Content-Length", lambda n: int(n) - 10))
+    response, body = get(connection)
+    assert (response.status, body) == (200, CONTENT[:-10])
+
+
+def test_late_answer(proxy, connection):
+    proxy.fault("/file", faults.Late(0.5))
+    began = time.monotonic()
+    assert get(connection)[1] == CONTENT
+    assert time.monotonic() - began >= 0.5
+
+
+def test_relay_counts_and_refuses(origin):
+    with relay.Relay("127.0.0.1", origin.server_address) as way:
+        connection = http.client.HTTPConnection(*way.address, timeout=TIMEOUT_SEC)
+        assert get(connection)[1] == CONTENT
+        assert way.n_connections == 1 and 10 < way.n_up < 1000 and way.n_down > len(CONTENT)
+        way.refuse()
+        with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+            get(connection)
+        connection.close()
+        with pytest.raises(ConnectionRefusedError):
+            get(connection)
+        connection.close()
+        way.accept()
+        assert get(connection)[1] == CONTENT
+        connection.close()
+
+
+def test_connect_proxy(origin):
+    with relay.ConnectProxy("127.0.0.1", origin.server_address, authorization="Basic eDp5") as proxy:
+        for headers, refused in (({}, True), ({"Proxy-Authorization": "Basic eDp5"}, False)):
+            connection = http.client.HTTPConnection(*proxy.address, timeout=TIMEOUT_SEC)
+            connection.set_tunnel("somewhere.test", 443, headers)
+            if refused:
+                with pytest.raises(OSError, match="407"):
+                    get(connection)
+            else:
+                assert get(connection)[1] == CONTENT
+            connection.close()
+        assert proxy.targets == ["somewhere.test:443"]
 
 
 def test_lost_answer_of_a_put_that_was_done(origin, proxy, connection):
