@@ -181,16 +181,13 @@ static int lane_digest(Upload *u, Lane *lane)
         uint64_t crc = 0;
         int r = buffer ? hasher_new(&hasher) : -ENOMEM;
 
-        for (uint64_t done = 0; r >= 0 && done < part->size;) {
-                const size_t n = MIN(part->size - done, (uint64_t) BUFFER_SIZE);
+        for (uint64_t n, done = 0; r >= 0 && done < part->size; done += n) {
+                n = MIN(part->size - done, (uint64_t) BUFFER_SIZE);
                 r = fd_pread_exactly(part->fd, buffer, n, part->offset + done);
                 if (r >= 0)
                         r = hasher_add(hasher, buffer, n);
-                if (r < 0)
-                        return r;
                 crc = crc64(crc, buffer, n);
                 u->crc = crc64(u->crc, buffer, n);
-                done += n;
         }
         if (r >= 0)
                 r = hasher_finish(hasher, &lane->sha256);

@@ -64,9 +64,9 @@ static int compare_artifact(Store *s, const char *id, const StoredObject *artifa
 
 static int upload_with_progress(Store *s, const StoredObject *artifact, int fd, char **reterr)
 {
-        _cleanup_(progress_freep) Progress *progress = NULL;
-        /* Released first: what came ends us here, after the upload was taken back. */
+        /* Released last: a signal that came ends us here, after the upload was taken back. */
         _cleanup_(interrupt_release) Interrupt interrupt = { .fd = -EBADF };
+        _cleanup_(progress_freep) Progress *progress = NULL;
         int r = progress_new("uploading the artifact", &progress);
 
         if (r >= 0)
