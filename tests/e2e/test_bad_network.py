@@ -42,7 +42,7 @@ CERTIFICATES = {
     "of another host": (lambda a: a.context(OTHER), "is not trusted"),
     "expired": (lambda a: a.context(LOOPBACK, until=-datetime.timedelta(hours=1)), "expired"),
     "not yet valid": (lambda a: a.context(LOOPBACK, since=datetime.timedelta(hours=1)), "not yet valid"),
-    "of an unknown authority": (lambda a: certificates.Authority(a.path.parent / "unknown").context(LOOPBACK),
+    "of an unknown authority": (lambda a: certificates.Authority(a.path.parent / "unknown", "Unknown").context(LOOPBACK),
                                 "is not trusted"),
 }
 
@@ -57,7 +57,7 @@ def test_certificate(s3, bucket, authority, make_publisher, case):
         if said is None:
             assert proxy.requests
         else:
-            assert result.rc == 1 and said in result.stderr and "set AWS_CA_BUNDLE" in result.stderr
+            assert result.rc != 0 and said in result.stderr and "set AWS_CA_BUNDLE" in result.stderr
             assert not proxy.requests
 
 
@@ -161,6 +161,6 @@ def test_start_without_network(s3, bucket, host, case):
         host.name_address(LOOPBACK, "s3.test")
     toy.start([web], url=web.store.url, environment=slipway.store_environment(s3, endpoint=endpoint), report=False)
     web.wait(lambda _: "no answer from s3.test" in (web.status()["poll"]["text"] or ""), "a poll that fails")
-    host.run(["sh", "-c", "sed -i /s3.test/d /etc/hosts"])
+    host.run(["sh", "-c", "[ ! -e /etc/hosts ] || sed -i /s3.test/d /etc/hosts"])
     host.name_address(sandbox.SERVER_ADDRESS, "s3.test")
     web.assert_whole("r1")

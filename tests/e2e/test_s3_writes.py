@@ -52,10 +52,8 @@ def uploads(boto, bucket):
 
 def test_bucket_of_somebody_else(make_publisher, store, s3, small_tree):
     stranger = make_publisher(store.url, slipway.store_environment(s3, s3.users[1]))
-    listing = stranger.run("log", *stranger.channel_args(), check=False)
-    assert listing.rc == 1 and "AccessDenied" in listing.stderr and "permission s3:ListBucket" in listing.stderr
-    release = stranger.release(small_tree, "one", check=False)
-    assert release.rc == 1 and "grant s3:GetObject and s3:ListBucket" in release.stderr
+    result = stranger.release(small_tree, "one", check=False)
+    assert result.rc == 1 and "AccessDenied" in result.stderr and "permission s3:ListBucket" in result.stderr
 
 
 def test_every_object_has_a_checksum_of_all_of_it(publisher, boto, bucket, tree):

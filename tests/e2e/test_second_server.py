@@ -16,7 +16,7 @@ import slipway
 import toy
 
 LOOPBACK = "127.0.0.1"
-SERVES = [toy.READY, "exec python3 -m http.server --bind 127.0.0.1 8080"]
+SERVES = [toy.READY, """exec node -e 'require("http").createServer((_, r) => r.end()).listen(8080, "127.0.0.1")'"""]
 REGION, OTHER_REGION = "eu-west-1", "us-east-2"
 BUCKET = "acme-deploy"
 AWS_NAMES = [f"{bucket}s3{kind}.{region}.amazonaws.com" for bucket in ("", "*.") for kind in ("", "-fips", ".dualstack",
