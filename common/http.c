@@ -590,9 +590,29 @@ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **r
         return 0;
 }
 
+/* "Failed to connect to host port 443 after 3 ms: ...": the same failure should have the same words
+ * each time, so that it is told once. */
+static void drop_duration(char *text)
+{
+        static const char *const units[] = { " milliseconds", " ms" };
+        char *from = strstr(text, " after "), *end;
+
+        if (!from)
+                return;
+        end = from + STRLEN(" after ");
+        end += strspn(end, "0123456789");
+        for (size_t i = 0; i < ELEMENTSOF(units); i++)
+                if (strncmp(end, units[i], strlen(units[i])) == 0) {
+                        end += strlen(units[i]);
+                        memmove(from, end, strlen(end) + 1);
+                        return;
+                }
+}
+
 /* What libcurl's result means to a caller. */
 static int judge(HttpTransfer *t, CURLcode code)
 {
+        drop_duration(t->curl_err);
         if (t->error < 0)
                 return t->error;
         switch (code) {
