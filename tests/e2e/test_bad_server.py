@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 
 import pytest
 
@@ -211,3 +212,30 @@ def test_manifest_cannot_be_had(follower, proxy, case):
         follower.wait_refused(said)
     proxy.clear()
     follower.wait_live(release)
+
+
+class Refusing(faults.Fault):
+    """Says no, each time under another id, as S3 does."""
+
+    def __init__(self):
+        self.n = 0
+
+    def before(self, handler):
+        self.n += 1
+        return faults.Answer(403, "AccessDenied", {"x-amz-request-id": f"ID{self.n}"}).before(handler)
+
+
+def test_refusal_that_stays_is_told_once(follower, proxy):
+    """In the journal and in the report, though each answer of the store has an id of its own."""
+    refusing = Refusing()
+    proxy.fault(MANIFEST, refusing)
+    follower.cursor = follower.host.journal_cursor()
+
+    def n_judged():
+        found = re.search(r"request id ID(\d+)", follower.status()["poll"]["text"])
+        return int(found.group(1)) if found else 0
+    wait_for(lambda: n_judged() > 4, 20, "answers to be judged")
+    told = follower.host.run(["journalctl", "--quiet", "--output=cat", "-u", "slipwayd.service",
+                              f"--after-cursor={follower.cursor}"]).stdout
+    assert told.count("the store refuses") == 1, told
+    assert len(proxy.seen("/instances/", "PUT")) <= 2
