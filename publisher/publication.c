@@ -5,10 +5,10 @@
 #include <time.h>
 
 #include "err.h"
-#include "object.h"
 #include "expiry.h"
 #include "json-read.h"
 #include "log.h"
+#include "object.h"
 #include "result.h"
 #include "verbs.h"
 

@@ -3,9 +3,9 @@
 #include <time.h>
 
 #include "err.h"
+#include "object.h"
 #include "result.h"
 #include "source.h"
-#include "object.h"
 #include "utf8.h"
 #include "verbs.h"
 

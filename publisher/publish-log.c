@@ -4,9 +4,9 @@
 
 #include "channel.h"
 #include "err.h"
-#include "object.h"
 #include "json-read.h"
 #include "log.h"
+#include "object.h"
 #include "publication.h"
 #include "result.h"
 #include "verbs.h"
