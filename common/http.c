@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
@@ -42,6 +43,8 @@ struct HttpTransfer {
         char *etag;
         HttpUpload upload;
         bool has_upload;
+        bool waits; /* until due_usec; libcurl does not have it yet */
+        uint64_t due_usec;
         uint64_t n_sent, n_received;
         uint64_t range_offset, range_size, size_max;
         unsigned stall_sec;
@@ -129,7 +132,8 @@ HttpTransfer *http_cancel(HttpTransfer *t)
         if (!t)
                 return NULL;
         LIST_REMOVE(t, entry);
-        (void) curl_multi_remove_handle(t->http->multi, t->easy);
+        if (!t->waits)
+                (void) curl_multi_remove_handle(t->http->multi, t->easy);
         transfer_free(t);
         return NULL;
 }
@@ -378,12 +382,31 @@ static bool host_is_local(const char *host)
                strcasecmp(host, "localhost") == 0;
 }
 
+static bool host_is_nearby(const char *host)
+{
+        _cleanup_free_ char *literal = NULL;
+        struct in_addr v4;
+        struct in6_addr v6;
+        size_t n = strlen(host);
+
+        if (inet_pton(AF_INET, host, &v4) == 1) {
+                uint32_t a = ntohl(v4.s_addr);
+                return a >> 16 == 0xa9fe || a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8;
+        }
+        if (n < 2 || host[0] != '[' || host[n - 1] != ']')
+                return false;
+        literal = strndup(host + 1, n - 2);
+        return literal && inet_pton(AF_INET6, literal, &v6) == 1 &&
+               (IN6_IS_ADDR_LINKLOCAL(&v6) || (v6.s6_addr[0] & 0xfe) == 0xfc);
+}
+
 static void url_cleanup(CURLU **u)
 {
         curl_url_cleanup(*u);
 }
 
-static int check_url(const char *url, char **ret_host, bool *ret_loopback, char **reterr)
+/* *ret_direct: http is allowed to it, and no proxy. */
+static int check_url(const char *url, bool nearby, char **ret_host, bool *ret_direct, char **reterr)
 {
         _cleanup_(url_cleanup) CURLU *u = curl_url();
         char *part = NULL;
@@ -397,21 +420,29 @@ static int check_url(const char *url, char **ret_host, bool *ret_loopback, char 
         curl_free(part);
         if (!*ret_host)
                 return -ENOMEM;
-        *ret_loopback = host_is_loopback(*ret_host);
+        *ret_direct = host_is_loopback(*ret_host) || (nearby && host_is_nearby(*ret_host));
         if (strncasecmp(url, "https://", 8) == 0)
                 return 0;
-        if (strncasecmp(url, "http://", 7) == 0 && *ret_loopback)
+        if (strncasecmp(url, "http://", 7) == 0 && *ret_direct)
                 return 0;
-        return fail(reterr, -EINVAL, "'%s' is not allowed: use https (http only on this host)",
-                    url);
+        return fail(reterr, -EINVAL, "'%s' is not allowed: use https (http only %s)", url,
+                    nearby ? "to a loopback, link-local or private address" : "on this host");
 }
 
 int http_url_check(const char *url, char **reterr)
 {
         _cleanup_free_ char *host = NULL;
-        bool loopback;
+        bool direct;
 
-        return check_url(url, &host, &loopback, reterr);
+        return check_url(url, false, &host, &direct, reterr);
+}
+
+int http_url_check_nearby(const char *url, char **reterr)
+{
+        _cleanup_free_ char *host = NULL;
+        bool direct;
+
+        return check_url(url, true, &host, &direct, reterr);
 }
 
 static int add_header(HttpTransfer *t, const char *name, const char *value)
@@ -449,24 +480,24 @@ static int add_headers(HttpTransfer *t, const HttpRequest *request)
  * end the request. */
 #define SET(t, option, value) (curl_easy_setopt((t)->easy, option, value) != CURLE_OK)
 
-static int set_url(HttpTransfer *t, const HttpRequest *request, bool loopback)
+static int set_url(HttpTransfer *t, const HttpRequest *request, bool direct)
 {
         bool bad = SET(t, CURLOPT_URL, request->url) || SET(t, CURLOPT_PATH_AS_IS, 1L) ||
                    SET(t, CURLOPT_FOLLOWLOCATION, 0L) ||
                    SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) ||
                    SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 
-        if (loopback)
+        if (direct)
                 bad = bad || SET(t, CURLOPT_NOPROXY, "*");
         if (request->local)
                 bad = bad || SET(t, CURLOPT_SSL_VERIFYPEER, 0L) ||
                       SET(t, CURLOPT_SSL_VERIFYHOST, 0L);
 #if LIBCURL_VERSION_NUM >= 0x075500
-        bad = bad || SET(t, CURLOPT_PROTOCOLS_STR, loopback ? "http,https" : "https");
+        bad = bad || SET(t, CURLOPT_PROTOCOLS_STR, direct ? "http,https" : "https");
 #else
         bad = bad ||
               SET(t, CURLOPT_PROTOCOLS,
-                  loopback ? (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long) CURLPROTO_HTTPS);
+                  direct ? (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long) CURLPROTO_HTTPS);
 #endif
         /* With a directory set besides, libcurl would read all of it for every connection. */
         bad = bad || SET(t, CURLOPT_CAPATH, NULL);
@@ -557,20 +588,37 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         return 0;
 }
 
+static uint64_t now_usec(void)
+{
+        struct timespec ts;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static int begin(HttpTransfer *t)
+{
+        if (curl_multi_add_handle(t->http->multi, t->easy) != CURLM_OK)
+                return -ENOMEM;
+        t->waits = false;
+        t->http->just_started = true;
+        return 0;
+}
+
 int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **reterr)
 {
         _cleanup_(transfer_freep) HttpTransfer *t = NULL;
-        bool loopback;
+        bool direct;
         int r = transfer_new(h, request, &t);
 
         if (r < 0)
                 return r;
-        r = check_url(request->url, &t->host, &loopback, reterr);
+        r = check_url(request->url, request->nearby, &t->host, &direct, reterr);
         if (r < 0)
                 return r;
         if (request->local && !host_is_local(t->host))
                 return fail(reterr, -EINVAL, "'%s' is not an URL of this host", request->url);
-        r = set_url(t, request, loopback);
+        r = set_url(t, request, direct);
         if (r >= 0)
                 r = set_limits(t, request);
         if (r >= 0)
@@ -580,9 +628,11 @@ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **r
         if (r < 0)
                 return fail(reterr, r, "libcurl %s does not take an option that is needed",
                             LIBCURL_VERSION);
-        if (curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
+        if (request->delay_msec > 0) {
+                t->waits = true;
+                t->due_usec = now_usec() + (uint64_t) request->delay_msec * 1000;
+        } else if (begin(t) < 0)
                 return -ENOMEM;
-        h->just_started = true;
         LIST_INSERT_HEAD(&h->transfers, t, entry);
         if (ret)
                 *ret = t;
@@ -641,16 +691,20 @@ static int judge(HttpTransfer *t, CURLcode code)
         return 0;
 }
 
+static void tell_done(HttpTransfer *t, int result)
+{
+        LIST_REMOVE(t, entry);
+        t->done(result, &t->response, result < 0 ? err_text(result, t->err) : NULL, t->userdata);
+        transfer_free(t);
+}
+
 static void finish(CURL *easy, CURLcode code)
 {
         HttpTransfer *t = NULL;
 
         (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &t);
-        LIST_REMOVE(t, entry);
         (void) curl_multi_remove_handle(t->http->multi, easy);
-        int r = judge(t, code);
-        t->done(r, &t->response, r < 0 ? err_text(r, t->err) : NULL, t->userdata);
-        transfer_free(t);
+        tell_done(t, judge(t, code));
 }
 
 static int perform(Http *h)
@@ -668,9 +722,38 @@ static int perform(Http *h)
         }
 }
 
+/* The wait until the first of those that wait, at most `timeout_usec`. */
+static uint64_t until_due(Http *h, uint64_t timeout_usec)
+{
+        uint64_t now = 0;
+        HttpTransfer *t;
+
+        LIST_FOREACH(t, &h->transfers, entry)
+        if (t->waits) {
+                now = now > 0 ? now : now_usec();
+                timeout_usec = MIN(timeout_usec, t->due_usec > now ? t->due_usec - now : 0);
+        }
+        return timeout_usec;
+}
+
+/* Ending one calls back, which may change the list. */
+static void begin_due(Http *h)
+{
+        HttpTransfer *t;
+
+again:
+        LIST_FOREACH(t, &h->transfers, entry)
+        if (t->waits && t->due_usec <= now_usec() && begin(t) < 0) {
+                tell_done(t, -ENOMEM);
+                goto again;
+        }
+}
+
 int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
 {
         struct curl_waitfd extra = { .fd = extra_fd, .events = CURL_WAIT_POLLIN };
+
+        timeout_usec = until_due(h, timeout_usec);
         int timeout_msec =
                 (int) MIN(timeout_usec / 1000 + (timeout_usec % 1000 > 0), (uint64_t) INT_MAX);
         int r, n;
@@ -680,6 +763,7 @@ int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
                 h->just_started = false;
         else if (curl_multi_poll(h->multi, &extra, extra_fd >= 0, timeout_msec, &n) != CURLM_OK)
                 return -EIO;
+        begin_due(h);
         r = perform(h);
         return r < 0 ? r : extra.revents != 0;
 }

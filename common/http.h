@@ -12,9 +12,9 @@
  * HTTP/1.1 on libcurl's multi interface: many transfers, no threads, nothing blocks but
  * http_step(). It judges transport only: what a status or an S3 error code means is the caller's.
  *
- * https anywhere, http to loopback hosts only. Redirects are answers, never followed (headers with
- * credentials would follow). No proxy for loopback hosts; else libcurl's proxy variables count.
- * Paths go out as they are. Bodies are never decoded.
+ * https anywhere, http to loopback hosts only (and see HttpRequest.nearby). Redirects are answers,
+ * never followed (headers with credentials would follow). No proxy where http is allowed; else
+ * libcurl's proxy variables count. Paths go out as they are. Bodies are never decoded.
  */
 
 /* A pool of connections that are kept alive. One per trust domain: connections are never shared
@@ -29,6 +29,9 @@ DEFINE_CLEANUP_FUNC(Http *, http_free);
 
 /* 0: an URL that may be asked by the rules above; else -EINVAL. */
 _must_check_ int http_url_check(const char *url, char **reterr);
+
+/* The same for a request that is `nearby`. */
+_must_check_ int http_url_check_nearby(const char *url, char **reterr);
 
 /* An answer, complete unless the transfer failed. Owned by the transfer. */
 typedef struct HttpResponse HttpResponse;
@@ -86,9 +89,14 @@ typedef struct HttpRequest {
                                               that has not exactly these is -EPROTO */
         uint64_t size_max;                 /* of a 2xx body */
         unsigned connect_sec, stall_sec, deadline_msec; /* 0: no such limit */
-        bool fresh; /* on a new connection, with a new DNS answer */
-        bool local; /* for this host alone: localhost, 127.0.0.1 or [::1], and whatever certificate
-                     * it shows: who listens there is a matter of this host's own users */
+        unsigned delay_msec; /* the request begins only then; the limits count from there */
+        bool fresh;          /* on a new connection, with a new DNS answer */
+        bool local;  /* for this host alone: localhost, 127.0.0.1 or [::1], and whatever certificate
+                      * it shows: who listens there is a matter of this host's own users */
+        bool nearby; /* a service of the host's surroundings, such as EC2's instance metadata: http
+                      * is allowed to any address that is never routed over the internet: loopback,
+                      * link-local (RFC 3927; RFC 4291, 2.5.6), private (RFC 1918) and unique local
+                      * (RFC 4193). Addresses, not names: who answers for a name can change */
         http_body_t on_body; /* NULL: the body of a 2xx answer is counted only */
         void (*on_sent)(uint64_t size, void *userdata); /* bytes of the body given to the
                                                            connection so far; NULL: don't care */

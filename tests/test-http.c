@@ -285,6 +285,60 @@ static void urls_refused(void **state)
         }
 }
 
+static void nearby(void **state)
+{
+        static const char *const good[] = { "http://169.254.169.254/", "http://[fd00:ec2::254]/",
+                                            "http://10.99.0.1:80",     "http://172.31.0.1/",
+                                            "http://192.168.1.1/",     "http://[fe80::1]/",
+                                            "http://127.0.0.1/",       "https://example.com/" };
+        static const char *const bad[] = { "http://192.0.2.1/",         "http://172.32.0.1/",
+                                           "http://169.253.1.1/",       "http://11.0.0.1/",
+                                           "http://[2001:db8::1]/",     "http://192.169.1.1/",
+                                           "http://[::ffff:10.0.0.1]/", "http://10.0.0.1.nip.test/",
+                                           "http://metadata.internal/", "ftp://10.0.0.1/" };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(good); i++)
+                assert_int_equal(http_url_check_nearby(good[i], NULL), 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_free_ char *err = NULL;
+                assert_int_equal(http_url_check_nearby(bad[i], &err), -EINVAL);
+                assert_non_null(strstr(err, bad[i]));
+        }
+}
+
+/* Two wait, one of them is cancelled, and others are not held up by them. */
+static void delays(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got late = {}, now = {};
+        HttpRequest q = { .method = "GET", .size_max = 1000, .delay_msec = 300, .done = got_done };
+        HttpTransfer *never;
+        struct timespec start, end;
+        char url[64];
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u/missing", server.port);
+        q.url = url;
+        q.userdata = &late;
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &start), 0);
+        assert_int_equal(http_start(h, &q, NULL, NULL), 0);
+        q.delay_msec = 100;
+        q.userdata = NULL;
+        assert_int_equal(http_start(h, &q, &never, NULL), 0);
+        ask(h, "/missing", (HttpRequest){}, &now);
+        assert_false(late.done);
+        assert_null(http_cancel(never));
+        while (!late.done)
+                assert_int_equal(http_step(h, -1, UINT64_MAX), 0);
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &end), 0);
+        assert_int_equal(late.status, 404);
+        assert_true((end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000 >=
+                    300);
+        assert_int_equal(http_start(h, &q, NULL, NULL), 0); /* ends with h */
+}
+
 static void nobody_listens(void **state)
 {
         _cleanup_(http_freep) Http *h = NULL;
@@ -348,6 +402,7 @@ int main(void)
                 cmocka_unit_test(answers),        cmocka_unit_test(uploads),
                 cmocka_unit_test(faults),         cmocka_unit_test(urls_refused),
                 cmocka_unit_test(nobody_listens), cmocka_unit_test(steps),
+                cmocka_unit_test(nearby),         cmocka_unit_test(delays),
         };
 
         return cmocka_run_group_tests(tests, start_server, stop_server);
