@@ -445,19 +445,24 @@ int http_url_check_nearby(const char *url, char **reterr)
         return check_url(url, true, &host, &direct, reterr);
 }
 
-static int add_header(HttpTransfer *t, const char *name, const char *value)
+static int add_line(HttpTransfer *t, const char *line)
 {
-        char *line = NULL;
-
-        /* "Name;" is how libcurl sends a header without a value. */
-        if (asprintf(&line, *value ? "%s: %s" : "%s;", name, value) < 0)
-                return -ENOMEM;
         struct curl_slist *longer = curl_slist_append(t->headers, line);
-        free(line);
+
         if (!longer)
                 return -ENOMEM;
         t->headers = longer;
         return 0;
+}
+
+static int add_header(HttpTransfer *t, const char *name, const char *value)
+{
+        _cleanup_free_ char *line = NULL;
+
+        /* "Name;" is how libcurl sends a header without a value. */
+        if (asprintf(&line, *value ? "%s: %s" : "%s;", name, value) < 0)
+                return line = NULL, -ENOMEM;
+        return add_line(t, line);
 }
 
 static int add_headers(HttpTransfer *t, const HttpRequest *request)
@@ -467,6 +472,10 @@ static int add_headers(HttpTransfer *t, const HttpRequest *request)
 
         for (size_t i = 0; r >= 0 && i < request->n_headers; i++)
                 r = add_header(t, request->headers[i].name, request->headers[i].value);
+        /* libcurl would ask first whether the body is welcome, and wait a second for an answer that
+         * not every server gives: that pays for large bodies only. */
+        if (r >= 0 && request->upload && request->upload->size < LARGE_BODY)
+                r = add_line(t, "Expect:");
         if (r >= 0 && request->range_size > 0) {
                 (void) snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64,
                                 request->range_offset,

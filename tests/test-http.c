@@ -210,6 +210,12 @@ static void uploads(void **state)
             &g);
         assert_int_equal(g.result, 0);
         assert_int_equal(g.size, 0);
+        ask(h, "/head",
+            (HttpRequest){
+                    .method = "PUT", .upload = &(HttpUpload){.data = "abc", .size = 3}
+        },
+            &g);
+        assert_null(strstr(g.body, "Expect"));
         ask(h, "/echo",
             (HttpRequest){
                     .method = "PUT", .upload = &(HttpUpload){.fd = fd, .offset = 3, .size = 8}
