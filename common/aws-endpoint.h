@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "macro.h"
+
+/*
+ * Where an AWS service other than S3 is: SERVICE.REGION.SUFFIX, or what the environment says.
+ * Sources: AWS SDKs and Tools Reference Guide, "Service-specific endpoints", "Dual-stack and FIPS
+ * endpoints"; partitions: botocore partitions.json.
+ */
+
+#define AWS_REGION_SIZE_MAX 32
+
+typedef struct AwsEndpoint {
+        char *region;
+        char *url;        /* "https://host[:port]"; http only on this host */
+        const char *host; /* in `url`: value of the Host header */
+} AwsEndpoint;
+
+/* `service`: as in host names ("kms"). `region` NULL: AWS_REGION, or AWS_DEFAULT_REGION. Read from
+ * the environment besides: AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL (both ignored with
+ * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true), AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT.
+ * -EINVAL: *reterr says what to set. */
+_must_check_ int aws_endpoint_find(const char *service, const char *region, AwsEndpoint *ret,
+                                   char **reterr);
+void aws_endpoint_done(AwsEndpoint *e);
+
+/* Lower-case letters, digits and hyphens, at most AWS_REGION_SIZE_MAX. */
+bool aws_region_is_valid(const char *region);
+
+/* What a variable of the environment is set to, and not empty; else NULL. */
+const char *aws_environment(const char *name);
