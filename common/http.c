@@ -14,6 +14,7 @@
 #include "build-config.h"
 #include "err.h"
 #include "fd.h"
+#include "secret.h"
 
 #define ERROR_BODY_MAX    65536
 #define REFUSED_BODY_MAX  (1024 * 1024)
@@ -117,6 +118,9 @@ static void transfer_free(HttpTransfer *t)
                 t->http->spare = TAKE_PTR(t->easy);
         }
         curl_easy_cleanup(t->easy);
+        /* Tokens may be among them. */
+        for (struct curl_slist *h = t->headers; h; h = h->next)
+                explicit_bzero(h->data, strlen(h->data));
         curl_slist_free_all(t->headers);
         free(t->host);
         free(t->etag);

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "secret.h"
+
 typedef struct Scan {
         const char *p, *end;
         const char *text; /* where the text of the innermost element begins */
@@ -148,7 +150,8 @@ static int push(Scan *s, const char *name, size_t n)
 static int pop(Scan *s, const char *text_end)
 {
         if (s->is_leaf) {
-                _cleanup_free_ char *text = NULL;
+                /* Answers of STS hold secrets. */
+                _cleanup_(secret_freep) char *text = NULL;
                 int r = decode(s->text, text_end - s->text, &text);
                 if (r < 0)
                         return r;
