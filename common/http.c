@@ -26,6 +26,8 @@
 #define DNS_CACHE_SEC     30L
 #define LARGE_BODY        (1024 * 1024)
 #define LARGE_BUFFER_SIZE 131072L
+#define GUEST_FDS_MAX     16
+#define GUEST_LOOK_USEC   UINT64_C(100000)
 
 struct HttpResponse {
         unsigned status;
@@ -66,6 +68,9 @@ struct Http {
         CURL *spare; /* a handle to use again: making one costs more than resetting it */
         bool just_started;
         LIST_HEAD(, HttpTransfer) transfers;
+        LIST_HEAD(, Http) guests; /* what http_step() does besides */
+        Http *host;               /* whose guest it is */
+        LIST_ENTRY(Http) guest_entry;
 };
 
 int http_new(const char *ca_file, Http **ret)
@@ -80,6 +85,7 @@ int http_new(const char *ca_file, Http **ret)
                 return -ENOMEM;
         }
         LIST_INIT(&h->transfers);
+        LIST_INIT(&h->guests);
         h->multi = curl_multi_init();
         if (!h->multi)
                 return -ENOMEM;
@@ -96,10 +102,29 @@ int http_new(const char *ca_file, Http **ret)
         return 0;
 }
 
+static void detach(Http *guest)
+{
+        if (guest->host)
+                LIST_REMOVE(guest, guest_entry);
+        guest->host = NULL;
+}
+
+void http_attach(Http *h, Http *guest)
+{
+        if (guest->host == h)
+                return;
+        detach(guest);
+        guest->host = h;
+        LIST_INSERT_HEAD(&h->guests, guest, guest_entry);
+}
+
 Http *http_free(Http *h)
 {
         if (!h)
                 return NULL;
+        detach(h);
+        while (!LIST_EMPTY(&h->guests))
+                detach(LIST_FIRST(&h->guests));
         while (!LIST_EMPTY(&h->transfers))
                 (void) http_cancel(LIST_FIRST(&h->transfers));
         curl_easy_cleanup(h->spare);
@@ -762,21 +787,93 @@ again:
         }
 }
 
+/* What one step waits for; the first is extra_fd, if there is one. */
+typedef struct Waits {
+        struct curl_waitfd fds[1 + GUEST_FDS_MAX];
+        unsigned n;
+        uint64_t timeout_usec;
+} Waits;
+
+static bool is_idle(const Http *h)
+{
+        const HttpTransfer *t;
+
+        LIST_FOREACH(t, &h->transfers, entry)
+        if (!t->waits)
+                return false;
+        return true;
+}
+
+/* libcurl tells the sockets of another handle only by select()'s sets (until 8.8); without any, as
+ * while it looks up a name, or with too many for us, there is another look soon. */
+static void wait_for_sockets(Waits *w, Http *guest)
+{
+        fd_set in, out, err;
+        int max = -1, n = 0;
+
+        FD_ZERO(&in);
+        FD_ZERO(&out);
+        FD_ZERO(&err);
+        (void) curl_multi_fdset(guest->multi, &in, &out, &err, &max);
+        for (int fd = 0; fd <= max; fd++) {
+                int events = (FD_ISSET(fd, &in) ? CURL_WAIT_POLLIN : 0) |
+                             (FD_ISSET(fd, &out) ? CURL_WAIT_POLLOUT : 0);
+                n += events != 0;
+                if (events && w->n < ELEMENTSOF(w->fds))
+                        w->fds[w->n++] = (struct curl_waitfd){ .fd = fd, .events = (short) events };
+        }
+        if (n == 0 || w->n == ELEMENTSOF(w->fds))
+                w->timeout_usec = MIN(w->timeout_usec, GUEST_LOOK_USEC);
+}
+
+static void wait_for_guests(Waits *w, Http *h)
+{
+        Http *guest;
+
+        LIST_FOREACH(guest, &h->guests, guest_entry)
+        {
+                long msec = -1;
+                w->timeout_usec = guest->just_started ? 0 : until_due(guest, w->timeout_usec);
+                guest->just_started = false;
+                if (!is_idle(guest)) {
+                        wait_for_sockets(w, guest);
+                        (void) curl_multi_timeout(guest->multi, &msec);
+                }
+                if (msec >= 0)
+                        w->timeout_usec = MIN(w->timeout_usec, (uint64_t) msec * 1000);
+                wait_for_guests(w, guest);
+        }
+}
+
+/* Callbacks may attach further guests, but free none. */
+static int perform_all(Http *h)
+{
+        Http *guest;
+        int r;
+
+        begin_due(h);
+        r = perform(h);
+        LIST_FOREACH(guest, &h->guests, guest_entry)
+        if (r >= 0)
+                r = perform_all(guest);
+        return r;
+}
+
 int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
 {
-        struct curl_waitfd extra = { .fd = extra_fd, .events = CURL_WAIT_POLLIN };
-
-        timeout_usec = until_due(h, timeout_usec);
-        int timeout_msec =
-                (int) MIN(timeout_usec / 1000 + (timeout_usec % 1000 > 0), (uint64_t) INT_MAX);
+        Waits w = { .timeout_usec = until_due(h, timeout_usec) };
         int r, n;
 
+        if (extra_fd >= 0)
+                w.fds[w.n++] = (struct curl_waitfd){ .fd = extra_fd, .events = CURL_WAIT_POLLIN };
+        wait_for_guests(&w, h);
+        int timeout_msec =
+                (int) MIN(w.timeout_usec / 1000 + (w.timeout_usec % 1000 > 0), (uint64_t) INT_MAX);
         /* A transfer that was just started has something to do: no need to ask the kernel. */
         if (h->just_started)
                 h->just_started = false;
-        else if (curl_multi_poll(h->multi, &extra, extra_fd >= 0, timeout_msec, &n) != CURLM_OK)
+        else if (curl_multi_poll(h->multi, w.fds, w.n, timeout_msec, &n) != CURLM_OK)
                 return -EIO;
-        begin_due(h);
-        r = perform(h);
-        return r < 0 ? r : extra.revents != 0;
+        r = perform_all(h);
+        return r < 0 ? r : extra_fd >= 0 && w.fds[0].revents != 0;
 }

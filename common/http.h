@@ -110,6 +110,11 @@ _must_check_ int http_start(Http *h, const HttpRequest *request, HttpTransfer **
 /* Ends it without calling back. NULL is fine; returns NULL. */
 HttpTransfer *http_cancel(HttpTransfer *t);
 
+/* From now on http_step(h) also waits for and does what `guest` has to do, with its guests, which
+ * stays a pool of its own: for two trust domains in one loop. Ends when one of them is freed, which
+ * must not happen in a callback of the other's. `guest` is not stepped by itself any more. */
+void http_attach(Http *h, Http *guest);
+
 /* Waits up to timeout_usec (UINT64_MAX: for ever) for connections or the socket extra_fd (-1:
  * none), does what there is to do. Returns 1 if extra_fd is readable or closed, else 0. */
 _must_check_ int http_step(Http *h, int extra_fd, uint64_t timeout_usec);
