@@ -429,6 +429,7 @@ static int use_server(void **state)
 
         (void) state;
         (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u/", server.port);
+        (void) unsetenv("AWS_EC2_METADATA_DISABLED");
         return setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url, 1);
 }
 
