@@ -10,6 +10,7 @@
 #include "backoff.h"
 #include "digest.h"
 #include "err.h"
+#include "secret.h"
 #include "sigv4.h"
 #include "sink.h"
 
@@ -23,11 +24,13 @@ struct AwsCall {
         AwsRequest request;
         char *body;
         HttpUpload upload;      /* of the body */
-        HttpTransfer *transfer; /* NULL: waits until due_usec */
+        HttpTransfer *transfer; /* NULL: waits until due_usec, or for credentials */
         Sink sink;
         uint64_t due_usec;
         unsigned n_tried;
-        bool fresh, skew_corrected;
+        unsigned generation; /* of the credentials of the last try */
+        bool fresh, skew_corrected, renewed;
+        bool keyless; /* waits for credentials */
         aws_done_t done;
         void *userdata;
         LIST_ENTRY(AwsCall) entry;
@@ -42,6 +45,20 @@ struct AwsClient {
         time_t clock_offset; /* what their clock is ahead of ours; for signing only */
         LIST_HEAD(, AwsCall) calls;
 };
+
+/* It takes a moment only where instance metadata has to be asked. */
+static int wait_for_region(Http *http, CredentialsSource *credentials, const char **ret,
+                           char **reterr)
+{
+        int r;
+
+        while ((r = credentials_source_region(credentials, ret, reterr)) == CREDENTIALS_PENDING) {
+                r = http_step(http, -1, UINT64_MAX);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
 
 int aws_client_new(const AwsService *service, const char *region, Http *http,
                    CredentialsSource *credentials, AwsClient **ret, char **reterr)
@@ -58,7 +75,11 @@ int aws_client_new(const AwsService *service, const char *region, Http *http,
         a->limits = (AwsLimits){
                 .connect_sec = 10, .stall_sec = 15, .deadline_sec = 60, .backoff_msec = 200
         };
-        r = aws_endpoint_find(service->name, region, &a->endpoint, reterr);
+        if (credentials)
+                credentials_source_attach(credentials, http);
+        r = credentials && !region ? wait_for_region(http, credentials, &region, reterr) : 0;
+        if (r >= 0)
+                r = aws_endpoint_find(service->name, region, &a->endpoint, reterr);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(a);
@@ -96,8 +117,11 @@ static uint64_t now_usec(void)
 
 static void call_free(AwsCall *c)
 {
+        /* STS is sent tokens, and gives out secrets. */
+        if (c->sink.data)
+                explicit_bzero(c->sink.data, c->sink.size);
         sink_done(&c->sink);
-        free(c->body);
+        secret_free(c->body);
         free(c);
 }
 DEFINE_CLEANUP_FUNC(AwsCall *, call_free);
@@ -169,10 +193,12 @@ static int sign_and_send(AwsCall *c, NameValue headers[static N_HEADERS_MAX], si
         Sha256 digest;
         int r = credentials_source_get(a->credentials, &credentials, reterr);
 
-        if (r >= 0)
+        c->keyless = r == CREDENTIALS_PENDING;
+        if (r == 0)
                 r = sha256(c->body, c->upload.size, &digest);
-        if (r < 0)
+        if (r != 0)
                 return r;
+        c->generation = credentials_source_generation(a->credentials);
         r = sigv4_sign(&(SigV4Request){ .method = "POST",
                                         .path = "/",
                                         .headers = headers,
@@ -191,6 +217,7 @@ static int sign_and_send(AwsCall *c, NameValue headers[static N_HEADERS_MAX], si
         return send_try(c, headers, n, reterr);
 }
 
+/* CREDENTIALS_PENDING: it has to wait for them. */
 static int start_try(AwsCall *c, char **reterr)
 {
         const AwsClient *a = c->client;
@@ -321,6 +348,16 @@ static void explain(const AwsCall *c, AwsVerdict verdict, const AwsError *e,
                 http_response_status(response), id ? id : "not told", strempty(hint));
 }
 
+/* Credentials that are not taken may have ended, or been rotated: others get one try. */
+static bool renew_credentials(AwsCall *c)
+{
+        if (c->renewed || !credentials_source_renew(c->client->credentials, c->generation))
+                return false;
+        c->renewed = true;
+        c->due_usec = now_usec();
+        return true;
+}
+
 static void judge_error(AwsCall *c, const HttpResponse *response, const AwsError *e)
 {
         const AwsVerdict verdict = aws_error_judge(http_response_status(response), e->code);
@@ -328,7 +365,8 @@ static void judge_error(AwsCall *c, const HttpResponse *response, const AwsError
         int result = verdict == AWS_DENIED || verdict == AWS_REFUSED ? -EACCES : -EREMOTEIO;
 
         explain(c, verdict, e, response, &err);
-        if (verdict == AWS_REFUSED && c->client->credentials && correct_clock(c, response))
+        if (verdict == AWS_REFUSED && c->client->credentials &&
+            (correct_clock(c, response) || renew_credentials(c)))
                 return;
         if (verdict == AWS_TRANSIENT || verdict == AWS_THROTTLED) {
                 retry(c, -EHOSTDOWN, verdict, strempty(err), false);
@@ -371,7 +409,9 @@ uint64_t aws_due_in_usec(const AwsClient *a)
         const AwsCall *c;
 
         LIST_FOREACH(c, &a->calls, entry)
-        if (!c->transfer)
+        if (c->keyless)
+                in_usec = MIN(in_usec, credentials_source_due_in_usec(a->credentials));
+        else if (!c->transfer)
                 in_usec = MIN(in_usec, c->due_usec > now ? c->due_usec - now : 0);
         return in_usec;
 }

@@ -22,12 +22,14 @@
 struct S3Call {
         S3 *s3;
         S3Request request;
-        HttpTransfer *transfer; /* NULL: waits until due_usec */
+        HttpTransfer *transfer; /* NULL: waits until due_usec, or for credentials */
         uint64_t due_usec;
         unsigned n_tried;
         uint64_t size_at_start; /* of the sink, when this try began */
         uint64_t progress_max;
-        bool retried, fresh, skew_corrected, moved;
+        unsigned generation; /* of the credentials of the last try */
+        bool retried, fresh, skew_corrected, moved, renewed;
+        bool keyless;      /* waits for credentials, or for the region */
         S3Place elsewhere; /* for this call alone, if it has an endpoint */
         char *region;      /* of the last try */
         char *etag;        /* of the object that a broken range began with */
@@ -39,7 +41,7 @@ struct S3 {
         S3Address address;
         char *endpoint_url; /* of the environment; NULL: AWS */
         S3Endpoints endpoints;
-        S3Place place;
+        S3Place place;                  /* without endpoint: the region is not known yet */
         CredentialsSource *credentials; /* NULL: an https:// store, not signed */
         Http *http;
         const StoreLimits *limits;
@@ -84,17 +86,17 @@ static int read_endpoints(S3 *s)
         return 0;
 }
 
-static int find_bucket(S3 *s, const char *url, char **reterr)
+/* CREDENTIALS_PENDING: instance metadata is asked for the region. */
+static int find_place(S3 *s, char **reterr)
 {
-        const char *region = environment("AWS_REGION", "AWS_DEFAULT_REGION");
-        int r;
+        const char *region = NULL;
+        int r = 0;
 
-        if (!region && !s->address.region)
-                return fail(reterr, -EINVAL, "the region of %s is not known: set AWS_REGION", url);
-        r = s3_place_find(&s->address, region, &s->endpoints, &s->place, reterr);
-        if (r < 0)
-                return r;
-        return credentials_source_new(&s->credentials, reterr);
+        if (s->place.endpoint)
+                return 0;
+        if (s->address.bucket && !s->address.region)
+                r = credentials_source_region(s->credentials, &region, reterr);
+        return r != 0 ? r : s3_place_find(&s->address, region, &s->endpoints, &s->place, reterr);
 }
 
 int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *notice, S3 **ret,
@@ -114,13 +116,15 @@ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *not
         if (r < 0)
                 return r;
         if (s->address.bucket)
-                r = find_bucket(s, url, reterr);
-        else
-                r = s3_place_find(&s->address, NULL, &s->endpoints, &s->place, reterr);
+                r = credentials_source_new(&s->credentials, reterr);
+        if (r >= 0)
+                r = find_place(s, reterr);
         if (r >= 0)
                 r = http_new(environment("AWS_CA_BUNDLE", NULL), &s->http);
         if (r < 0)
                 return r;
+        if (s->credentials)
+                credentials_source_attach(s->credentials, s->http);
         *ret = TAKE_PTR(s);
         return 0;
 }
@@ -289,23 +293,21 @@ static int send(S3Call *c, const S3Place *place, const char *path, const char *q
 }
 
 /* `headers` are complete but for what the signature adds; the first one is Host, which libcurl
- * makes from the URL. */
-static int send_signed(S3Call *c, const S3Place *place, const char *path, const char *query,
-                       NameValue *headers, size_t n, const char *payload_hash, char **reterr)
+ * makes from the URL, the second one the hash of the body. */
+static int send_signed(S3Call *c, const Credentials *credentials, const S3Place *place,
+                       const char *path, const char *query, NameValue *headers, size_t n,
+                       char **reterr)
 {
         S3 *s = c->s3;
-        const Credentials *credentials;
         _cleanup_(sigv4_done) SigV4 signature = {};
-        int r = credentials_source_get(s->credentials, &credentials, reterr);
+        int r;
 
-        if (r < 0)
-                return r;
         r = sigv4_sign(&(SigV4Request){ .method = c->request.method,
                                         .path = path,
                                         .query = query,
                                         .headers = headers,
                                         .n_headers = n,
-                                        .payload_hash = payload_hash,
+                                        .payload_hash = headers[1].value,
                                         .region = place->region,
                                         .service = "s3",
                                         .time = time(NULL) + s->clock_offset },
@@ -332,8 +334,8 @@ static size_t plain_headers(const S3Call *c, NameValue *headers)
         return n;
 }
 
-static int start_signed(S3Call *c, const S3Place *place, const char *path, const char *query,
-                        char **reterr)
+static int start_signed(S3Call *c, const Credentials *credentials, const S3Place *place,
+                        const char *path, const char *query, char **reterr)
 {
         const S3Address *a = &c->s3->address;
         NameValue headers[S3_HEADERS_MAX + 8];
@@ -349,7 +351,21 @@ static int start_signed(S3Call *c, const S3Place *place, const char *path, const
         if (a->owner)
                 headers[n++] = (NameValue){ "x-amz-expected-bucket-owner", a->owner };
         n += plain_headers(c, headers + n);
-        return send_signed(c, place, path, query, headers, n, hash, reterr);
+        return send_signed(c, credentials, place, path, query, headers, n, reterr);
+}
+
+/* CREDENTIALS_PENDING: region or credentials are on their way. */
+static int get_ready(S3Call *c, const Credentials **ret, char **reterr)
+{
+        S3 *s = c->s3;
+        int r = find_place(s, reterr);
+
+        if (r == 0 && s->credentials)
+                r = credentials_source_get(s->credentials, ret, reterr);
+        c->keyless = r == CREDENTIALS_PENDING;
+        if (r == 0 && s->credentials)
+                c->generation = credentials_source_generation(s->credentials);
+        return r;
 }
 
 static int start_try(S3Call *c, char **reterr)
@@ -357,12 +373,15 @@ static int start_try(S3Call *c, char **reterr)
         const S3Place *place = c->elsewhere.endpoint ? &c->elsewhere : &c->s3->place;
         NameValue headers[S3_HEADERS_MAX + 1];
         const S3Request *q = &c->request;
+        const Credentials *credentials = NULL;
         _cleanup_free_ char *path = NULL, *query = NULL;
-        int r = s3_place_path(place, &c->s3->address, q->key, &path);
+        int r = get_ready(c, &credentials, reterr);
 
-        if (r >= 0)
+        if (r == 0)
+                r = s3_place_path(place, &c->s3->address, q->key, &path);
+        if (r == 0)
                 r = query_format(q->params, q->n_params, &query);
-        if (r < 0)
+        if (r != 0)
                 return r;
         if (!q->resumes || !wanted_etag(c))
                 sink_restart(&c->request.sink);
@@ -372,8 +391,8 @@ static int start_try(S3Call *c, char **reterr)
         c->region = strdup(place->region);
         if (!c->region)
                 return -ENOMEM;
-        if (c->s3->credentials)
-                return start_signed(c, place, path, query, reterr);
+        if (credentials)
+                return start_signed(c, credentials, place, path, query, reterr);
         return send(c, place, path, query, headers, plain_headers(c, headers), reterr);
 }
 
@@ -466,7 +485,8 @@ static char *hint(const S3Call *c, S3Verdict verdict, const S3Error *e, unsigned
                         "endpoint or of a KMS key may take away",
                         c->request.actions);
         else if (verdict == S3_REFUSED || verdict == S3_SKEWED)
-                err_set(&text, "; the credentials in use are not taken%s",
+                err_set(&text, "; the credentials in use (%s) are not taken%s",
+                        c->s3->credentials ? credentials_source_name(c->s3->credentials) : "none",
                         verdict == S3_SKEWED ? " because of this host's clock" : "");
         return text;
 }
@@ -630,6 +650,20 @@ static bool follow(S3Call *c, const HttpResponse *response, unsigned status, con
         return locate(c);
 }
 
+/* Credentials that have ended or were rotated: others get one try. */
+static bool renew_credentials(S3Call *c, const char *code)
+{
+        bool ended = streq(code, "ExpiredToken") || streq(code, "InvalidToken") ||
+                     streq(code, "InvalidAccessKeyId");
+
+        if (!ended || c->renewed || !c->s3->credentials ||
+            !credentials_source_renew(c->s3->credentials, c->generation))
+                return false;
+        c->renewed = true;
+        c->due_usec = now_usec();
+        return true;
+}
+
 static void judge_answer(S3Call *c, const HttpResponse *response, unsigned status, const S3Error *e)
 {
         S3Verdict verdict = s3_error_judge(status, e->code);
@@ -643,6 +677,8 @@ static void judge_answer(S3Call *c, const HttpResponse *response, unsigned statu
         }
         result = judge_error(verdict, status);
         if (verdict == S3_SKEWED && correct_clock(c, response))
+                return;
+        if (verdict == S3_REFUSED && renew_credentials(c, e->code))
                 return;
         if (verdict == S3_ELSEWHERE && follow(c, response, status, e, err))
                 return;
@@ -743,7 +779,9 @@ int s3_step(S3 *s, int extra_fd, uint64_t timeout_usec)
         int r;
 
         LIST_FOREACH(c, &s->calls, entry)
-        if (!c->transfer)
+        if (c->keyless)
+                timeout_usec = MIN(timeout_usec, credentials_source_due_in_usec(s->credentials));
+        else if (!c->transfer)
                 timeout_usec = MIN(timeout_usec, c->due_usec > now ? c->due_usec - now : 0);
         r = http_step(s->http, extra_fd, timeout_usec);
         start_due(s);

@@ -23,7 +23,8 @@
 
 typedef struct S3 S3;
 
-/* Reads the environment (see store.h). `limits` and what `notice` points to must outlive it. */
+/* Reads the environment (see store.h). `limits` and what `notice` points to must outlive it. Calls
+ * wait for the region and for credentials until they are there, or can't be had (-ENOKEY). */
 _must_check_ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *notice,
                         S3 **ret, char **reterr);
 S3 *s3_free(S3 *s);

@@ -23,11 +23,12 @@
  *   owner=ACCOUNT        refuse a bucket of any other account
  *   style=path|virtual   where the bucket's name stands, if not where it would by itself
  *
- * Region and credentials come from the environment for now: AWS_REGION or AWS_DEFAULT_REGION,
- * AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. So does what the AWS SDKs name the
- * same: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (another server than AWS, or a VPC endpoint),
- * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, AWS_USE_DUALSTACK_ENDPOINT, AWS_USE_FIPS_ENDPOINT,
- * AWS_CA_BUNDLE; and libcurl's https_proxy and no_proxy, which are for the network stores alone.
+ * Region and credentials come from the first source that has them (credentials.h); calls wait while
+ * they are fetched, and end with -ENOKEY when there are none. The environment also says what the
+ * AWS SDKs name the same: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (another server than AWS, or a
+ * VPC endpoint), AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, AWS_USE_DUALSTACK_ENDPOINT,
+ * AWS_USE_FIPS_ENDPOINT, AWS_CA_BUNDLE; and libcurl's https_proxy and no_proxy, which are for the
+ * network stores and STS alone.
  */
 
 typedef struct Store Store;
@@ -38,7 +39,8 @@ _must_check_ int store_url_check(const char *url, char **reterr);
 /* Whether nothing can be written there, whoever asks. */
 bool store_url_is_read_only(const char *url);
 
-/* Opens by URL. Unknown schemes, missing region or credentials: -EINVAL with what to set. */
+/* Opens by URL. Unknown schemes, no region or credentials configured: -EINVAL with what to
+ * set. */
 _must_check_ int store_open(const char *url, Store **ret, char **reterr);
 Store *store_free(Store *s); /* cancels what is under way, without calling back */
 DEFINE_CLEANUP_FUNC(Store *, store_free);

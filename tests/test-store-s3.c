@@ -540,6 +540,7 @@ static int start(void **state)
         (void) setenv("AWS_SESSION_TOKEN", "token", 1);
         (void) unsetenv("AWS_DEFAULT_REGION");
         (void) unsetenv("AWS_CA_BUNDLE");
+        (void) setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
         stop_fd = eventfd(0, EFD_CLOEXEC);
         assert_true(stop_fd >= 0);
         fault_server_start(&server, serve);
