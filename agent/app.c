@@ -435,7 +435,7 @@ static int round_result_of(const ActivationResult *result)
         if (result->result == RESULT_DEFERRED)
                 return ROUND_DEFERRED;
         return result->error == -EHOSTDOWN || result->error == -ETIMEDOUT ||
-                               result->error == -EACCES
+                               result->error == -EACCES || result->error == -ENOKEY
                        ? ROUND_UNREACHABLE
                        : ROUND_FAILED;
 }
@@ -954,8 +954,9 @@ static bool poll_failed(App *a, int result, const char *text)
         set_verdict(a, false, VERDICT_UNKNOWN, verdict);
         settle(a, refused ? ROUND_REFUSED : ROUND_UNREACHABLE);
         /* One that can't be reached is not spared by waiting, and is asked as soon as it is back;
-         * one that is too busy is. */
-        return result > 0 || refused || result == -EHOSTDOWN || result == -ETIMEDOUT;
+         * one that is too busy is. Without credentials it is not asked. */
+        return result > 0 || refused || result == -EHOSTDOWN || result == -ETIMEDOUT ||
+               result == -ENOKEY;
 }
 
 static void take_manifest(App *a, int fd)

@@ -111,9 +111,10 @@ static void judge_failure(Check *c, const AppConfig *a, int result, const char *
         } else {
                 findings_add(&c->findings, FINDING_FAIL, AREA, "app %s: %s", a->app,
                              text[0] ? text : strerror(-result));
-                if (result == -EACCES || result == -EINVAL)
-                        findings_mend(&c->findings,
-                                      "set region and credentials in " ENVIRONMENT_FILE);
+                if (result == -EACCES || result == -EINVAL || result == -ENOKEY)
+                        findings_mend(
+                                &c->findings,
+                                "give the instance a role, or set region and credentials in " ENVIRONMENT_FILE);
                 else
                         findings_mend(&c->findings, "see that %s can be reached from here",
                                       c->config->store);

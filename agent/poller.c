@@ -14,6 +14,7 @@ struct Poller {
         uint64_t interval_usec;
         unsigned jitter_percent, n_failures;
         bool stopped, hurry;
+        bool keyless; /* the last poll found no credentials */
         poller_answer_t answer;
         void *userdata;
         sd_event_source *timer;
@@ -87,6 +88,14 @@ uint64_t poller_delay_usec(uint64_t interval_usec, unsigned jitter_percent, unsi
         return delay - spread / 2 + (uint64_t) ((double) random / UINT32_MAX * spread);
 }
 
+uint64_t poller_keyless_usec(uint64_t delay_usec, uint32_t random)
+{
+        uint64_t spread = POLL_KEYLESS_MAX_USEC / 2;
+
+        return MIN(delay_usec,
+                   POLL_KEYLESS_MAX_USEC - (uint64_t) ((double) random / UINT32_MAX * spread));
+}
+
 static int arm(Poller *p, uint64_t delay_usec)
 {
         int r = sd_event_source_set_time_relative(p->timer, delay_usec);
@@ -98,9 +107,13 @@ static void plan(Poller *p)
 {
         uint64_t delay_usec =
                 poller_delay_usec(p->interval_usec, p->jitter_percent, p->n_failures, random_u32());
-        int r = p->stopped ? 0
-                           : arm(p, p->hurry ? MIN(delay_usec, POLL_HURRY_MAX_USEC) : delay_usec);
+        int r;
 
+        if (p->keyless)
+                delay_usec = poller_keyless_usec(delay_usec, random_u32());
+        if (p->hurry)
+                delay_usec = MIN(delay_usec, POLL_HURRY_MAX_USEC);
+        r = p->stopped ? 0 : arm(p, delay_usec);
         if (r < 0)
                 log_error("Can't plan the next poll of %s: %s", p->path, strerror(-r));
 }
@@ -118,6 +131,7 @@ static void on_reply(const Message *m, int *fd, void *userdata)
                 result = -EPROTO;
         if (result > POLL_UNKNOWN)
                 result = -EPROTO;
+        p->keyless = result == -ENOKEY;
         well = p->answer(result, *fd, m->text, p->userdata);
         p->n_failures = well ? 0 : p->n_failures + 1;
         plan(p);

@@ -14,6 +14,10 @@
 
 #define POLL_HURRY_MAX_USEC (UINT64_C(2) * 1000000)
 
+/* Credentials that are not there yet (-ENOKEY) are looked for within this, whatever the interval.
+ */
+#define POLL_KEYLESS_MAX_USEC (UINT64_C(60) * 1000000)
+
 typedef struct Poller Poller;
 
 typedef struct PollerOptions {
@@ -47,6 +51,8 @@ void poller_hurry(Poller *p, bool hurry);
 /* When the next poll is due: seconds from now, or 0 if one is under way or none is planned. */
 uint64_t poller_next_sec(const Poller *p);
 
-/* The wait before the next poll after n_failures in a row; `random` is any number. For tests. */
+/* The wait before the next poll after n_failures in a row; `random` is any number. For tests, as is
+ * what becomes of it without credentials. */
 uint64_t poller_delay_usec(uint64_t interval_usec, unsigned jitter_percent, unsigned n_failures,
                            uint32_t random);
+uint64_t poller_keyless_usec(uint64_t delay_usec, uint32_t random);

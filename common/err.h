@@ -20,6 +20,7 @@
  *   -EFBIG        more bytes than the limit of this kind of input
  *   -ENOENT       what was named does not exist
  *   -EACCES       the store refused us (HTTP 403), or the file system did
+ *   -ENOKEY       there are no credentials, or no region, to ask the store with: they may come
  *   -ETIMEDOUT    a limit of time passed
  *   -EHOSTDOWN    the store can't be reached: trying again may help
  *   -EBUSY        the store works badly or asks for patience: trying again later may help

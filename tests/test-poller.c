@@ -24,11 +24,21 @@ static void failures_back_off_to_a_limit(void **state)
         assert_int_equal(poller_delay_usec(3600 * SEC, 0, 5, 0), 1800 * SEC);
 }
 
+/* Within a minute, and not all hosts at once. */
+static void missing_credentials_are_looked_for_soon(void **state)
+{
+        (void) state;
+        assert_int_equal(poller_keyless_usec(15 * SEC, 0), 15 * SEC);
+        assert_int_equal(poller_keyless_usec(3600 * SEC, 0), 60 * SEC);
+        assert_int_equal(poller_keyless_usec(3600 * SEC, UINT32_MAX), 30 * SEC);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(waits_stay_within_their_spread),
                 cmocka_unit_test(failures_back_off_to_a_limit),
+                cmocka_unit_test(missing_credentials_are_looked_for_soon),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
