@@ -12,6 +12,7 @@
 #include "fetcher.h"
 #include "json-read.h"
 #include "judge.h"
+#include "secret.h"
 #include "state.h"
 #include "time-text.h"
 
@@ -226,7 +227,9 @@ void check_store(Check *c)
 
         if (!c->config || !c->trust)
                 return;
-        r = c->user ? 0 : environment_file_load(ENVIRONMENT_FILE, &err);
+        r = secret_process(&err);
+        if (r >= 0 && !c->user)
+                r = environment_file_load(ENVIRONMENT_FILE, &err);
         if (r >= 0)
                 r = ask_all(&round, &err);
         if (r < 0)

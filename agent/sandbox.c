@@ -14,16 +14,17 @@
 
 #include "err.h"
 #include "fd.h"
+#include "secret.h"
 
 int sandbox_basics(size_t n_fds_max, char **reterr)
 {
-        const struct rlimit no_core = {}, fds = { n_fds_max, n_fds_max };
+        const struct rlimit fds = { n_fds_max, n_fds_max };
 
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return fail_errno(reterr, -errno, "cannot give up privileges");
-        if (setrlimit(RLIMIT_CORE, &no_core) < 0 || setrlimit(RLIMIT_NOFILE, &fds) < 0)
+        if (setrlimit(RLIMIT_NOFILE, &fds) < 0)
                 return fail_errno(reterr, -errno, "cannot set resource limits");
-        return 0;
+        return secret_process(reterr);
 }
 
 static bool not_here(int error)

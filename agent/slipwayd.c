@@ -9,6 +9,7 @@
 #include "build-config.h"
 #include "err.h"
 #include "log.h"
+#include "secret.h"
 
 static AgentOptions arg_options = {};
 
@@ -90,7 +91,10 @@ int main(int argc, char *argv[])
         /* A child that is gone is an error of send(), not our end. */
         if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return EXIT_FAILURE;
-        r = agent_new(&arg_options, &agent, &err);
+        /* The store's credentials are in the environment, for slipway-fetch. */
+        r = secret_process(&err);
+        if (r >= 0)
+                r = agent_new(&arg_options, &agent, &err);
         if (r < 0)
                 return refuse_to_start(r, err);
         r = agent_run(agent);

@@ -2,12 +2,24 @@
 #include <locale.h>
 #include <signal.h>
 
+#include "err.h"
 #include "log.h"
+#include "secret.h"
 #include "verbs.h"
 
 int main(int argc, char **argv)
 {
+        _cleanup_free_ char *err = NULL;
+        int r;
+
         log_open("slipway-publish");
+
+        /* Credentials are here, and the key that signs. */
+        r = secret_process(&err);
+        if (r < 0) {
+                log_error("%s", err_text(r, err));
+                return PUBLISH_FAILED;
+        }
 
         /* Only for libarchive: it converts the UTF-8 names of pax and zip entries to the locale's
          * character set, and with this one they stay the bytes they are. Without it (no such
