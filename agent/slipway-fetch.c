@@ -88,6 +88,9 @@ static const int denied_calls[] = {
 #define FILE_SCHEME "file://"
 #define N_RULES_MAX 32
 
+/* A path, but of no file. */
+#define RELATIVE_URI "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI="
+
 typedef struct Rules {
         SandboxRule rules[N_RULES_MAX];
         size_t n;
@@ -116,7 +119,9 @@ static void allow_environment(Rules *rules)
 {
         for (char **e = environ; *e; e++) {
                 const char *value = strchr(*e, '=');
-                _cleanup_free_ char *path = value && value[1] == '/' ? strdup(value + 1) : NULL;
+                bool is_path = value && value[1] == '/' &&
+                               strncmp(*e, RELATIVE_URI, STRLEN(RELATIVE_URI)) != 0;
+                _cleanup_free_ char *path = is_path ? strdup(value + 1) : NULL;
 
                 if (path)
                         allow(rules, dirname(path), READ);
