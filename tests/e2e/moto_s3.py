@@ -82,6 +82,19 @@ class MotoS3:
         self.user = User("deploy", key["AccessKeyId"], key["SecretAccessKey"])
         self._check_from_call(0)
 
+    def make_role(self, name):
+        """A role that web identities may assume and that may do everything; returns its ARN."""
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+                                                         "Principal": {"Federated": "token.actions.githubusercontent.com"}}]}
+        iam = self._client("iam", self.user)
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
+        return arn
+
+    def take_web_identity(self):
+        """The next call may be AssumeRoleWithWebIdentity: it has no signature, which moto takes from nobody while it checks."""
+        self._check_from_call(1)
+
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_SEC)

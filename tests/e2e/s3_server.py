@@ -8,6 +8,7 @@ chroot, in the foreground, and is stopped by process id.
 import contextlib
 import dataclasses
 import http.client
+import json
 import os
 import pathlib
 import secrets
@@ -21,6 +22,8 @@ from waiting import wait_for
 
 HTTP_PORT = 8000
 HTTPS_PORT = 8443
+STS_HTTP_PORT = 8001
+STS_HTTPS_PORT = 8444
 MONITOR_PORT = 3300
 DNS_NAME = "s3.test"
 REGION = "eu-central-1"
@@ -61,7 +64,15 @@ rgw dns name = {DNS_NAME}
 rgw s3 auth use sts = false
 rgw frontends = beast endpoint={sandbox.SERVER_ADDRESS}:{HTTP_PORT} ssl_endpoint={sandbox.SERVER_ADDRESS}:{HTTPS_PORT} \
 ssl_certificate={DATA}/server.crt ssl_private_key={DATA}/server.key
+[client.sts]
+rgw data = {DATA}/sts
+rgw dns name = {DNS_NAME}
+rgw s3 auth use sts = true
+rgw sts key = {{sts_key}}
+rgw frontends = beast endpoint={sandbox.SERVER_ADDRESS}:{STS_HTTP_PORT} \
+ssl_endpoint={sandbox.SERVER_ADDRESS}:{STS_HTTPS_PORT} ssl_certificate={DATA}/server.crt ssl_private_key={DATA}/server.key
 """
+ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*"}]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +111,40 @@ def make_certificates(directory, names, address):
     return Authority((directory / "ca.crt").read_text(encoding="ascii"), directory / "ca.crt")
 
 
+class StsGateway:
+    """A second gateway to the same buckets, which also gives out the sessions of a role and takes them. What it says of bad
+    credentials is less exact than what the first one says. The first user may assume `role`, and the role may do everything."""
+
+    endpoint = f"http://{sandbox.SERVER_ADDRESS}:{STS_HTTP_PORT}"
+    tls_endpoint = f"https://{sandbox.SERVER_ADDRESS}:{STS_HTTPS_PORT}"
+    address = (sandbox.SERVER_ADDRESS, STS_HTTP_PORT)
+    role = "arn:aws:iam:::role/deploy-role"
+
+    def __init__(self, s3):
+        self._s3 = s3
+
+    def client(self, service):
+        import boto3
+
+        user = self._s3.users[0]
+        return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id=user.access_key,
+                            aws_secret_access_key=user.secret_key)
+
+    def make_role(self):
+        name = self.role.rpartition("/")[2]
+        trust = {"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": [f"arn:aws:iam:::user/{self._s3.users[0].name}"]}}]}
+        iam = self.client("iam")
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+        iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
+
+    def session(self):
+        """A session of the role, as instance metadata and containers give it out."""
+        c = self.client("sts").assume_role(RoleArn=self.role, RoleSessionName="test")["Credentials"]
+        return {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": c["AccessKeyId"], "SecretAccessKey": c["SecretAccessKey"],
+                "Token": c["SessionToken"], "Expiration": c["Expiration"].strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
 class S3Server:
     """The running server. `endpoint` and `tls_endpoint` are its URLs, `users` two users who don't see one another's buckets."""
 
@@ -116,6 +161,7 @@ class S3Server:
         self._lower = root
         self.authority = None
         self.users = []
+        self._sts = None
 
     @staticmethod
     def _environment():
@@ -130,7 +176,7 @@ class S3Server:
         return done.stdout
 
     def _start(self, *args):
-        with open(self._work / f"{args[0]}.out", "wb") as output:
+        with open(self._work / f"{args[2]}.out", "wb") as output:
             self._daemons.append(subprocess.Popen(
                 ["chroot", str(self._root), *args, "--foreground"], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=self._environment(), preexec_fn=sandbox.die_with_parent))
@@ -140,22 +186,24 @@ class S3Server:
         host.mount_overlay(self._root, [self._lower], self._work / "upper")
         sandbox.run("mount", "--rbind", "/dev", str(self._root / "dev"))
         sandbox.run("mount", "-t", "proc", "proc", str(self._root / "proc"))
-        for name in ("mon", "osd0", "rgw"):
+        for name in ("mon", "osd0", "rgw", "sts"):
             (self._data / name).mkdir(parents=True)
         self.authority = make_certificates(self._data, [DNS_NAME, f"*.{DNS_NAME}"], sandbox.SERVER_ADDRESS)
         self._start_monitor()
         self._start_store()
         self._start("radosgw", "-n", "client.rgw")
-        wait_for(self._answers, READY_TIMEOUT_SEC, f"radosgw to answer at {self.endpoint}")
+        wait_for(lambda: self._answers(self.address), READY_TIMEOUT_SEC, f"radosgw to answer at {self.endpoint}")
         self.users = [self._make_user(name) for name in ("deploy", "stranger")]
 
     def _start_monitor(self):
         fsid = str(uuid.uuid4())
-        (self._data / "ceph.conf").write_text(CONFIGURATION.format(fsid=fsid), encoding="ascii")
+        (self._data / "ceph.conf").write_text(CONFIGURATION.format(fsid=fsid, sts_key=secrets.token_hex(8)),
+                                              encoding="ascii")
         keyring = f"{DATA}/keyring"
         self._call("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         for name, caps in {"client.admin": ("mon", "allow *", "osd", "allow *", "mgr", "allow *"),
                            "client.rgw": ("mon", "allow rwx", "osd", "allow rwx"),
+                           "client.sts": ("mon", "allow rwx", "osd", "allow rwx"),
                            "osd.0": ("mon", "allow profile osd", "osd", "allow *")}.items():
             pairs = [argument for kind, cap in zip(caps[::2], caps[1::2]) for argument in ("--cap", kind, cap)]
             self._call("ceph-authtool", keyring, "--gen-key", "-n", name, *pairs)
@@ -176,13 +224,13 @@ class S3Server:
     def _check_alive(self):
         for daemon in self._daemons:
             if daemon.poll() is not None:
-                name = daemon.args[2]
+                name = daemon.args[4]
                 output = (self._work / f"{name}.out").read_text(errors="replace")
                 raise RuntimeError(f"{name} ended with {daemon.returncode}:\n{output[-4000:]}")
 
-    def _answers(self):
+    def _answers(self, address):
         self._check_alive()
-        connection = http.client.HTTPConnection(*self.address, timeout=5)
+        connection = http.client.HTTPConnection(*address, timeout=5)
         with contextlib.closing(connection):
             try:
                 connection.request("GET", "/")
@@ -195,6 +243,18 @@ class S3Server:
         self._call("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={user.name}",
                    f"--display-name={user.name}", f"--access-key={user.access_key}", f"--secret-key={user.secret_key}")
         return user
+
+    def sts(self):
+        """The gateway with roles, started when it is first asked for; see StsGateway."""
+        if self._sts is None:
+            self._start("radosgw", "-n", "client.sts")
+            gateway = StsGateway(self)
+            wait_for(lambda: self._answers(gateway.address), READY_TIMEOUT_SEC, f"radosgw to answer at {gateway.endpoint}")
+            self._call("radosgw-admin", "-n", "client.rgw", "caps", "add", f"--uid={self.users[0].name}",
+                       "--caps=roles=*;user-policy=*")
+            gateway.make_role()
+            self._sts = gateway
+        return self._sts
 
     def stop(self):
         """Stops what was started, the last one first; nothing on it needs keeping."""
