@@ -388,6 +388,41 @@ static void steps(void **state)
         assert_false(g.done);
 }
 
+/* One is stepped, the transfers of the others get on: at once, and those that wait. */
+static void guests(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL, *guest = NULL, *guests_guest = NULL;
+        _cleanup_(got_reset) Got first = {}, second = {}, of_guest = {};
+        HttpRequest q = { .method = "GET", .size_max = 1000, .done = got_done };
+        char url[64];
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        assert_int_equal(http_new(NULL, &guest), 0);
+        assert_int_equal(http_new(NULL, &guests_guest), 0);
+        http_attach(h, guest);
+        http_attach(guest, guests_guest);
+        http_attach(h, guest);
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u/missing", server.port);
+        q.url = url;
+        q.userdata = &first;
+        assert_int_equal(http_start(guest, &q, NULL, NULL), 0);
+        q.delay_msec = 100;
+        q.userdata = &second;
+        assert_int_equal(http_start(guests_guest, &q, NULL, NULL), 0);
+        while (!first.done || !second.done)
+                assert_int_equal(http_step(h, -1, UINT64_MAX), 0);
+        assert_int_equal(first.status, 404);
+        assert_int_equal(second.status, 404);
+        /* Any of them may go first. */
+        guest = http_free(guest);
+        ask(guests_guest, "/missing", (HttpRequest){}, &of_guest);
+        assert_int_equal(http_step(h, -1, 1000), 0);
+        http_attach(h, guests_guest);
+        h = http_free(h);
+        ask(guests_guest, "/missing", (HttpRequest){}, &of_guest);
+}
+
 static int start_server(void **state)
 {
         (void) state;
@@ -409,6 +444,7 @@ int main(void)
                 cmocka_unit_test(faults),         cmocka_unit_test(urls_refused),
                 cmocka_unit_test(nobody_listens), cmocka_unit_test(steps),
                 cmocka_unit_test(nearby),         cmocka_unit_test(delays),
+                cmocka_unit_test(guests),
         };
 
         return cmocka_run_group_tests(tests, start_server, stop_server);
