@@ -13,8 +13,8 @@
  *
  * The first of these that is configured is the source; when it fails, no other one is asked:
  *   environment    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, for temporary ones AWS_SESSION_TOKEN
- *   web identity   AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME: what CI
- *                  systems and Kubernetes write, by STS
+ *   web identity   AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME: an OIDC
+ *                  token, as of CI systems and Kubernetes, for which STS gives a session
  *   profile        of the files shared with the AWS tools (profile.h): keys, a web identity, or a
  *                  role with source_profile or credential_source. Programs (credential_process, and
  *                  what SSO and MFA take) are never run: the error says what to do instead
