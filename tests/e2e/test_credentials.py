@@ -182,7 +182,7 @@ def test_publisher_with_a_broken_token(s3, sts, bucket, make_publisher, tree):
         session = sts.session()
         return {**session, "Token": session["Token"][:-8] + "AAAAAAA="}
 
-    with container(forged) as url, pytest.raises(AssertionError, match="can't read s3://"):
+    with container(forged) as url, pytest.raises(AssertionError, match=r"can't list s3://\S+: AccessDenied"):
         publish(make_publisher, f"s3://{bucket}",
                 at_gateway(s3, sts, AWS_REGION=s3.region, AWS_CONTAINER_CREDENTIALS_FULL_URI=url), tree)
 
@@ -281,10 +281,10 @@ def test_agent_in_a_container(s3, sts, bucket, host):
     web.release()
     session = sts.session()
     with container(lambda: session, address=sandbox.SERVER_ADDRESS, tls=s3.tls_context(), token="Basic x") as url:
-        host.write("/etc/slipway/container/token", "Basic x\n", owner="slipway:slipway", mode=0o400)
+        host.write("/etc/aws/token", "Basic x\n", owner="slipway:slipway", mode=0o400)
         toy.start([web], url=web.store.url, environment=at_gateway(
             s3, sts, AWS_REGION=s3.region, AWS_CONTAINER_CREDENTIALS_FULL_URI=url,
-            AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="/etc/slipway/container/token"))
+            AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="/etc/aws/token"))
         web.assert_whole("r1")
         assert_kept_secret(host, session)
 
@@ -293,8 +293,8 @@ def test_agent_runs_no_programs(s3, sts, bucket, host):
     """Not even where a file of the AWS tools says so."""
     web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
     web.release()
-    host.write("/etc/slipway/aws/config", "[default]\nregion = x\ncredential_process = /usr/bin/touch /srv/ran\n")
-    toy.start([web], url=web.store.url, environment=at_gateway(s3, sts, AWS_CONFIG_FILE="/etc/slipway/aws/config"))
+    host.write("/etc/aws/config", "[default]\nregion = x\ncredential_process = /usr/bin/touch /srv/ran\n")
+    toy.start([web], url=web.store.url, environment=at_gateway(s3, sts, AWS_CONFIG_FILE="/etc/aws/config"))
     wait_for(lambda: "Slipway runs no programs" in web.status()["poll"]["text"], toy.WAIT_SEC, "the reason to be said")
     assert not host.exists("/srv/ran")
 
@@ -304,8 +304,8 @@ def test_agent_with_a_web_identity(s3, moto, host):
     with faults.FaultProxy(sandbox.SERVER_ADDRESS, moto.address, tls=s3.tls_context()) as proxy:
         web = toy.Toy(host, formats.S3Store(moto.client(), "releases"))
         web.release()
-        host.write("/etc/slipway/identity/README", "the token's place\n", owner="slipway:slipway")
-        token = "/etc/slipway/identity/token"
+        host.write("/etc/aws/README", "the token's place\n", owner="slipway:slipway")
+        token = "/etc/aws/token"
         toy.start([web], url=web.store.url, report=False, environment={
             **by_web_identity(moto, token, proxy.endpoint), "AWS_CA_BUNDLE": str(s3.authority.path)})
         wait_for(lambda: f"can't read the web identity token {token}" in web.status()["poll"]["text"], toy.WAIT_SEC,
