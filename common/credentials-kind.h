@@ -46,6 +46,7 @@ struct CredentialsSource {
         bool overdue; /* they came after their end, by our clock */
         uint64_t renew_usec, retry_usec, refused_usec; /* CLOCK_BOOTTIME; the last: 0: never */
         unsigned n_failures;
+        bool worry_told;
         int error; /* of the last fetch; 0: it went well */
         char *err;
 

@@ -18,6 +18,7 @@
 #define RETRY_WAIT_MAX_SEC UINT64_C(45) /* what is late is found within a minute */
 #define REFUSED_WAIT_SEC   UINT64_C(60)
 #define REGION_RETRY_SEC   UINT64_C(5)
+#define WORRYING_FAILURES  4 /* in a row: a minute or so */
 #define DEPTH_MAX          4U
 
 static const CredentialsKind *const chain[] = {
@@ -238,6 +239,7 @@ void credentials_source_finish(CredentialsSource *s, int result, Credentials *c,
         s->generation++;
         s->refused = false;
         s->n_failures = 0;
+        s->worry_told = false;
         s->error = 0;
         free(TAKE_PTR(s->err));
         plan_renewal(s);
@@ -288,6 +290,20 @@ int credentials_source_get(CredentialsSource *s, const Credentials **ret, char *
                 return CREDENTIALS_PENDING;
         return fail(reterr, -ENOKEY, "there are no AWS credentials (%s): %s", s->kind->name,
                     err_text(s->error, s->err));
+}
+
+char *credentials_source_worry(CredentialsSource *s)
+{
+        char *text = NULL;
+
+        if (s->worry_told || s->n_failures < WORRYING_FAILURES)
+                return NULL;
+        s->worry_told = true;
+        err_set(&text,
+                "the AWS credentials (%s) can't be renewed: %s; the old ones go on as long as %s",
+                s->kind->name, strempty(s->err),
+                s->kind->lives_on ? "they are taken" : "they last");
+        return text;
 }
 
 uint64_t credentials_source_due_in_usec(const CredentialsSource *s)

@@ -63,8 +63,12 @@ enum {
 _must_check_ int credentials_source_get(CredentialsSource *s, const Credentials **ret,
                                         char **reterr);
 
-/* The same, but waits until it is decided: what it takes on the network is bounded. Not for a
- * source that is attached. */
+/* After get() gave some: that they can't be renewed, and why, for whoever runs this; said once
+ * until they can. To be freed; NULL: nothing to say. */
+char *credentials_source_worry(CredentialsSource *s);
+
+/* The same as get(), but waits until it is decided: what it takes on the network is bounded. Not
+ * for a source that is attached. */
 _must_check_ int credentials_source_wait(CredentialsSource *s, const Credentials **ret,
                                          char **reterr);
 

@@ -363,8 +363,11 @@ static int get_ready(S3Call *c, const Credentials **ret, char **reterr)
         if (r == 0 && s->credentials)
                 r = credentials_source_get(s->credentials, ret, reterr);
         c->keyless = r == CREDENTIALS_PENDING;
-        if (r == 0 && s->credentials)
+        if (r == 0 && s->credentials) {
+                _cleanup_free_ char *worry = credentials_source_worry(s->credentials);
+                notice(s, worry);
                 c->generation = credentials_source_generation(s->credentials);
+        }
         return r;
 }
 

@@ -58,7 +58,8 @@ typedef struct StoreLimits {
 void store_set_limits(Store *s, const StoreLimits *limits);
 
 /* Tells, once per store, what whoever runs it should know though calls go on: a wrong clock, a
- * bucket in another region. NULL, as at the start: nobody is told. */
+ * bucket in another region, credentials that can't be renewed. NULL, as at the start: nobody is
+ * told. */
 typedef void (*store_notice_t)(const char *text);
 void store_set_notice(Store *s, store_notice_t notice);
 

@@ -573,6 +573,18 @@ static void old_ones_go_on_while_new_ones_come(void **state)
         }
         assert_int_equal(peek(FETCHES), 3);
         assert_int_equal(s->error, -EACCES);
+        assert_null(credentials_source_worry(s));
+        /* that goes on is said once */
+        set_mode(FORBIDDEN);
+        for (int i = 0; i < 3; i++) {
+                s->retry_usec = 0;
+                assert_int_equal(credentials_source_get(s, &c, NULL), 0);
+                while (s->fetching)
+                        assert_true(http_step(s->http, -1, UINT64_MAX) >= 0);
+        }
+        _cleanup_free_ char *worry = credentials_source_worry(s);
+        assert_non_null(strstr(worry, "can't be renewed: the container's endpoint"));
+        assert_null(credentials_source_worry(s));
 }
 
 static void what_has_ended(void **state)
