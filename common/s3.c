@@ -149,6 +149,16 @@ const char *s3_prefix(const S3 *s)
         return s->address.prefix;
 }
 
+const char *s3_credentials_name(const S3 *s)
+{
+        return s->credentials ? credentials_source_name(s->credentials) : NULL;
+}
+
+void s3_attach(S3 *s, Http *guest)
+{
+        http_attach(s->http, guest);
+}
+
 void s3_add_encryption(const S3 *s, S3Request *request)
 {
         if (!s->address.kms_key)

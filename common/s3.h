@@ -33,6 +33,10 @@ DEFINE_CLEANUP_FUNC(S3 *, s3_free);
 /* Where keys begin: "" or "prefix/". */
 const char *s3_prefix(const S3 *s);
 
+/* As store_credentials() and store_attach(). */
+const char *s3_credentials_name(const S3 *s);
+void s3_attach(S3 *s, Http *guest);
+
 #define S3_PARAMS_MAX  6
 #define S3_HEADERS_MAX 8
 

@@ -32,6 +32,9 @@ typedef struct StoreBackend {
         int (*upload)(Store *s, const StoreRequest *put, void *userdata, int stop_fd,
                       char **reterr);
         uint64_t upload_size_min;
+
+        const char *(*credentials)(const Store *s); /* NULL: it takes none */
+        void (*attach)(Store *s, Http *guest);      /* NULL: not on the network */
 } StoreBackend;
 
 extern const StoreBackend store_file_backend, store_s3_backend, store_https_backend,

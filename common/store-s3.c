@@ -353,9 +353,20 @@ static int s3_backend_upload(Store *s, const StoreRequest *put, void *userdata, 
         return s3_upload(s->data, put, userdata, stop_fd, reterr);
 }
 
-#define NETWORK_STORE                                                                \
-        .open = s3_backend_open, .free = s3_backend_free, .start = s3_backend_start, \
-        .drop = s3_backend_drop, .step = s3_backend_step
+static const char *s3_backend_credentials(const Store *s)
+{
+        return s3_credentials_name(s->data);
+}
+
+static void s3_backend_attach(Store *s, Http *guest)
+{
+        s3_attach(s->data, guest);
+}
+
+#define NETWORK_STORE                                                                            \
+        .open = s3_backend_open, .free = s3_backend_free, .start = s3_backend_start,             \
+        .drop = s3_backend_drop, .step = s3_backend_step, .credentials = s3_backend_credentials, \
+        .attach = s3_backend_attach
 
 const StoreBackend store_s3_backend = {
         .scheme = STORE_S3_SCHEME,

@@ -58,6 +58,18 @@ const char *store_url(const Store *s)
         return s->url;
 }
 
+const char *store_credentials(const Store *s)
+{
+        return s->backend->credentials ? s->backend->credentials(s) : NULL;
+}
+
+bool store_attach(Store *s, Http *guest)
+{
+        if (s->backend->attach)
+                s->backend->attach(s, guest);
+        return s->backend->attach;
+}
+
 void store_set_limits(Store *s, const StoreLimits *limits)
 {
         s->limits = *limits;

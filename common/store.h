@@ -42,10 +42,15 @@ bool store_url_is_read_only(const char *url);
 /* Opens by URL. Unknown schemes, no region or credentials configured: -EINVAL with what to
  * set. */
 _must_check_ int store_open(const char *url, Store **ret, char **reterr);
+
 Store *store_free(Store *s); /* cancels what is under way, without calling back */
 DEFINE_CLEANUP_FUNC(Store *, store_free);
 
 const char *store_url(const Store *s);
+
+/* A word for where the credentials come from that requests are signed with now, such as
+ * "environment"; NULL: there are none. */
+const char *store_credentials(const Store *s);
 
 /* Limits of time for a store on the network; a store has these from the start. */
 typedef struct StoreLimits {
@@ -143,6 +148,11 @@ _must_check_ int store_start(Store *s, const StoreRequest *request, store_done_t
 
 /* Ends it without calling back. NULL is fine; returns NULL. */
 StoreCall *store_cancel(StoreCall *c);
+
+/* From now on store_step() also does what `guest` (http.h), which must outlive it, has to do.
+ * False: this store is not on the network, and does not. */
+typedef struct Http Http;
+bool store_attach(Store *s, Http *guest);
 
 /* Waits up to timeout_usec (UINT64_MAX: for ever) until something happens on a connection, a timer
  * or on the socket extra_fd (-1: none), does what there is to do and calls back. Returns 1 if
