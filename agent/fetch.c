@@ -8,9 +8,11 @@
 #include "err.h"
 #include "fd.h"
 #include "fetch.h"
+#include "http.h"
 #include "log.h"
 #include "memory.h"
 #include "message.h"
+#include "metadata.h"
 #include "spool.h"
 #include "store.h"
 
@@ -66,9 +68,13 @@ struct Get {
 };
 
 struct Fetch {
-        const char *store_url;
+        const char *store_url; /* NULL: not known yet */
         int socket_fd;
+        Http *http; /* for everything but the store */
         Store *store;
+        bool attached;        /* the store steps `http` as well */
+        Metadata *metadata;   /* NULL: nobody has asked */
+        uint64_t identify_id; /* 0: it is not being asked */
         Spool *spool;
         Known *known;
         size_t n_known;
@@ -176,6 +182,11 @@ static void remember(Fetch *f, const char *path, char *etag)
 
 /* Polls */
 
+static const char *credentials_word(const Fetch *f)
+{
+        return strempty(store_credentials(f->store));
+}
+
 static int open_envelope(const char *data, size_t data_size, int *ret_fd, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
@@ -202,8 +213,8 @@ static void answer_manifest(Call *c, StoreReply *reply)
         _cleanup_free_ char *err = NULL;
 
         m.result = open_envelope(reply->data, reply->size, &fd, &err);
-        if (m.result < 0)
-                (void) stpncpy(m.text, err_text(m.result, err), MESSAGE_TEXT_MAX);
+        (void) stpncpy(m.text, m.result < 0 ? err_text(m.result, err) : credentials_word(c->fetch),
+                       MESSAGE_TEXT_MAX);
         answer_fd(c->fetch, &m, fd);
         /* What went wrong here, for want of memory or descriptors, may go well at the next poll. */
         if (m.result == 0 || m.result == -EBADMSG || m.result == -EFBIG)
@@ -218,9 +229,9 @@ static void on_polled(int result, StoreReply *reply, const char *err, void *user
         if (result == 0)
                 answer_manifest(c, reply);
         else if (result == STORE_NOT_MODIFIED)
-                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_UNCHANGED, NULL);
+                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_UNCHANGED, credentials_word(c->fetch));
         else if (result == STORE_ABSENT)
-                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_ABSENT, NULL);
+                answer(c->fetch, MESSAGE_POLLED, c->id, POLL_ABSENT, credentials_word(c->fetch));
         else if (result == STORE_UNKNOWN)
                 answer(c->fetch, MESSAGE_POLLED, c->id, POLL_UNKNOWN, err);
         else
@@ -275,6 +286,48 @@ static int do_brake(Fetch *f, const Message *m)
         StoreRequest request = { .method = STORE_GET, .path = m->text, .size_max = BRAKE_SIZE_MAX };
 
         return call_start(f, m, &request, on_brake);
+}
+
+/* Who this host is */
+
+static void answer_identity(Fetch *f, uint64_t id, Instance *i)
+{
+        Message m = { .type = MESSAGE_IDENTIFIED, .id = id };
+        _cleanup_free_ char *data = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        size_t size;
+
+        m.result = instance_pack(i, &data, &size);
+        if (m.result >= 0) {
+                fd = memfd_sealed("slipway-instance", data, size);
+                m.result = fd < 0 ? fd : 0;
+        }
+        if (m.result < 0)
+                (void) stpncpy(m.text, strerror(-m.result), MESSAGE_TEXT_MAX);
+        answer_fd(f, &m, fd);
+}
+
+static void on_metadata(int result, Instance *i, const char *err, void *userdata)
+{
+        Fetch *f = userdata;
+        uint64_t id = f->identify_id;
+
+        f->identify_id = 0;
+        if (result < 0)
+                answer(f, MESSAGE_IDENTIFIED, id, result, err);
+        else
+                answer_identity(f, id, i);
+}
+
+static int do_identify(Fetch *f, const Message *m, char **reterr)
+{
+        int r = f->metadata ? 0 : metadata_new(f->http, &f->metadata, reterr);
+
+        if (r >= 0)
+                r = metadata_ask(f->metadata, on_metadata, f, reterr);
+        if (r >= 0)
+                f->identify_id = m->id;
+        return r;
 }
 
 /* Files that slipwayd was handed */
@@ -715,6 +768,8 @@ static MessageType answer_type(MessageType request)
                 return MESSAGE_PUT_DONE;
         case MESSAGE_GET_AGAIN:
                 return MESSAGE_GOT_AGAIN;
+        case MESSAGE_IDENTIFY:
+                return MESSAGE_IDENTIFIED;
         default:
                 return MESSAGE_GOT;
         }
@@ -727,20 +782,29 @@ static void on_notice(const char *text)
 
 static int open_store(Fetch *f, char **reterr)
 {
-        int r = f->store ? 0 : store_open(f->store_url, &f->store, reterr);
+        int r;
 
-        if (r >= 0)
-                store_set_notice(f->store, on_notice);
-        return r;
+        if (f->store)
+                return 0;
+        r = store_open(f->store_url, &f->store, reterr);
+        if (r < 0)
+                return r;
+        store_set_notice(f->store, on_notice);
+        f->attached = store_attach(f->store, f->http);
+        return 0;
 }
 
 static int obey(Fetch *f, const Message *m, int fd, char **reterr)
 {
         int r;
 
-        /* Needs no store, and may come because there is none. */
+        /* These need no store, and may come because there is none. */
         if (m->type == MESSAGE_OPEN)
                 return do_open(f, m, fd, reterr);
+        if (m->type == MESSAGE_IDENTIFY)
+                return do_identify(f, m, reterr);
+        if (!f->store_url)
+                return fail(reterr, -EINVAL, "where the store is, is not known yet");
         r = open_store(f, reterr);
         if (r < 0)
                 return r;
@@ -787,12 +851,16 @@ int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch
               char **reterr)
 {
         _cleanup_(fetch_freep) Fetch *f = calloc(1, sizeof(Fetch));
+        const char *ca_bundle = getenv("AWS_CA_BUNDLE");
         int r;
 
         if (!f)
                 return -ENOMEM;
         *f = (Fetch){ .store_url = store_url, .socket_fd = socket_fd };
         r = spool_open(cache_dir, &f->spool, reterr);
+        if (r < 0)
+                return r;
+        r = http_new(ca_bundle && *ca_bundle ? ca_bundle : NULL, &f->http);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(f);
@@ -813,6 +881,8 @@ Fetch *fetch_free(Fetch *f)
         }
         free(f->known);
         store_free(f->store);
+        metadata_free(f->metadata);
+        http_free(f->http);
         spool_free(f->spool);
         free(f);
         return NULL;
@@ -820,9 +890,15 @@ Fetch *fetch_free(Fetch *f)
 
 int fetch_step(Fetch *f)
 {
-        int r = f->store ? store_step(f->store, f->socket_fd, UINT64_MAX) : 1;
+        /* A store in a directory never waits while it has something to do. */
+        bool busy = f->store && store_n_calls(f->store) > 0;
+        uint64_t wait_usec = f->metadata ? metadata_due_in_usec(f->metadata) : UINT64_MAX;
+        int r = busy || f->attached ? store_step(f->store, f->socket_fd, wait_usec) : 0;
 
-        /* Without a store a blocking receive is the wait. */
+        if (r == 0 && !f->attached)
+                r = http_step(f->http, busy ? -1 : f->socket_fd, busy ? 0 : wait_usec);
+        if (f->metadata)
+                metadata_start_due(f->metadata);
         if (r == 1)
                 r = receive(f);
         return f->error < 0 ? f->error : r;

@@ -162,6 +162,8 @@ static bool is_answer(FetchRequest *r, const Message *m)
                 return ends_request(r, MESSAGE_PUT);
         case MESSAGE_PROBED:
                 return ends_request(r, MESSAGE_PROBE);
+        case MESSAGE_IDENTIFIED:
+                return ends_request(r, MESSAGE_IDENTIFY);
         case MESSAGE_SPOOLED:
                 return r->type == MESSAGE_GET;
         case MESSAGE_AVAILABLE:
@@ -211,6 +213,20 @@ static void on_child_exited(Child *c, const char *how, void *userdata)
         lose_all(f, how);
 }
 
+static void list_arguments(const Fetcher *f, char *arguments[static 6])
+{
+        size_t n = 0;
+
+        arguments[n++] = (char *) "slipway-fetch";
+        if (f->store) {
+                arguments[n++] = (char *) "--store";
+                arguments[n++] = f->store;
+        }
+        arguments[n++] = (char *) (f->cache_dir ? "--cache" : "--probe");
+        arguments[n++] = f->cache_dir; /* NULL: the end */
+        arguments[n] = NULL;
+}
+
 static int start(Fetcher *f)
 {
         static const ChildCallbacks callbacks = { on_child_message, on_child_exited };
@@ -221,17 +237,16 @@ static int start(Fetcher *f)
                                               "ALL_PROXY",     "no_proxy",     "NO_PROXY",
                                               "SSL_CERT_FILE", "SSL_CERT_DIR", NULL };
         static const char *const nothing[] = { NULL };
-        char *fetch[] = { (char *) "slipway-fetch", (char *) "--store", f->store,
-                          (char *) "--cache",       f->cache_dir,       NULL };
-        char *probe[] = { (char *) "slipway-fetch", (char *) "--probe", NULL };
+        char *arguments[6];
         _cleanup_free_ char *err = NULL;
         int enabled, r;
 
         r = sd_event_source_get_enabled(f->restart_source, &enabled);
         if (f->child || r < 0 || enabled != SD_EVENT_OFF)
                 return r;
-        r = child_spawn(f->event, "slipway-fetch", f->store ? fetch : probe,
-                        f->store ? passed : nothing, &f->identity, &callbacks, f, &f->child, &err);
+        list_arguments(f, arguments);
+        r = child_spawn(f->event, "slipway-fetch", arguments, f->cache_dir ? passed : nothing,
+                        &f->identity, &callbacks, f, &f->child, &err);
         if (r < 0)
                 return log_error_errno(r, "%s", err_text(r, err));
         f->started_usec = now_usec();
@@ -257,12 +272,12 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
                 return -ENOMEM;
         f->event = sd_event_ref(event);
         f->identity = *identity;
-        if (store) {
+        if (store)
                 f->store = strdup(store);
+        if (cache_dir)
                 f->cache_dir = strdup(cache_dir);
-                if (!f->store || !f->cache_dir)
-                        return -ENOMEM;
-        }
+        if ((store && !f->store) || (cache_dir && !f->cache_dir))
+                return -ENOMEM;
         r = sd_event_add_defer(event, &f->lost_source, on_lost, f);
         if (r < 0)
                 return r;
@@ -277,6 +292,21 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(f);
+        return 0;
+}
+
+int fetcher_set_store(Fetcher *f, const char *store)
+{
+        char *copy = strdup(store);
+
+        if (!copy)
+                return -ENOMEM;
+        free(f->store);
+        f->store = copy;
+        if (f->child) {
+                f->child = child_free(f->child);
+                lose_all(f, "it starts again, as another instance");
+        }
         return 0;
 }
 

@@ -21,7 +21,8 @@ typedef struct FetchRequest FetchRequest;
 typedef void (*fetch_reply_t)(const Message *m, int *fd, void *userdata);
 
 /* `store` is the store's URL, `cache_dir` where the spool may be. Does not start the child yet.
- * With store NULL it is one for PROBE requests only (prober.h), which is given no credentials. */
+ * With store NULL only IDENTIFY and OPEN are answered, until fetcher_set_store(). With cache_dir
+ * NULL as well it is one for PROBE requests only (prober.h), which is given no credentials. */
 _must_check_ int fetcher_new(sd_event *event, const char *store, const char *cache_dir,
                              const Identity *identity, Fetcher **ret);
 Fetcher *fetcher_free(Fetcher *f);
@@ -30,6 +31,10 @@ DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
 /* The same, but what was sent to the child before is done, within a second. For the end of a
  * program that has waited for all its requests. */
 Fetcher *fetcher_finish(Fetcher *f);
+
+/* From now on it works for this store. A child that runs ends, and with it requests under way and
+ * what it remembers of polls. */
+_must_check_ int fetcher_set_store(Fetcher *f, const char *store);
 
 /* Where the spool is. */
 const char *fetcher_cache_dir(const Fetcher *f);

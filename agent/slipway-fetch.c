@@ -46,7 +46,7 @@ static int parse_options(int argc, char *argv[])
                 default:
                         return -EINVAL;
                 }
-        return (arg_store && arg_cache) != arg_probe && optind == argc ? 0 : -EINVAL;
+        return !arg_cache == arg_probe && optind == argc ? 0 : -EINVAL;
 }
 
 #define N_FDS_MAX 256
@@ -141,11 +141,11 @@ static void allow_file_store(Rules *rules, const char *directory)
                 allow(rules, path, STORE);
 }
 
-/* What only the one with a store needs. */
+/* What only the one that fetches needs. */
 static void allow_store(Rules *rules)
 {
         allow(rules, arg_cache, SPOOL);
-        if (strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
+        if (arg_store && strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
                 allow_file_store(rules, arg_store + STRLEN(FILE_SCHEME));
         allow_environment(rules);
 }

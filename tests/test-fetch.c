@@ -791,7 +791,7 @@ static void program_reaches_the_network(void **state)
         b.url = strdup("s3://bucket/pre");
         pid_t pid = start_program(&b);
         expect_from_program(&b, &m, -EBADF, &reply, &fd);
-        assert_string_equal(reply.text, "");
+        assert_string_equal(reply.text, "environment");
         assert_int_equal(reply.result, POLL_ABSENT);
         b.sockets[0] = fd_close(b.sockets[0]);
         assert_int_equal(waitpid(pid, &status, 0), pid);
