@@ -32,6 +32,10 @@
 #define KEEP_MIN                   2
 #define KEEP_MAX                   100
 #define BUDGET_MIN_BYTES           (UINT64_C(1) << 20)
+#define METADATA_INTERVAL_USEC     (UINT64_C(60) * 1000000)
+#define TAG_STORE                  "slipway:store"
+#define TAG_APP                    "slipway:app"
+#define TAG_CHANNEL                "slipway:channel"
 #define TRUST_PATH_DEFAULT         "/etc/slipway/trust/root.json"
 #define ROOT_DEFAULT               "/srv/{app}"
 #define MANIFEST_DEFAULT           "{app}/channels/{channel}/manifest.json"
@@ -48,17 +52,23 @@ typedef struct ConfigFile {
 
 /* Where an app was written down. */
 typedef struct AppOrigin {
-        size_t file, index;
+        const ConfigFile *file; /* NULL: in a tag */
+        size_t index;
 } AppOrigin;
 
 /* What is read so far: the configuration, its apps still with their placeholders. */
 typedef struct Loader {
         Config config;
-        char *region, *zone;
-        ConfigFile *files;
-        size_t n_files;
+        const ConfigFile *file; /* that is being read */
         AppOrigin origins[CONFIG_APPS_MAX];
 } Loader;
+
+struct ConfigSource {
+        char *path;
+        ConfigFile *files;
+        size_t n_files;
+        Config settings;
+};
 
 /* --- freeing --- */
 
@@ -95,6 +105,10 @@ static void config_done(Config *c)
 {
         free(c->store);
         free(c->instance);
+        free(c->region);
+        free(c->zone);
+        free(c->account);
+        free(c->tags_error);
         free(c->trust_path);
         tags_done(c);
         for (size_t i = 0; i < c->n_apps; i++)
@@ -113,13 +127,26 @@ Config *config_free(Config *c)
 static void loader_done(Loader *l)
 {
         config_done(&l->config);
-        free(l->region);
-        free(l->zone);
-        for (size_t i = 0; i < l->n_files; i++) {
-                free(l->files[i].path);
-                free(l->files[i].text);
+}
+
+ConfigSource *config_source_free(ConfigSource *s)
+{
+        if (!s)
+                return NULL;
+        for (size_t i = 0; i < s->n_files; i++) {
+                free(s->files[i].path);
+                free(s->files[i].text);
         }
-        free(l->files);
+        free(s->files);
+        free(s->path);
+        config_done(&s->settings);
+        free(s);
+        return NULL;
+}
+
+const Config *config_source_settings(const ConfigSource *s)
+{
+        return &s->settings;
 }
 
 /* --- the grammar --- */
@@ -157,7 +184,10 @@ static int parse_tag(const cJSON *v, const char *path, void *target, char **rete
 
 static int parse_tags(const cJSON *v, const char *path, void *target, char **reterr)
 {
-        tags_done(target);
+        Config *c = target;
+
+        tags_done(c);
+        c->has_tags = true;
         return json_each_member(v, path, CONFIG_TAGS_MAX, parse_tag, target, reterr);
 }
 
@@ -236,6 +266,16 @@ static int parse_poll(const cJSON *v, const char *path, void *target, char **ret
         c->jitter_percent = JITTER_DEFAULT_PERCENT;
         c->halt_wait_usec = HALT_WAIT_DEFAULT_USEC;
         return json_dispatch(v, path, poll_fields, c, reterr);
+}
+
+static const JsonField metadata_fields[] = {
+        {"interval",       parse_interval, offsetof(Config, metadata_interval_usec) },
+        {       },
+};
+
+static int parse_metadata(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return json_dispatch(v, path, metadata_fields, target, reterr);
 }
 
 static bool absolute_path_is_clean(const char *s)
@@ -407,11 +447,15 @@ static const JsonField app_fields[] = {
         {                 },
 };
 
+static const AppConfig app_defaults = { .keep = KEEP_DEFAULT,
+                                        .reserve_bytes = ROOM_RESERVE_DEFAULT,
+                                        .update_lock_usec = UPDATE_LOCK_DEFAULT_USEC };
+
 static int parse_app(const cJSON *v, const char *path, void *target, char **reterr)
 {
         Loader *l = target;
         Config *c = &l->config;
-        size_t file = l->n_files - 1, index = 0;
+        size_t index = 0;
         AppConfig *apps;
 
         if (c->n_apps >= CONFIG_APPS_MAX)
@@ -421,12 +465,10 @@ static int parse_app(const cJSON *v, const char *path, void *target, char **rete
         if (!apps)
                 return -ENOMEM;
         c->apps = apps;
-        if (c->n_apps > 0 && l->origins[c->n_apps - 1].file == file)
+        if (c->n_apps > 0 && l->origins[c->n_apps - 1].file == l->file)
                 index = l->origins[c->n_apps - 1].index + 1;
-        l->origins[c->n_apps] = (AppOrigin){ file, index };
-        apps[c->n_apps] = (AppConfig){ .keep = KEEP_DEFAULT,
-                                       .reserve_bytes = ROOM_RESERVE_DEFAULT,
-                                       .update_lock_usec = UPDATE_LOCK_DEFAULT_USEC };
+        l->origins[c->n_apps] = (AppOrigin){ l->file, index };
+        apps[c->n_apps] = app_defaults;
         return json_dispatch(v, path, app_fields, &apps[c->n_apps++], reterr);
 }
 
@@ -438,16 +480,17 @@ static int parse_apps(const cJSON *v, const char *path, void *target, char **ret
 static const JsonField config_fields[] = {
         {"store",           parse_store, offsetof(Loader, config.store) },
         { "instance",  json_parse_name, offsetof(Loader, config.instance) },
-        { "region",                json_parse_name, offsetof(Loader, region) },
-        { "zone", json_parse_name, offsetof(Loader, zone) },
+        { "region",                json_parse_name, offsetof(Loader, config.region) },
+        { "zone", json_parse_name, offsetof(Loader, config.zone) },
         { "tags", parse_tags, offsetof(Loader, config) },
         { "poll",         parse_poll, offsetof(Loader, config) },
         { "report",  json_parse_bool, offsetof(Loader, config.report) },
         { "ready",                parse_ready, offsetof(Loader, config.ready_when_deployed) },
         { "ready_limit",  parse_ready_limit, offsetof(Loader, config.ready_limit_usec) },
-        { "trust",            parse_trust, offsetof(Loader, config.trust_path) },
-        { "apps",           parse_apps, 0 },
-        {               },
+        { "metadata",     parse_metadata, offsetof(Loader, config) },
+        { "trust",           parse_trust, offsetof(Loader, config.trust_path) },
+        { "apps",  parse_apps, 0 },
+        {},
 };
 
 /* --- files --- */
@@ -460,16 +503,16 @@ static int fail_in_file(const ConfigFile *f, int error, char **reterr)
         return fail_prefix(reterr, error, "%s:%u", f->path, line);
 }
 
-static int add_file(Loader *l, const char *path, char **reterr)
+static int add_file(ConfigSource *s, const char *path, char **reterr)
 {
-        ConfigFile *files = reallocarray(l->files, l->n_files + 1, sizeof(ConfigFile));
+        ConfigFile *files = reallocarray(s->files, s->n_files + 1, sizeof(ConfigFile));
         ConfigFile *f;
         int r;
 
         if (!files)
                 return -ENOMEM;
-        l->files = files;
-        f = &files[l->n_files++];
+        s->files = files;
+        f = &files[s->n_files++];
         *f = (ConfigFile){ .path = strdup(path) };
         if (!f->path)
                 return -ENOMEM;
@@ -477,20 +520,33 @@ static int add_file(Loader *l, const char *path, char **reterr)
         return r < 0 ? fail_errno(reterr, r, "can't read %s", path) : 0;
 }
 
-static int load_file(Loader *l, const char *path, char **reterr)
+static int parse_file(Loader *l, const ConfigFile *f, char **reterr)
 {
         _cleanup_json_ cJSON *tree = NULL;
-        const ConfigFile *f;
-        int r = add_file(l, path, reterr);
+        int r = json_parse(f->text, f->size, &tree, reterr);
 
         if (r < 0)
-                return r;
-        f = &l->files[l->n_files - 1];
-        r = json_parse(f->text, f->size, &tree, reterr);
-        if (r < 0)
-                return fail_prefix(reterr, r, "%s", path);
+                return fail_prefix(reterr, r, "%s", f->path);
+        l->file = f;
         r = json_dispatch(tree, "", config_fields, l, reterr);
         return r < 0 ? fail_in_file(f, r, reterr) : 0;
+}
+
+static int parse_files(const ConfigSource *s, Loader *l, char **reterr)
+{
+        int r = 0;
+
+        l->config = (Config){
+                .poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC,
+                .jitter_percent = JITTER_DEFAULT_PERCENT,
+                .halt_wait_usec = HALT_WAIT_DEFAULT_USEC,
+                .metadata_interval_usec = METADATA_INTERVAL_USEC,
+                .report = true,
+                .ready_limit_usec = READY_LIMIT_DEFAULT_USEC,
+        };
+        for (size_t i = 0; i < s->n_files && r == 0; i++)
+                r = parse_file(l, &s->files[i], reterr);
+        return r;
 }
 
 static int is_drop_in(const struct dirent *d)
@@ -506,7 +562,7 @@ static int compare_names(const struct dirent **a, const struct dirent **b)
         return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int load_drop_ins(Loader *l, const char *path, char **reterr)
+static int add_drop_ins(ConfigSource *s, const char *path, char **reterr)
 {
         _cleanup_free_ char *dir = NULL;
         struct dirent **entries = NULL;
@@ -529,7 +585,7 @@ static int load_drop_ins(Loader *l, const char *path, char **reterr)
                         r = -ENOMEM;
                 }
                 if (r == 0)
-                        r = load_file(l, file, reterr);
+                        r = add_file(s, file, reterr);
                 free(entries[i]);
         }
         free(entries);
@@ -568,8 +624,8 @@ static int expand(const Loader *l, const AppConfig *a, const char *channel, char
                 .app = a->app,
                 .channel = channel,
                 .instance = l->config.instance,
-                .region = l->region,
-                .zone = l->zone,
+                .region = l->config.region,
+                .zone = l->config.zone,
                 .tags = l->config.tags,
                 .n_tags = l->config.n_tags,
         };
@@ -695,73 +751,189 @@ static int finish_app(const Loader *l, size_t n, char **reterr)
                 r = steps[i].run(l, a, reterr);
         }
         if (r < 0) {
+                if (!origin->file)
+                        return fail_prefix(reterr, r, "the app of tag " TAG_APP ": %s", member);
                 (void) fail_prefix(reterr, r, "apps[%zu].%s", origin->index, member);
-                return fail_in_file(&l->files[origin->file], r, reterr);
+                return fail_in_file(origin->file, r, reterr);
         }
         return 0;
 }
 
-static int set_instance(Config *c, char **reterr)
+static int set_copy(char **s, const char *value)
+{
+        return value ? set_default(s, value) : 0;
+}
+
+static int copy_tags(Config *c, const Instance *i)
+{
+        c->tags = calloc(MAX(i->n_tags, (size_t) 1), sizeof(Tag));
+        if (!c->tags)
+                return -ENOMEM;
+        for (; c->n_tags < i->n_tags; c->n_tags++) {
+                Tag *t = &c->tags[c->n_tags];
+                *t = (Tag){ strdup(i->tags[c->n_tags].key), strdup(i->tags[c->n_tags].value) };
+                if (!t->key || !t->value)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int set_tags(Config *c, const Instance *i)
+{
+        if (c->has_tags)
+                c->tags_from = CONFIG_FROM_FILES;
+        if (c->has_tags || !i)
+                return 0;
+        /* A constant: it must outlive the instance. */
+        c->tags_from = !i->tags_from                            ? NULL
+                       : streq(i->tags_from, INSTANCE_TAGS_API) ? INSTANCE_TAGS_API
+                                                                : INSTANCE_TAGS_METADATA;
+        int r = set_copy(&c->tags_error, i->tags_error);
+        return r < 0 ? r : copy_tags(c, i);
+}
+
+static int set_host_name(Config *c, char **reterr)
 {
         char name[HOST_NAME_MAX + 1] = {};
 
-        if (c->instance)
-                return 0;
         if (gethostname(name, sizeof(name) - 1) < 0)
                 return -errno;
         if (!name_is_valid(name))
-                return fail(reterr, -EBADMSG,
+                return fail(reterr, -ENODATA,
                             "the host's name \"%s\" can't serve as the instance's name: set "
                             "\"instance\"",
                             name);
         return set_default(&c->instance, name);
 }
 
-static int finish(Loader *l, const char *path, char **reterr)
+static int set_identity(Config *c, const Instance *i, char **reterr)
+{
+        int r = i ? set_copy(&c->region, i->region) : 0;
+
+        c->instance_from = c->instance ? CONFIG_FROM_FILES
+                           : i         ? CONFIG_FROM_METADATA
+                                       : CONFIG_FROM_HOST_NAME;
+        if (r == 0 && i)
+                r = set_copy(&c->zone, i->zone);
+        if (r == 0 && i)
+                r = set_copy(&c->account, i->account);
+        if (r == 0 && i)
+                r = set_copy(&c->instance, i->id);
+        if (r == 0)
+                r = set_tags(c, i);
+        return r == 0 && !c->instance ? set_host_name(c, reterr) : r;
+}
+
+static const char *find_tag(const Config *c, const char *key)
+{
+        for (size_t i = 0; i < c->n_tags; i++)
+                if (streq(c->tags[i].key, key))
+                        return c->tags[i].value;
+        return NULL;
+}
+
+static int set_store(Config *c, char **reterr)
+{
+        const char *tag = find_tag(c, TAG_STORE);
+
+        if (c->store)
+                return 0;
+        if (!tag)
+                return fail(
+                        reterr, -ENODATA,
+                        "store: missing; set it to where releases are published, such as "
+                        "\"s3://BUCKET\" or \"file:///DIRECTORY\", or tag the EC2 instance " TAG_STORE);
+        if (store_url_check(tag, reterr) < 0)
+                return fail_prefix(reterr, -EBADMSG, "tag " TAG_STORE);
+        return set_default(&c->store, tag);
+}
+
+static int add_app_of_tags(Loader *l, char **reterr)
 {
         Config *c = &l->config;
-        int r;
+        const char *app = find_tag(c, TAG_APP), *channel = find_tag(c, TAG_CHANNEL);
 
-        if (!c->store)
-                return fail(reterr, -EBADMSG,
-                            "%s: store: missing; set it to where releases are published, such as "
-                            "\"s3://BUCKET\" or \"file:///DIRECTORY\"",
-                            path);
-        if (c->n_apps == 0)
-                return fail(reterr, -EBADMSG,
-                            "%s: apps: missing; name at least one, such as { \"app\": \"web\", "
-                            "\"channel\": \"prod\" }",
-                            path);
-        c->report = c->report && !store_url_is_read_only(c->store);
-        r = set_instance(c, reterr);
+        if (!app || !channel)
+                return fail(reterr, -ENODATA,
+                            "apps: missing; name at least one, such as { \"app\": \"web\", "
+                            "\"channel\": \"prod\" }, or tag the EC2 instance %s%s%s",
+                            app ? "" : TAG_APP, app || channel ? "" : " and ",
+                            channel ? "" : TAG_CHANNEL);
+        if (!name_is_valid(app) || !name_is_valid(channel))
+                return fail(reterr, -EBADMSG, "tag %s is \"%s\", which is not a name",
+                            name_is_valid(app) ? TAG_CHANNEL : TAG_APP,
+                            name_is_valid(app) ? channel : app);
+        free(c->apps);
+        c->apps = malloc(sizeof(AppConfig));
+        if (!c->apps)
+                return -ENOMEM;
+        c->apps[0] = app_defaults;
+        c->n_apps = 1;
+        l->origins[0] = (AppOrigin){};
+        c->apps[0].app = strdup(app);
+        c->apps[0].channel = strdup(channel);
+        return c->apps[0].app && c->apps[0].channel ? 0 : -ENOMEM;
+}
+
+static int finish(Loader *l, const char *path, const Instance *instance, char **reterr)
+{
+        Config *c = &l->config;
+        int r = set_identity(c, instance, reterr);
+
+        if (r == 0)
+                r = set_store(c, reterr);
+        if (r == 0 && c->n_apps == 0)
+                r = add_app_of_tags(l, reterr);
         if (r < 0)
                 return fail_prefix(reterr, r, "%s", path);
+        c->report = c->report && !store_url_is_read_only(c->store);
         r = set_default(&c->trust_path, TRUST_PATH_DEFAULT);
         for (size_t i = 0; i < c->n_apps && r == 0; i++)
                 r = finish_app(l, i, reterr);
         return r;
 }
 
-int config_load(const char *path, Config **ret, char **reterr)
-{
-        _cleanup_(loader_done) Loader l = {
-                .config = {
-                        .poll_interval_usec = POLL_INTERVAL_DEFAULT_USEC,
-                        .jitter_percent = JITTER_DEFAULT_PERCENT,
-                        .halt_wait_usec = HALT_WAIT_DEFAULT_USEC,
-                        .report = true,
-                        .ready_limit_usec = READY_LIMIT_DEFAULT_USEC,
-                },
-        };
-        Config *c;
-        int r = load_file(&l, path, reterr);
+/* --- the whole --- */
 
+int config_read(const char *path, bool optional, ConfigSource **ret, char **reterr)
+{
+        _cleanup_(config_source_freep) ConfigSource *s = calloc(1, sizeof(ConfigSource));
+        _cleanup_(loader_done) Loader l = {};
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        s->path = strdup(path);
+        if (!s->path)
+                return -ENOMEM;
+        r = optional && access(path, F_OK) < 0 && errno == ENOENT ? 0 : add_file(s, path, reterr);
         if (r == 0)
-                r = load_drop_ins(&l, path, reterr);
+                r = add_drop_ins(s, path, reterr);
         if (r == 0)
-                r = finish(&l, path, reterr);
+                r = parse_files(s, &l, reterr);
+        if (r == 0)
+                r = set_default(&l.config.trust_path, TRUST_PATH_DEFAULT);
         if (r < 0)
                 return r;
+        s->settings = l.config;
+        l.config = (Config){};
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+int config_resolve(const ConfigSource *s, const Instance *instance, Config **ret, char **reterr)
+{
+        _cleanup_(loader_done) Loader l = {};
+        _cleanup_free_ char *err = NULL;
+        Config *c;
+        int r = parse_files(s, &l, &err);
+
+        if (r == 0)
+                r = finish(&l, s->path, instance, &err);
+        if (r == -ENODATA && l.config.tags_error)
+                return fail(reterr, r, "%s; %s", err, l.config.tags_error);
+        if (r < 0)
+                return err ? fail(reterr, r, "%s", err) : r;
         c = malloc(sizeof(Config));
         if (!c)
                 return -ENOMEM;
@@ -769,6 +941,58 @@ int config_load(const char *path, Config **ret, char **reterr)
         l.config = (Config){};
         *ret = c;
         return 0;
+}
+
+int config_load(const char *path, Config **ret, char **reterr)
+{
+        _cleanup_(config_source_freep) ConfigSource *s = NULL;
+        int r = config_read(path, false, &s, reterr);
+
+        return r < 0 ? r : config_resolve(s, NULL, ret, reterr);
+}
+
+/* --- comparing --- */
+
+static bool lists_equal(char *const *a, size_t n_a, char *const *b, size_t n_b)
+{
+        if (n_a != n_b)
+                return false;
+        for (size_t i = 0; i < n_a; i++)
+                if (!streq(a[i], b[i]))
+                        return false;
+        return true;
+}
+
+/* What stands in the files without placeholders is the same in both. */
+static bool apps_equal(const AppConfig *a, const AppConfig *b)
+{
+        return streq(a->app, b->app) && streq(a->channel, b->channel) && streq(a->root, b->root) &&
+               streq(a->manifest_path, b->manifest_path) &&
+               lists_equal(a->units, a->n_units, b->units, b->n_units) &&
+               lists_equal(a->unit_files, a->n_unit_files, b->unit_files, b->n_unit_files) &&
+               lists_equal(a->hook_users, a->n_hook_users, b->hook_users, b->n_hook_users);
+}
+
+bool config_equal_but_tags(const Config *a, const Config *b)
+{
+        if (!streq(a->store, b->store) || !streq(a->instance, b->instance) ||
+            a->n_apps != b->n_apps)
+                return false;
+        for (size_t i = 0; i < a->n_apps; i++)
+                if (!apps_equal(&a->apps[i], &b->apps[i]))
+                        return false;
+        return true;
+}
+
+void config_take_tags(Config *c, Config *from)
+{
+        tags_done(c);
+        free(c->tags_error);
+        c->tags_error = TAKE_PTR(from->tags_error);
+        c->tags = TAKE_PTR(from->tags);
+        c->n_tags = from->n_tags;
+        from->n_tags = 0;
+        c->tags_from = from->tags_from;
 }
 
 static bool matches_any(char *const *patterns, size_t n, const char *unit)

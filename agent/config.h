@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "instance.h"
 #include "macro.h"
 #include "manifest.h"
 
@@ -12,8 +13,8 @@
  * the bytewise order of their names (*.json only, none that starts with a dot). Members of a
  * drop-in replace those of what was read before it, whole; only its apps are added to the others.
  *
- *   { "store": "s3://acme-deploy",                 where releases are published; needed
- *     "instance": "i-0abc",                        default: the host's name
+ *   { "store": "s3://acme-deploy",                 where releases are published
+ *     "instance": "i-0abc",
  *     "region": "eu-central-1", "zone": "eu-central-1a", "tags": { "Stage": "prod" },
  *     "poll": { "interval": "15s", "jitter": "20%",           1s to 24h; 0% to 100%
  *               "halt_wait": "10min" },             0s to 24h
@@ -21,7 +22,8 @@
  *     "ready": "started",                          "deployed": after the first round
  *     "ready_limit": "5min",                       1s to 1h
  *     "trust": "/etc/slipway/trust/root.json",
- *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed; at least one app
+ *     "metadata": { "interval": "1min" },          how often EC2 is asked for the tags; 1s to 24h
+ *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed
  *                 "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
  *                 "units": ["{app}.service", "{app}@*.service"],
@@ -33,20 +35,24 @@
  *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
- * The values shown for poll, report, ready, trust and below apps (but app, channel and disk) are
- * the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may name; a
- * backslash stands for itself. "unit_files" are such patterns of the units whose files its releases
- * may bring: who brings a unit's file says what systemd runs, as root if it likes. disk: what the
- * app's releases may take together (default: no limit), and what a deployment leaves free on the
- * file systems that it writes to (default: a twentieth, at most 256M); sizes as in size-text.h, at
- * least 1M for the budget. "hook_users" are the users that the app's hooks and command probes may
- * ask for; the first one has those that ask for none, root only if it is listed. "ready": when
- * systemd is told READY=1; with "deployed" at the latest after ready_limit.
+ * The values shown for poll, report, ready, trust, metadata and below apps (but app, channel and
+ * disk) are the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may
+ * name; a backslash stands for itself. "unit_files" are such patterns of the units whose files its
+ * releases may bring: who brings a unit's file says what systemd runs, as root if it likes. disk:
+ * what the app's releases may take together (default: no limit), and what a deployment leaves free
+ * on the file systems that it writes to (default: a twentieth, at most 256M); sizes as in
+ * size-text.h, at least 1M for the budget. "hook_users" are the users that the app's hooks and
+ * command probes may ask for; the first one has those that ask for none, root only if it is listed.
+ * "ready": when systemd is told READY=1; with "deployed" at the latest after ready_limit.
  *
  * channel, root, manifest, units, unit_files and hook_users may hold {app}, {channel} (but not
  * channel itself), {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the
  * form of a name (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a
  * pattern.
+ *
+ * What the files leave out, the instance tells (instance.h): "instance", "region", "zone" and
+ * "tags" one by one; the tags slipway:store, and slipway:app with slipway:channel, stand for
+ * "store" and "apps". Without an instance, "instance" is the host's name.
  */
 
 #define CONFIG_SIZE_MAX       (256 * 1024) /* of one file */
@@ -72,11 +78,21 @@ typedef struct AppConfig {
         bool activate_by_hand; /* "activate": "manual" */
 } AppConfig;
 
+#define CONFIG_FROM_FILES     "configuration"
+#define CONFIG_FROM_METADATA  "metadata"
+#define CONFIG_FROM_HOST_NAME "host name"
+
 typedef struct Config {
         char *store;
-        char *instance; /* name_is_valid() */
+        char *instance;                /* name_is_valid() */
+        char *region, *zone, *account; /* NULL: unknown */
+        const char *instance_from;     /* one of the words above */
+        const char *tags_from;         /* the first of them, or Instance.tags_from */
+        char *tags_error;              /* why there are no tags, as in Instance; or NULL */
         Tag *tags;
         size_t n_tags;
+        bool has_tags; /* the files have "tags", be they empty */
+        uint64_t metadata_interval_usec;
         uint64_t poll_interval_usec;
         unsigned jitter_percent;
         uint64_t halt_wait_usec;
@@ -88,14 +104,36 @@ typedef struct Config {
         size_t n_apps;
 } Config;
 
-/* Reads the configuration at `path` and its drop-ins. Any error names file, line and member; a
- * placeholder without a value, what to set. No app comes twice, and no app's root lies in
- * another's.
- */
+/* The files, read and parsed once: what is resolved from them later does not change with them. */
+typedef struct ConfigSource ConfigSource;
+
+/* Reads the configuration at `path` and its drop-ins. Any error names file, line and member. With
+ * `optional` the file may be missing. */
+_must_check_ int config_read(const char *path, bool optional, ConfigSource **ret, char **reterr);
+ConfigSource *config_source_free(ConfigSource *s);
+DEFINE_CLEANUP_FUNC(ConfigSource *, config_source_free);
+
+/* What holds whoever this host is; store, instance, tags and apps as the files have them, their
+ * placeholders in them. */
+const Config *config_source_settings(const ConfigSource *s);
+
+/* What holds for this host; `instance` NULL: for all that the files say. Errors name file, line
+ * and member. -ENODATA: something is missing that an instance's metadata or tags could tell;
+ * *reterr says what. No app comes twice, and no app's root lies in another's. */
+_must_check_ int config_resolve(const ConfigSource *s, const Instance *instance, Config **ret,
+                                char **reterr);
+
+/* Both at once, without an instance. */
 _must_check_ int config_load(const char *path, Config **ret, char **reterr);
 
 Config *config_free(Config *c);
 DEFINE_CLEANUP_FUNC(Config *, config_free);
+
+/* Whether both, of the same source, say the same but for the tags. */
+bool config_equal_but_tags(const Config *a, const Config *b);
+
+/* Moves the tags, and where they are from, to `c`. */
+void config_take_tags(Config *c, Config *from);
 
 /* True if the app's manifests may name this unit. */
 bool config_allows_unit(const AppConfig *a, const char *unit);

@@ -13,8 +13,10 @@ static int value_of_tag(const Placeholders *p, const char *key, const char **ret
                         *ret = p->tags[i].value;
                         return 0;
                 }
-        return fail(reterr, -EBADMSG,
-                    "{tag:%s} has no value: there is no such tag here; set it in \"tags\"", key);
+        return fail(reterr, -ENODATA,
+                    "{tag:%s} has no value: there is no such tag here; set it in \"tags\", or "
+                    "tag the EC2 instance",
+                    key);
 }
 
 static int value_of(const Placeholders *p, const char *name, const char **ret, char **reterr)
@@ -37,7 +39,7 @@ static int value_of(const Placeholders *p, const char *name, const char **ret, c
                             "{region}, {zone} and {tag:Key})",
                             name);
         if (!value)
-                return fail(reterr, -EBADMSG, "{%s} has no value: set \"%s\"", name, name);
+                return fail(reterr, -ENODATA, "{%s} has no value: set \"%s\"", name, name);
         *ret = value;
         return 0;
 }

@@ -20,6 +20,7 @@ typedef struct Placeholders {
         size_t n_tags;
 } Placeholders;
 
-/* Replaces *text by its expansion. -EBADMSG: an unknown placeholder, one without a value (*reterr
- * says what to set), a value that is no name, or a brace without its other half. */
+/* Replaces *text by its expansion. -ENODATA: a placeholder without a value (*reterr says what to
+ * set). -EBADMSG: one that is not known, a value that is no name, or a brace without its other
+ * half. */
 _must_check_ int placeholders_expand(const Placeholders *p, char **text, char **reterr);

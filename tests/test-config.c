@@ -49,6 +49,13 @@ static void assert_load_fails(const char *dir, int error, const char *text)
         assert_null(c);
 }
 
+/* As above, for what an instance could tell. */
+static void assert_lacks(const char *dir, const char *text, const char *error)
+{
+        write_in(dir, "agent.json", text);
+        assert_load_fails(dir, -ENODATA, error);
+}
+
 static void assert_refused(const char *dir, const char *text, const char *error)
 {
         write_in(dir, "agent.json", text);
@@ -119,7 +126,7 @@ static void instance_is_the_hosts_name(void **state)
                 assert_string_equal(c->instance, name);
                 config_free(c);
         } else {
-                assert_int_equal(config_load(path, &c, &err), -EBADMSG);
+                assert_int_equal(config_load(path, &c, &err), -ENODATA);
                 assert_non_null(strstr(err, "set \"instance\""));
         }
 }
@@ -213,7 +220,7 @@ static void drop_ins(void **state)
                           "agent.d/30-c.json:3: apps[0].root: /srv/web/x is not apart from "
                           "/srv/web, the root of app web");
         write_in(dir, "30-c.json", "{\n\"apps\":[{\"app\":\"x\",\"channel\":\"{tag:Role}\"}]}");
-        assert_load_fails(*state, -EBADMSG,
+        assert_load_fails(*state, -ENODATA,
                           "agent.d/30-c.json:2: apps[0].channel: {tag:Role} has no value");
         write_in(dir, "30-c.json", "{\n\n\"pol\":{}}");
         assert_load_fails(*state, -EBADMSG, "agent.d/30-c.json:3: pol: this version knows no such");
@@ -239,11 +246,10 @@ static void broken(void **state)
 {
         assert_refused(*state, "{\n\"store\": \"s3://b\",\n}", "agent.json: line 3, column 1: ");
         assert_refused(*state, "[]", "agent.json:1: the document: must be an object, is an array");
-        assert_refused(*state, "{\"apps\":[{\"app\":\"a\",\"channel\":\"c\"}]}",
-                       "agent.json: store: missing; set it to");
-        assert_refused(*state, "{\"store\":\"s3://b\"}",
-                       "agent.json: apps: missing; name at least");
-        assert_refused(*state, "{\"store\":\"s3://b\",\"apps\":[]}", "agent.json: apps: missing");
+        assert_lacks(*state, "{\"apps\":[{\"app\":\"a\",\"channel\":\"c\"}]}",
+                     "agent.json: store: missing; set it to");
+        assert_lacks(*state, "{\"store\":\"s3://b\"}", "agent.json: apps: missing; name at least");
+        assert_lacks(*state, "{\"store\":\"s3://b\",\"apps\":[]}", "agent.json: apps: missing");
         assert_refused(*state, "{\n\"store\": 1}",
                        "agent.json:2: store: must be a string, is a number");
         assert_refused(*state, "{\n\"store\": \"ftp://b\"}",
@@ -336,14 +342,13 @@ static void broken_apps(void **state)
 
 static void placeholders_refused(void **state)
 {
-        assert_refused(
-                *state, APP("\"channel\": \"{tag:Missing}\""),
-                "agent.json:5: apps[0].channel: {tag:Missing} has no value: there is no such "
-                "tag here; set it in \"tags\"");
-        assert_refused(*state, APP("\"channel\": \"{region}\""),
-                       "agent.json:5: apps[0].channel: {region} has no value: set \"region\"");
-        assert_refused(*state, APP("\"channel\": \"{zone}\""),
-                       "agent.json:5: apps[0].channel: {zone} has no value: set \"zone\"");
+        assert_lacks(*state, APP("\"channel\": \"{tag:Missing}\""),
+                     "agent.json:5: apps[0].channel: {tag:Missing} has no value: there is no such "
+                     "tag here; set it in \"tags\"");
+        assert_lacks(*state, APP("\"channel\": \"{region}\""),
+                     "agent.json:5: apps[0].channel: {region} has no value: set \"region\"");
+        assert_lacks(*state, APP("\"channel\": \"{zone}\""),
+                     "agent.json:5: apps[0].channel: {zone} has no value: set \"zone\"");
         assert_refused(*state, APP("\"channel\": \"{channel}\""),
                        "agent.json:5: apps[0].channel: {channel} is not known here");
         assert_refused(*state, APP("\"channel\": \"{Region}\""),
@@ -356,6 +361,170 @@ static void placeholders_refused(void **state)
                        "agent.json:5: apps[0].channel: \"{\" without");
         assert_refused(*state, APP("\"channel\": \"a}\""),
                        "agent.json:5: apps[0].channel: \"}\" without");
+}
+
+static Instance *instance_with(const char *const *tags)
+{
+        Instance *i = calloc(1, sizeof(Instance));
+
+        assert_non_null(i);
+        i->id = strdup("i-9");
+        i->region = strdup("eu-1");
+        i->zone = strdup("eu-1a");
+        i->account = strdup("1111");
+        i->tags_from = strdup(INSTANCE_TAGS_METADATA);
+        for (; *tags; tags += 2)
+                assert_int_equal(instance_add_tag(i, tags[0], tags[1]), 0);
+        return i;
+}
+
+#define TAGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+static int resolve(const char *dir, const char *text, Instance *i, Config **ret, char **reterr)
+{
+        _cleanup_(config_source_freep) ConfigSource *s = NULL;
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/agent.json", dir);
+        (void) unlink(path);
+        if (text)
+                write_in(dir, "agent.json", text);
+        assert_int_equal(config_read(path, true, &s, NULL), 0);
+        int r = config_resolve(s, i, ret, reterr);
+        instance_free(i);
+        return r;
+}
+
+static void nothing_but_tags(void **state)
+{
+        _cleanup_(config_freep) Config *c = NULL;
+
+        assert_int_equal(resolve(*state, NULL,
+                                 instance_with(TAGS("slipway:store", "s3://b", "slipway:app", "web",
+                                                    "slipway:channel", "prod")),
+                                 &c, NULL),
+                         0);
+        assert_string_equal(c->store, "s3://b");
+        assert_string_equal(c->instance, "i-9");
+        assert_string_equal(c->instance_from, CONFIG_FROM_METADATA);
+        assert_string_equal(c->tags_from, INSTANCE_TAGS_METADATA);
+        assert_string_equal(c->region, "eu-1");
+        assert_int_equal(c->n_apps, 1);
+        assert_string_equal(c->apps[0].root, "/srv/web");
+        assert_string_equal(c->apps[0].manifest_path, "web/channels/prod/manifest.json");
+        assert_string_equal(c->apps[0].units[0], "web.service");
+        assert_int_equal(c->apps[0].keep, 5);
+        assert_int_equal(c->metadata_interval_usec, 60000000);
+}
+
+/* What the files say counts before what the instance says, one by one. */
+static void files_come_first(void **state)
+{
+        _cleanup_(config_freep) Config *c = NULL;
+
+        assert_int_equal(
+                resolve(*state,
+                        "{\"store\":\"s3://mine\",\"zone\":\"z-1\",\"metadata\":{\"interval\":\"5s\"},"
+                        "\"apps\":[{\"app\":\"api\",\"channel\":\"{tag:Stage}-{zone}-{region}\","
+                        "\"root\":\"/srv/{instance-id}\"}]}",
+                        instance_with(TAGS("slipway:store", "s3://b", "slipway:app", "web",
+                                           "slipway:channel", "prod", "Stage", "x")),
+                        &c, NULL),
+                0);
+        assert_string_equal(c->store, "s3://mine");
+        assert_int_equal(c->n_apps, 1);
+        assert_string_equal(c->apps[0].channel, "x-z-1-eu-1");
+        assert_string_equal(c->apps[0].root, "/srv/i-9");
+        assert_int_equal(c->n_tags, 4);
+        assert_int_equal(c->metadata_interval_usec, 5000000);
+        c = config_free(c);
+
+        /* "tags" stand for all tags, also when there are none. */
+        assert_int_equal(resolve(*state,
+                                 "{\"store\":\"s3://mine\",\"instance\":\"me\",\"tags\":{},"
+                                 "\"apps\":[{\"app\":\"api\",\"channel\":\"c\"}]}",
+                                 instance_with(TAGS("Stage", "x")), &c, NULL),
+                         0);
+        assert_string_equal(c->instance, "me");
+        assert_string_equal(c->instance_from, CONFIG_FROM_FILES);
+        assert_string_equal(c->tags_from, CONFIG_FROM_FILES);
+        assert_int_equal(c->n_tags, 0);
+}
+
+static void tags_that_will_not_do(void **state)
+{
+        static const struct {
+                const char *store, *app, *channel;
+                int result;
+                const char *words;
+        } table[] = {
+                {"ftp://x", "web",  "prod", -EBADMSG, "tag slipway:store: 'ftp://x' is not"  },
+                { "s3://b", "../x", "prod", -EBADMSG, "tag slipway:app is \"../x\", which"   },
+                { "s3://b", "web",  "a b",  -EBADMSG, "tag slipway:channel is \"a b\", which"},
+                { "s3://b", "web",  "",     -EBADMSG, "tag slipway:channel is \"\", which"   },
+                { NULL,     "web",  "prod", -ENODATA, "tag the EC2 instance slipway:store"   },
+                { "s3://b", NULL,   "prod", -ENODATA, "tag the EC2 instance slipway:app"     },
+                { "s3://b", "web",  NULL,   -ENODATA, "tag the EC2 instance slipway:channel" },
+        };
+
+        for (size_t k = 0; k < ELEMENTSOF(table); k++) {
+                _cleanup_free_ char *err = NULL;
+                Instance *i = instance_with(TAGS());
+                Config *c = NULL;
+                if (table[k].store)
+                        assert_int_equal(instance_add_tag(i, "slipway:store", table[k].store), 0);
+                if (table[k].app)
+                        assert_int_equal(instance_add_tag(i, "slipway:app", table[k].app), 0);
+                if (table[k].channel)
+                        assert_int_equal(instance_add_tag(i, "slipway:channel", table[k].channel),
+                                         0);
+                int r = resolve(*state, NULL, i, &c, &err);
+                if (r != table[k].result || !strstr(strempty(err), table[k].words))
+                        fail_msg("row %zu: %d (%s)", k, r, strempty(err));
+                assert_null(c);
+        }
+}
+
+/* Where no tags are to be had, the message says why. */
+static void tags_not_exposed(void **state)
+{
+        _cleanup_free_ char *err = NULL;
+        Instance *i = instance_with(TAGS());
+        Config *c = NULL;
+
+        free(TAKE_PTR(i->tags_from));
+        i->tags_error = strdup("the tags are hidden");
+        assert_int_equal(resolve(*state, APP("\"channel\": \"c\""), i, &c, &err), 0);
+        assert_string_equal(c->tags_from, CONFIG_FROM_FILES);
+        c = config_free(c);
+        i = instance_with(TAGS());
+        free(TAKE_PTR(i->tags_from));
+        i->tags_error = strdup("the tags are hidden");
+        assert_int_equal(resolve(*state,
+                                 "{\"store\":\"s3://b\",\"apps\":[{\"app\":\"a\",\"channel\":"
+                                 "\"{tag:Stage}\"}]}",
+                                 i, &c, &err),
+                         -ENODATA);
+        assert_non_null(strstr(err, "{tag:Stage} has no value"));
+        assert_non_null(strstr(err, "; the tags are hidden"));
+}
+
+static void what_changed(void **state)
+{
+        static const char text[] = "{\"store\":\"s3://b\",\"apps\":[{\"app\":\"web\",\"channel\":"
+                                   "\"{tag:Stage}\"}]}";
+        _cleanup_(config_freep) Config *a = NULL, *b = NULL, *c = NULL;
+
+        assert_int_equal(resolve(*state, text, instance_with(TAGS("Stage", "x")), &a, NULL), 0);
+        assert_int_equal(
+                resolve(*state, text, instance_with(TAGS("Role", "r", "Stage", "x")), &b, NULL), 0);
+        assert_int_equal(resolve(*state, text, instance_with(TAGS("Stage", "y")), &c, NULL), 0);
+        assert_true(config_equal_but_tags(a, b));
+        assert_false(config_equal_but_tags(a, c));
+        config_take_tags(a, b);
+        assert_int_equal(a->n_tags, 2);
+        assert_int_equal(b->n_tags, 0);
+        assert_string_equal(a->tags[0].value, "r");
 }
 
 /* Whoever may set tags must not be able to lead a path elsewhere or to widen a pattern. */
@@ -383,6 +552,11 @@ static void tricks_refused(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                test_in_dir(nothing_but_tags),
+                test_in_dir(files_come_first),
+                test_in_dir(tags_that_will_not_do),
+                test_in_dir(tags_not_exposed),
+                test_in_dir(what_changed),
                 test_in_dir(defaults),
                 test_in_dir(instance_is_the_hosts_name),
                 test_in_dir(reports_need_a_store_that_takes_them),
