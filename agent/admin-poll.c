@@ -137,9 +137,15 @@ static int poll_app(Known *k, const char *app)
 static int poll_all(Known *k)
 {
         _cleanup_json_ cJSON *apps = cJSON_Duplicate(admin_member(k->agent, "apps"), true);
+        const char *trouble = cJSON_GetStringValue(admin_member(k->agent, "trouble"));
         const cJSON *app;
         int r, code = ADMIN_OK;
 
+        if (cJSON_GetArraySize(apps) == 0) {
+                log_error("there is nothing to poll yet: %s",
+                          trouble ? trouble : "slipwayd asks who this host is");
+                return ADMIN_FAILED;
+        }
         cJSON_ArrayForEach(app, apps)
         {
                 const char *name =

@@ -107,9 +107,11 @@ const cJSON *admin_member(const cJSON *object, const char *name)
 const cJSON *known_find_app(const Known *k, const char *name)
 {
         const cJSON *app = view_find_app(k->agent, name);
+        const char *trouble = cJSON_GetStringValue(admin_member(k->agent, "trouble"));
 
         if (!app)
-                log_error("there is no application '%s' on this host; see: slipway status", name);
+                log_error("there is no application '%s' on this host%s%s; see: slipway status",
+                          name, trouble ? ": " : "", strempty(trouble));
         return app;
 }
 

@@ -51,12 +51,29 @@ static void verification_done(Verification *v)
 
 /* What there is to compare */
 
+/* What the instance's tags say counts as slipwayd saw it last. */
+static int load_config(Verification *v, char **reterr)
+{
+        _cleanup_(config_source_freep) ConfigSource *source = NULL;
+        _cleanup_(instance_freep) Instance *instance = NULL;
+        _cleanup_close_ int dir_fd = dir_open_at(AT_FDCWD, v->paths.state_dir);
+        int r = config_read(arg_config ? arg_config : v->paths.config_file, !arg_config, &source,
+                            reterr);
+
+        if (r < 0)
+                return r;
+        r = dir_fd < 0 ? dir_fd : instance_load(dir_fd, &instance);
+        if (r < 0 && r != -ENOENT && r != -EACCES)
+                return fail_errno(reterr, r, "can't read %s/instance", v->paths.state_dir);
+        return config_resolve(source, instance, &v->config, reterr);
+}
+
 static int load_app(Verification *v, const char *name, char **reterr)
 {
         int r = paths_init(arg_user, &v->paths, reterr);
 
         if (r >= 0)
-                r = config_load(arg_config ? arg_config : v->paths.config_file, &v->config, reterr);
+                r = load_config(v, reterr);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < v->config->n_apps; i++)

@@ -375,11 +375,21 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
 static void print_agent(const cJSON *agent, FILE *f)
 {
         const char *version = get_text(agent, "version"), *fetch = get_text(agent, "fetch");
+        const char *store = get_text(agent, "store"), *trouble = get_text(agent, "trouble");
 
         if (!version)
                 return;
-        fprintf(f, "slipwayd %s on %s, store %s\n", version, strempty(get_text(agent, "instance")),
-                strempty(get_text(agent, "store")));
+        if (store)
+                fprintf(f, "slipwayd %s on %s, store %s\n", version,
+                        strempty(get_text(agent, "instance")), store);
+        else
+                fprintf(f, "slipwayd %s: what to deploy is not known yet\n", version);
+        if (trouble)
+                fprintf(f, "%s\n", trouble);
+        if (cJSON_IsTrue(get(agent, "changes")))
+                fprintf(f,
+                        "the instance's tags changed: the applications follow when what is under "
+                        "way has ended\n");
         if (fetch && !streq(fetch, "running"))
                 fprintf(f, "slipway-fetch: %s: no news from the store until it runs again\n",
                         fetch);

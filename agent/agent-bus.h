@@ -50,11 +50,20 @@
  *
  * Describe() gives
  *   { "version": "0.1.0", "instance": "i-1", "store": "s3://...", "fetch": "running",
+ *     "trouble": "can't ask who this host is: ...",    when that, or what it means, is not known
+ *     "changes": true,       other tags lead to other applications, as soon as what is under way ends
+ *     "identity": { "instance": "i-1", "instance_from": "configuration", "metadata" or "host name",
+ *                   "region": "...", "zone": "...", "account": "...",          if they are known
+ *                   "tags": { "Stage": "prod" },
+ *                   "tags_from": "configuration", "metadata" or "ec2:DescribeTags",
+ *                   "tags_error": "why there are none" },
  *     "apps": [ { "root": "/srv/web", "due": false (a deployment is under way, staged, or to come),
  *                 "state": { as in state.h },
+ *                 "credentials": "environment",      what the store was asked with last
  *                 "poll": { "at": "2026-11-22T14:00:00Z", "next": "...", "ok": true,
  *                           "verdict": "nothing",   as judge.h has them
  *                           "text": "deployment 42 is live (serial 57)", "expires": "..." } } ] }
+ * "instance", "store" and "identity" are missing, and "apps" empty, until it is known what to do.
  */
 /* clang-format on */
 

@@ -10,6 +10,7 @@
 #include "agent.h"
 #include "app.h"
 #include "bus-service.h"
+#include "ec2.h"
 #include "err.h"
 #include "fd.h"
 #include "log.h"
@@ -26,6 +27,9 @@ Agent *agent_free(Agent *a)
                 app_free(a->apps[i]);
         free(a->apps);
         sd_event_source_disable_unref(a->ready_limit_source);
+        sd_event_source_disable_unref(a->apply_source);
+        instance_watch_free(a->watch);
+        instance_free(a->instance);
         /* Nobody comes after a round to do what was left to slipway-fetch without an answer. */
         if (a->options.once)
                 fetcher_finish(a->fetcher);
@@ -33,6 +37,9 @@ Agent *agent_free(Agent *a)
                 fetcher_free(a->fetcher);
         trust_free(a->trust);
         config_free(a->config);
+        config_free(a->next_config);
+        config_source_free(a->source);
+        free(a->trouble);
         paths_done(&a->paths);
         bus_service_free(a->service);
         bus_free(a->bus);
@@ -64,6 +71,8 @@ static int own_directory(const char *path, mode_t mode, const Identity *owner, i
         return 0;
 }
 
+static int on_apply(sd_event_source *source, void *userdata);
+
 static bool fetches(const Agent *a)
 {
         return !a->options.offline || a->options.from_files;
@@ -93,6 +102,59 @@ static int look_up_identities(Agent *a, char **reterr)
         return r < 0 ? r : identity_lookup("slipway-unpack", &a->unpack_identity, reterr);
 }
 
+static const Config *settings(const Agent *a)
+{
+        return config_source_settings(a->source);
+}
+
+/* What was last heard of who this host is; NULL: nothing. */
+static int recall_instance(const Agent *a, Instance **ret, char **reterr)
+{
+        _cleanup_close_ int dir_fd = dir_open_at(AT_FDCWD, a->paths.state_dir);
+        int r = dir_fd < 0 ? dir_fd : instance_load(dir_fd, ret);
+
+        if (r == -ENOENT)
+                return 0;
+        return r < 0 ? fail_errno(reterr, r, "can't read %s/instance", a->paths.state_dir) : 0;
+}
+
+/* By what was last heard, as far as there is anything. */
+static int recall_config(Agent *a, char **reterr)
+{
+        _cleanup_(instance_freep) Instance *instance = NULL;
+        int r = recall_instance(a, &instance, reterr);
+
+        return r < 0 ? r : config_resolve(a->source, instance, &a->config, reterr);
+}
+
+/* Metadata is asked where it is to be had, and may tell something that the files do not. Until it
+ * has answered, what is known says where applications lie that a crash may have left half changed:
+ * that is taken up without waiting for anybody. Offline it is all there is. */
+static int load_config(Agent *a, char **reterr)
+{
+        const char *path = a->options.config ? a->options.config : a->paths.config_file;
+        _cleanup_free_ char *err = NULL;
+        bool has_metadata = ec2_has_metadata();
+        int r = config_read(path, !a->options.config && (a->options.offline || has_metadata),
+                            &a->source, reterr);
+
+        if (r < 0)
+                return r;
+        if (a->options.offline)
+                return recall_config(a, reterr);
+        r = config_resolve(a->source, NULL, &a->config, &err);
+        a->asks_metadata =
+                has_metadata && (r < 0 || !settings(a)->instance || !settings(a)->has_tags);
+        if (r < 0 && (!a->asks_metadata || r != -ENODATA))
+                return err ? fail(reterr, r, "%s", err) : r;
+        if (!a->asks_metadata)
+                return 0;
+        if (r < 0 && recall_config(a, NULL) < 0)
+                log_debug("Nothing is known of this instance before its metadata is");
+        a->recalled = a->config;
+        return 0;
+}
+
 static int make_apps(Agent *a, char **reterr)
 {
         int r;
@@ -112,30 +174,31 @@ static int open_all(Agent *a, char **reterr)
 {
         int r = paths_init(a->options.user, &a->paths, reterr);
 
-        if (r < 0)
-                return r;
-        r = config_load(a->options.config ? a->options.config : a->paths.config_file, &a->config,
-                        reterr);
-        if (r < 0)
-                return r;
-        if (fetches(a)) {
-                r = trust_load(a->config->trust_path, &a->trust, reterr);
-                if (r < 0)
-                        return r;
-        }
-        r = look_up_identities(a, reterr);
-        if (r < 0)
-                return r;
-        r = open_directories(a, reterr);
+        if (r >= 0)
+                r = load_config(a, reterr);
+        if (r >= 0 && fetches(a))
+                r = trust_load(settings(a)->trust_path, &a->trust, reterr);
+        if (r >= 0)
+                r = look_up_identities(a, reterr);
+        if (r >= 0)
+                r = open_directories(a, reterr);
         if (r < 0)
                 return r;
         r = sd_event_new(&a->event);
         if (r >= 0)
                 r = bus_new(a->event, a->options.user, &a->bus);
         if (r >= 0 && fetches(a))
-                r = fetcher_new(a->event, a->config->store, a->paths.cache_dir, &a->fetch_identity,
+                r = fetcher_new(a->event, NULL, a->paths.cache_dir, &a->fetch_identity,
                                 &a->fetcher);
-        return r < 0 ? fail_errno(reterr, r, "can't set up the event loop") : make_apps(a, reterr);
+        if (r >= 0)
+                r = sd_event_add_defer(a->event, &a->apply_source, on_apply, a);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(a->apply_source, SD_EVENT_OFF);
+        if (r >= 0 && a->fetcher && a->config)
+                r = fetcher_set_store(a->fetcher, a->config->store);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't set up the event loop");
+        return a->config ? make_apps(a, reterr) : 0;
 }
 
 int agent_new(const AgentOptions *options, Agent **ret, char **reterr)
@@ -174,7 +237,7 @@ static int on_ready_limit(sd_event_source *source, uint64_t usec, void *userdata
 /* What is ordered after us waits meanwhile, and systemd for us. */
 static int delay_ready(Agent *a)
 {
-        uint64_t limit_usec = a->config->ready_limit_usec;
+        uint64_t limit_usec = settings(a)->ready_limit_usec;
         int r = sd_event_add_time_relative(a->event, &a->ready_limit_source, CLOCK_BOOTTIME,
                                            limit_usec, 0, on_ready_limit, a);
 
@@ -185,8 +248,16 @@ static int delay_ready(Agent *a)
         return 0;
 }
 
+/* What is to be deployed is known, or will be as soon as all can give way to it. */
+static bool is_known(const Agent *a)
+{
+        return a->next_config || (a->config && !a->recalled);
+}
+
 static bool is_settled(const Agent *a)
 {
+        if (!is_known(a) || a->next_config)
+                return false;
         for (size_t i = 0; i < a->n_apps; i++)
                 if (!app_is_settled(a->apps[i]))
                         return false;
@@ -197,9 +268,11 @@ void agent_app_settled(Agent *a)
 {
         int worst = ROUND_OK;
 
+        if (a->next_config)
+                (void) sd_event_source_set_enabled(a->apply_source, SD_EVENT_ONESHOT);
         if (a->ready_limit_source && is_settled(a))
                 say_ready(a);
-        if (!a->options.once)
+        if (!a->options.once || !is_known(a) || a->next_config)
                 return;
         for (size_t i = 0; i < a->n_apps; i++) {
                 int result = app_round_result(a->apps[i]);
@@ -244,10 +317,171 @@ static int start_apps(Agent *a)
                         return log_error_errno(r, "Can't start with app %s: %s",
                                                app_config(a->apps[i])->app, strerror(-r));
         }
-        if (a->n_apps == 0)
-                log_warning("The configuration names no apps: nothing to do");
         agent_app_settled(a);
         return 0;
+}
+
+/* Who this host is */
+
+/* Each failure to ask has other words, and only the first one is news. */
+static void set_trouble(Agent *a, const char *text, bool unasked)
+{
+        bool news = text && (!a->trouble || a->unasked != unasked ||
+                             (!unasked && !streq(a->trouble, text)));
+
+        if (news)
+                log_warning("%s", text);
+        else if (!text && a->trouble)
+                log_info("Who this host is is known now");
+        if (text || a->trouble)
+                (void) sd_notifyf(0, "STATUS=%s", strempty(text));
+        free(a->trouble);
+        a->trouble = text ? strdup(text) : NULL;
+        a->unasked = unasked;
+}
+
+static bool can_apply(const Agent *a)
+{
+        for (size_t i = 0; i < a->n_apps; i++)
+                if (!app_can_retire(a->apps[i]))
+                        return false;
+        return true;
+}
+
+static void retire_apps(Agent *a)
+{
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_retire(a->apps[i]);
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_free(a->apps[i]);
+        free(a->apps);
+        a->apps = NULL;
+        a->n_apps = 0;
+}
+
+static int apply(Agent *a, char **reterr)
+{
+        int r;
+
+        retire_apps(a);
+        config_free(a->config);
+        a->config = TAKE_PTR(a->next_config);
+        a->recalled = false;
+        r = fetcher_set_store(a->fetcher, a->config->store);
+        if (r >= 0)
+                r = make_apps(a, reterr);
+        return r >= 0 && a->service ? bus_service_apps_changed(a->service) : r;
+}
+
+static int on_apply(sd_event_source *source, void *userdata)
+{
+        Agent *a = userdata;
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        (void) source;
+        if (!a->next_config || !can_apply(a))
+                return 0;
+        if (a->options.once)
+                a->watch = instance_watch_free(a->watch);
+        r = apply(a, &err);
+        if (r < 0)
+                log_error("Can't go on as this instance: %s", err_text(r, err));
+        else
+                r = start_apps(a);
+        return r < 0 ? sd_event_exit(a->event, EXIT_FAILURE) : 0;
+}
+
+static void take_config(Agent *a, Config *config)
+{
+        a->next_config = config_free(a->next_config);
+        if (a->config && !a->recalled && config_equal_but_tags(a->config, config)) {
+                config_take_tags(a->config, config);
+                config_free(config);
+                for (size_t i = 0; i < a->n_apps; i++)
+                        app_look_again(a->apps[i]);
+                return;
+        }
+        log_info("This host is instance %s, its store %s, apps: %zu", config->instance,
+                 config->store, config->n_apps);
+        a->next_config = config;
+        (void) sd_event_source_set_enabled(a->apply_source, SD_EVENT_ONESHOT);
+}
+
+static int resolve(Agent *a, char **reterr)
+{
+        Config *config;
+        int r = config_resolve(a->source, a->instance, &config, reterr);
+
+        if (r >= 0)
+                take_config(a, config);
+        return r;
+}
+
+/* 1: it is news. */
+static int take_instance(Agent *a, Instance *instance)
+{
+        _cleanup_free_ char *packed = NULL;
+        Instance *copy;
+        size_t size;
+        int r;
+
+        if (a->instance && instance_equal(a->instance, instance))
+                return 0;
+        r = instance_pack(instance, &packed, &size);
+        if (r >= 0)
+                r = instance_unpack(packed, size, &copy);
+        if (r < 0)
+                return log_error_errno(r, "Can't keep what the metadata says: %s", strerror(-r));
+        instance_free(a->instance);
+        a->instance = copy;
+        r = instance_save(copy, a->state_dir_fd);
+        if (r < 0)
+                log_warning("Can't write %s/instance: %s", a->paths.state_dir, strerror(-r));
+        return 1;
+}
+
+/* What was known stays. A host that knows all that it must know does not wait. */
+static int miss_instance(Agent *a, int error, const char *text)
+{
+        _cleanup_free_ char *trouble = NULL, *err = NULL;
+
+        err_set(&trouble, "can't ask who this host is: %s", text);
+        set_trouble(a, trouble, true);
+        return is_known(a) || resolve(a, &err) >= 0 ? 0 : error;
+}
+
+static void on_instance(int result, Instance *instance, const char *text, void *userdata)
+{
+        Agent *a = userdata;
+        _cleanup_free_ char *err = NULL;
+        int r = result < 0 ? miss_instance(a, result, text) : take_instance(a, instance);
+
+        if (result == 0 && r >= 0 && (r > 0 || a->trouble || !is_known(a))) {
+                r = resolve(a, &err);
+                set_trouble(a, r < 0 ? err_text(r, err) : NULL, false);
+        }
+        if (r < 0 && a->options.once)
+                (void) sd_event_exit(a->event, result < 0 ? ROUND_UNREACHABLE : EXIT_FAILURE);
+}
+
+void agent_look_again(Agent *a)
+{
+        int r = a->watch ? instance_watch_ask(a->watch) : 0;
+
+        if (r < 0)
+                log_warning("Can't ask who this host is: %s", strerror(-r));
+}
+
+static int begin(Agent *a)
+{
+        int r = a->config ? start_apps(a) : 0;
+
+        if (r < 0 || !a->asks_metadata)
+                return r;
+        r = instance_watch_new(a->event, a->fetcher, settings(a)->metadata_interval_usec,
+                               on_instance, a, &a->watch);
+        return r < 0 ? log_error_errno(r, "Can't ask who this host is: %s", strerror(-r)) : 0;
 }
 
 /* Nothing is begun that another slipwayd may be at; and whoever waits for the start can talk to us
@@ -256,9 +490,9 @@ static void on_service_settled(int result, void *userdata)
 {
         Agent *a = userdata;
 
-        bool delayed = a->config->ready_when_deployed;
+        bool delayed = settings(a)->ready_when_deployed;
 
-        if (result < 0 || (delayed && delay_ready(a) < 0) || start_apps(a) < 0) {
+        if (result < 0 || (delayed && delay_ready(a) < 0) || begin(a) < 0) {
                 (void) sd_event_exit(a->event, EXIT_FAILURE);
                 return;
         }
@@ -293,6 +527,6 @@ int agent_run(Agent *a)
                 r = sd_event_add_signal(a->event, NULL, SIGINT, on_signal, a);
         if (r < 0)
                 return log_error_errno(r, "Can't watch signals: %s", strerror(-r));
-        r = a->options.once ? start_apps(a) : serve(a);
+        r = a->options.once ? begin(a) : serve(a);
         return r < 0 ? r : sd_event_loop(a->event);
 }

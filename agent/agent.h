@@ -7,6 +7,7 @@
 #include "child.h"
 #include "config.h"
 #include "fetcher.h"
+#include "instance-watch.h"
 #include "macro.h"
 #include "paths.h"
 #include "trust.h"
@@ -14,6 +15,11 @@
 /*
  * slipwayd as one object: configuration, trust root, event loop, bus, the fetch child and the
  * applications. One thread, one loop; nothing here waits.
+ *
+ * Where the files leave something open that an EC2 instance's metadata can tell, it is asked before
+ * the applications are there, and from then on at intervals. What comes to another configuration
+ * replaces all applications, as a start would do, but never while one of them watches over a
+ * release that has been switched; only the tags for a manifest's targets change without that.
  */
 
 typedef struct App App;
@@ -32,7 +38,17 @@ typedef struct AgentOptions {
 typedef struct Agent {
         AgentOptions options;
         Paths paths;
-        Config *config;
+        ConfigSource *source;
+        Config *config;      /* what holds now; NULL: not known yet, and there are no apps */
+        Config *next_config; /* takes its place when all applications can give way */
+        Instance *instance;  /* NULL: not known */
+        InstanceWatch *watch;
+        bool asks_metadata;
+        bool recalled; /* `config` is by what was known before: applications only take up what a
+                          crash left */
+        char *trouble; /* why who this host is, or what that means, can't be known; NULL: it is */
+        bool unasked;  /* `trouble` is that there was no answer */
+        sd_event_source *apply_source;
         Trust *trust;
         sd_event *event;
         Bus *bus;
@@ -66,5 +82,8 @@ enum {
 /* Called by an application when its part of the round is over; the first one may be what READY=1
  * waits for. */
 void agent_app_settled(Agent *a);
+
+/* Somebody wants news now: who this host is is asked as well. */
+void agent_look_again(Agent *a);
 
 App *agent_find_app(Agent *a, const char *name);

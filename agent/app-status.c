@@ -6,6 +6,7 @@
 #include "time-text.h"
 
 #define REPORT_EVENTS_MAX 10
+#define TAGS_BYTES_MAX    16384
 
 static int add_item(cJSON *o, const char *name, cJSON *item)
 {
@@ -40,6 +41,42 @@ static bool add_progress(cJSON *o, const AppStatus *s)
                 cJSON_AddNumberToObject(o, "artifact_bytes", s->artifact_bytes));
 }
 
+static bool add_text(cJSON *o, const char *name, const char *text)
+{
+        return !text || cJSON_AddStringToObject(o, name, text);
+}
+
+/* As many as a status object has room for; EC2 lets an instance have fewer. */
+static bool add_tags(cJSON *o, const Config *c)
+{
+        cJSON *tags = cJSON_AddObjectToObject(o, "tags");
+        size_t bytes = 0, n = 0;
+
+        for (; tags && n < c->n_tags; n++) {
+                bytes += strlen(c->tags[n].key) + strlen(c->tags[n].value);
+                if (bytes > TAGS_BYTES_MAX)
+                        break;
+                if (!cJSON_AddStringToObject(tags, c->tags[n].key, c->tags[n].value))
+                        return false;
+        }
+        return tags &&
+               (n == c->n_tags || cJSON_AddNumberToObject(o, "tags_left_out", c->n_tags - n));
+}
+
+int identity_describe(const Config *c, cJSON *object)
+{
+        cJSON *o = cJSON_AddObjectToObject(object, "identity");
+
+        return o && add_text(o, "instance", c->instance) &&
+                               add_text(o, "instance_from", c->instance_from) &&
+                               add_text(o, "region", c->region) && add_text(o, "zone", c->zone) &&
+                               add_text(o, "account", c->account) && add_tags(o, c) &&
+                               add_text(o, "tags_from", c->tags_from) &&
+                               add_text(o, "tags_error", c->tags_error)
+                       ? 0
+                       : -ENOMEM;
+}
+
 int app_status_describe(const AppStatus *s, cJSON **ret)
 {
         _cleanup_json_ cJSON *o = cJSON_CreateObject();
@@ -48,7 +85,7 @@ int app_status_describe(const AppStatus *s, cJSON **ret)
 
         if (!o || !cJSON_AddStringToObject(o, "root", s->config->root) ||
             !cJSON_AddBoolToObject(o, "due", s->due) || !add_poll(o, s) || !add_progress(o, s) ||
-            (s->error && !cJSON_AddStringToObject(o, "error", s->error)))
+            !add_text(o, "error", s->error) || !add_text(o, "credentials", s->credentials))
                 return -ENOMEM;
         r = state_format(s->state, &state);
         if (r >= 0)
@@ -83,7 +120,8 @@ int app_status_report(const AppStatus *s, cJSON **ret)
         int r;
 
         if (!o || !cJSON_AddStringToObject(o, "schema", "slipway/status/1") ||
-            !cJSON_AddStringToObject(o, "instance", s->instance) ||
+            !cJSON_AddStringToObject(o, "instance", s->host->instance) ||
+            identity_describe(s->host, o) < 0 || !add_text(o, "credentials", s->credentials) ||
             !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
             !cJSON_AddStringToObject(o, "text", s->poll_text))
                 return -ENOMEM;

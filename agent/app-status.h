@@ -17,8 +17,9 @@
 typedef struct AppStatus {
         const AppConfig *config;
         const State *state;
-        const char *instance;
-        const char *error; /* why the state on disk can't be read now; NULL: it can */
+        const Config *host;      /* who this host is */
+        const char *credentials; /* a word for those that the store was asked with; NULL: none */
+        const char *error;       /* why the state on disk can't be read now; NULL: it can */
         bool poll_ok;
         const char *verdict;   /* verdict_to_string(); NULL: not asked yet */
         const char *poll_text; /* what the last poll came to */
@@ -27,6 +28,9 @@ typedef struct AppStatus {
         uint64_t expires_sec;                     /* of the channel's manifest */
         uint64_t available_bytes, artifact_bytes; /* of what is fetched; available 0: nothing is */
 } AppStatus;
+
+/* Adds "identity" to an object: who this host is, its tags, and where that is known from. */
+_must_check_ int identity_describe(const Config *c, cJSON *object);
 
 /* Everything that this host may know. */
 _must_check_ int app_status_describe(const AppStatus *s, cJSON **ret);

@@ -14,6 +14,7 @@
 #include "live.h"
 #include "log.h"
 #include "memory.h"
+#include "name.h"
 #include "poller.h"
 #include "prune.h"
 #include "reporter.h"
@@ -65,6 +66,7 @@ struct App {
         bool poll_ok;
         Verdict verdict;
         char *poll_text;
+        char *credentials; /* a word for those of the last poll; NULL: none */
         char *refused; /* why the channel's manifest is of no use; there is none in `wanted` then */
         Told waiting[N_TOLD_MAX]; /* for the next verdict */
         size_t n_waiting;
@@ -118,6 +120,7 @@ App *app_free(App *a)
         manifest_free(a->wanted);
         site_free(a->site);
         free(a->poll_text);
+        free(a->credentials);
         free(a->refused);
         free(a->retry.reason);
         file_order_free(a->file_order);
@@ -973,6 +976,19 @@ static void take_manifest(App *a, int fd)
         }
 }
 
+/* With a good answer the text is a word for the credentials. */
+static void note_credentials(App *a, int result, const char *text)
+{
+        const char *word = text[0] && strlen(text) <= NAME_SIZE_MAX ? text : NULL;
+
+        if ((result != 0 && result != POLL_UNCHANGED && result != POLL_ABSENT) ||
+            streq_ptr(a->credentials, word))
+                return;
+        free(a->credentials);
+        a->credentials = word ? strdup(word) : NULL;
+        a->verdict_unreported = true;
+}
+
 static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 {
         App *a = userdata;
@@ -980,6 +996,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 
         a->polled_sec = time(NULL);
         take_up_left(a);
+        note_credentials(a, result, text);
         if (result < 0 || result == POLL_ABSENT || result == POLL_UNKNOWN)
                 well = poll_failed(a, result, text);
         else if (result == 0)
@@ -1026,7 +1043,8 @@ static AppStatus status_now(App *a)
         AppStatus s = {
                 .config = a->config,
                 .state = a->site->state,
-                .instance = a->agent->config->instance,
+                .host = a->agent->config,
+                .credentials = a->credentials,
                 .poll_ok = a->poll_ok,
                 .verdict = a->poll_text ? verdict_to_string(a->verdict) : NULL,
                 .poll_text = strempty(a->poll_text),
@@ -1121,6 +1139,8 @@ int app_start(App *a)
         if (r < 0)
                 site_log(a->site, LOG_ERR, "App %s: can't take up what was left: %s",
                          a->config->app, err_text(r, err));
+        if (a->agent->recalled)
+                return 0;
         r = add_network_parts(a);
         if (r < 0)
                 return r;
@@ -1132,6 +1152,40 @@ int app_start(App *a)
         else
                 return poller_start(a->poller);
         return poller_poll(a->poller);
+}
+
+bool app_can_retire(const App *a)
+{
+        return !a->plan && (!a->transaction || (a->site->state->phase != PHASE_IDLE &&
+                                                a->site->state->phase <= PHASE_WAITING));
+}
+
+void app_retire(App *a)
+{
+        static const char why[] = "given up: the instance's tags or identity changed";
+        Told waiting[N_TOLD_MAX];
+        size_t n = a->n_waiting;
+
+        if (a->transaction && !transaction_give_up(a->transaction, "the instance's tags changed"))
+                site_log(a->site, LOG_DEBUG, "App %s: what is under way is left where it stands",
+                         a->config->app);
+        memcpy(waiting, a->waiting, sizeof(waiting));
+        a->n_waiting = 0;
+        for (size_t i = 0; i < n; i++)
+                waiting[i].told(-EIO, why, waiting[i].userdata);
+        tell(&a->order, -EIO, why);
+        tell(&a->stage, -EIO, why);
+        tell(&a->files, -EIO, why);
+}
+
+void app_look_again(App *a)
+{
+        int r = a->poller ? poller_poll(a->poller) : 0;
+
+        if (r < 0)
+                site_log(a->site, LOG_WARNING, "App %s: can't poll: %s", a->config->app,
+                         strerror(-r));
+        a->verdict_unreported = true;
 }
 
 void app_leave(App *a)
@@ -1153,6 +1207,7 @@ int app_poll_now(App *a, app_told_t told, void *userdata)
         r = poller_poll(a->poller);
         if (r >= 0)
                 a->waiting[a->n_waiting++] = (Told){ told, userdata };
+        agent_look_again(a->agent);
         return r;
 }
 
@@ -1414,6 +1469,7 @@ static void on_planned(const char *json, const int *fds, size_t n_fds, void *use
 
         (void) ended;
         a->planned(json, fds, n_fds, a->planned_userdata);
+        agent_app_settled(a->agent);
 }
 
 int app_plan(App *a, plan_done_t done, void *userdata, char **reterr)

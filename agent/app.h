@@ -23,7 +23,7 @@ App *app_free(App *a);
 DEFINE_CLEANUP_FUNC(App *, app_free);
 
 /* Takes up what a crash left, then begins to poll: after a random part of the first interval, or at
- * once for one round. */
+ * once for one round; not where the agent does not know yet who this host is. */
 _must_check_ int app_start(App *a);
 
 const AppConfig *app_config(const App *a);
@@ -31,6 +31,17 @@ const State *app_state(const App *a);
 
 /* slipwayd ends on purpose, at a signal: what is under way is taken up at the next start. */
 void app_leave(App *a);
+
+/* Whether it can give way to another configuration: nothing of it is under way, or what has not
+ * switched yet. When that changes it calls agent_app_settled(). */
+bool app_can_retire(const App *a);
+
+/* Gives up what is under way and tells whoever waits: app_free() comes next. The state, what is
+ * live and its units stay as they are. */
+void app_retire(App *a);
+
+/* The tags are others now: the channel's manifest is judged anew, and the status is told. */
+void app_look_again(App *a);
 
 /* The result of the round, or -EBUSY while it goes on. */
 int app_round_result(const App *a);

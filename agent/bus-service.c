@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "agent-bus.h"
+#include "app-status.h"
 #include "app.h"
 #include "authority.h"
 #include "build-config.h"
@@ -21,6 +22,8 @@ struct BusService {
         BusWatch watch;
         Authority *authority; /* of the present connection */
         sd_bus_slot *name_slot;
+        sd_bus_slot **app_slots; /* of the present connection */
+        size_t n_app_slots;
         sd_event_source *limit_source;
         bus_service_settled_t settled; /* NULL: told */
         void *userdata;
@@ -36,12 +39,17 @@ static int describe(Agent *a, char **ret)
         int r;
 
         if (!o || !cJSON_AddStringToObject(o, "version", SLIPWAY_VERSION) ||
-            !cJSON_AddStringToObject(o, "instance", a->config->instance) ||
-            !cJSON_AddStringToObject(o, "store", a->config->store) ||
+            (a->config && (!cJSON_AddStringToObject(o, "instance", a->config->instance) ||
+                           !cJSON_AddStringToObject(o, "store", a->config->store))) ||
+            (a->trouble && !cJSON_AddStringToObject(o, "trouble", a->trouble)) ||
+            (a->next_config && !cJSON_AddBoolToObject(o, "changes", true)) ||
             !cJSON_AddStringToObject(o, "fetch",
                                      a->fetcher && fetcher_is_running(a->fetcher) ? "running"
                                                                                   : "stopped"))
                 return -ENOMEM;
+        r = a->config ? identity_describe(a->config, o) : 0;
+        if (r < 0)
+                return r;
         apps = cJSON_AddArrayToObject(o, "apps");
         if (!apps)
                 return -ENOMEM;
@@ -345,14 +353,46 @@ static const sd_bus_vtable app_vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int add_app(sd_bus *bus, App *app)
+static void remove_apps(BusService *s)
+{
+        for (size_t i = 0; i < s->n_app_slots; i++)
+                sd_bus_slot_unref(s->app_slots[i]);
+        free(s->app_slots);
+        s->app_slots = NULL;
+        s->n_app_slots = 0;
+}
+
+static int add_app(BusService *s, sd_bus *bus, App *app)
 {
         _cleanup_free_ char *path = NULL;
         int r = sd_bus_path_encode(APP_BUS_PREFIX, app_config(app)->app, &path);
 
-        return r < 0 ? r
-                     : sd_bus_add_object_vtable(bus, NULL, path, APP_BUS_INTERFACE, app_vtable,
-                                                app);
+        if (r >= 0)
+                r = sd_bus_add_object_vtable(bus, &s->app_slots[s->n_app_slots], path,
+                                             APP_BUS_INTERFACE, app_vtable, app);
+        s->n_app_slots += r >= 0;
+        return r;
+}
+
+static int add_apps(BusService *s, sd_bus *bus)
+{
+        const Agent *a = s->agent;
+        int r = 0;
+
+        s->app_slots = calloc(MAX(a->n_apps, (size_t) 1), sizeof(sd_bus_slot *));
+        if (!s->app_slots)
+                return -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < a->n_apps; i++)
+                r = add_app(s, bus, a->apps[i]);
+        return r;
+}
+
+int bus_service_apps_changed(BusService *s)
+{
+        sd_bus *bus = bus_get(s->agent->bus);
+
+        remove_apps(s);
+        return bus ? add_apps(s, bus) : 0;
 }
 
 /* The name */
@@ -411,8 +451,8 @@ static int offer(BusService *s, sd_bus *bus)
         int r = sd_bus_add_object_vtable(bus, NULL, AGENT_BUS_PATH, AGENT_BUS_INTERFACE,
                                          agent_vtable, a);
 
-        for (size_t i = 0; r >= 0 && i < a->n_apps; i++)
-                r = add_app(bus, a->apps[i]);
+        if (r >= 0)
+                r = add_apps(s, bus);
         if (r >= 0)
                 r = authority_new(bus, &s->authority);
         if (r < 0)
@@ -425,6 +465,7 @@ static void on_bus_changed(sd_bus *bus, void *userdata)
         BusService *s = userdata;
         int r;
 
+        remove_apps(s);
         s->name_slot = sd_bus_slot_unref(s->name_slot);
         s->authority = authority_free(s->authority);
         if (!bus)
@@ -461,6 +502,7 @@ BusService *bus_service_free(BusService *s)
         if (!s)
                 return NULL;
         bus_unwatch(s->agent->bus, &s->watch);
+        remove_apps(s);
         sd_bus_slot_unref(s->name_slot);
         authority_free(s->authority);
         sd_event_source_disable_unref(s->limit_source);

@@ -21,5 +21,8 @@ _must_check_ int bus_service_new(Agent *a, bus_service_settled_t settled, void *
 BusService *bus_service_free(BusService *s);
 DEFINE_CLEANUP_FUNC(BusService *, bus_service_free);
 
+/* The agent's applications are others now: what was offered for those before is gone. */
+_must_check_ int bus_service_apps_changed(BusService *s);
+
 /* Tells who listens that properties of this application may have changed. */
 void bus_service_app_changed(Agent *a, App *app);
