@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "ec2.h"
+#include "environment-file.h"
 #include "err.h"
+#include "log.h"
 #include "time-text.h"
 
 #define CONFIG_AREA        "config"
@@ -100,15 +103,42 @@ static void check_environment(Check *c)
         }
 }
 
+/* As slipwayd does it: with what the metadata says, where the files leave something open. */
+static int load_config(Check *c, char **reterr)
+{
+        _cleanup_(config_source_freep) ConfigSource *source = NULL;
+        _cleanup_(instance_freep) Instance *instance = NULL;
+        bool optional = ec2_has_metadata() && streq(c->config_path, c->paths.config_file);
+        const Config *settings;
+        int r = config_read(c->config_path, optional, &source, reterr);
+
+        if (r < 0)
+                return r;
+        settings = config_source_settings(source);
+        r = config_resolve(source, NULL, &c->config, reterr);
+        if (!ec2_has_metadata() || (r < 0 && r != -ENODATA) ||
+            (r >= 0 && settings->instance && settings->has_tags))
+                return r;
+        if (check_instance(c, r < 0, &instance) < 0)
+                return r;
+        c->config = config_free(c->config);
+        return config_resolve(source, instance, &c->config, reterr);
+}
+
 void check_config(Check *c)
 {
         _cleanup_free_ char *err = NULL;
-        int r = config_load(c->config_path, &c->config, &err);
+        int r;
 
+        if (!c->user && environment_file_load(ENVIRONMENT_FILE, NULL) < 0)
+                log_debug("What is wrong with " ENVIRONMENT_FILE " is said by check_store()");
+        r = load_config(c, &err);
         if (r < 0) {
                 findings_add(&c->findings, FINDING_FAIL, CONFIG_AREA, "%s", err_text(r, err));
                 findings_mend(&c->findings, r == -ENOENT ? "write it: man slipway-agent.json"
-                                                         : "correct it: man slipway-agent.json");
+                                            : r == -ENODATA
+                                                    ? "add it, or the tag: man slipway-agent.json"
+                                                    : "correct it: man slipway-agent.json");
         } else
                 findings_add(&c->findings, FINDING_OK, CONFIG_AREA,
                              "%s: %zu application%s, store %s", c->config_path, c->config->n_apps,

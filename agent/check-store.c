@@ -183,8 +183,9 @@ static int ask_all(Round *round, char **reterr)
                 return -ENOMEM;
         r = sd_event_new(&round->event);
         if (r >= 0)
-                r = fetcher_new(round->event, c->config->store, c->paths.cache_dir, &identity,
-                                &round->fetcher);
+                r = fetcher_new(round->event, NULL, c->paths.cache_dir, &identity, &round->fetcher);
+        if (r >= 0)
+                r = fetcher_set_store(round->fetcher, c->config->store);
         if (r >= 0)
                 r = sd_event_add_time_relative(round->event, NULL, CLOCK_BOOTTIME, LIMIT_USEC, 0,
                                                on_limit, round);

@@ -31,6 +31,10 @@ void check_done(Check *c);
 /* The configuration, and who may change it. */
 void check_config(Check *c);
 
+/* Asks instance metadata who this host is, by a slipway-fetch of its own, half a minute at most.
+ * `needed`: without it, nothing goes. */
+_must_check_ int check_instance(Check *c, bool needed, Instance **ret);
+
 /* The trust root. */
 void check_keys(Check *c);
 
