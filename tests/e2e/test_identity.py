@@ -1,0 +1,317 @@
+"""Who a host is: instance metadata instead of configuration, tags that change, and everything that may be wrong with them."""
+
+import json
+
+import pytest
+
+import formats
+import imds_server
+import sandbox
+import slipway
+import toy
+from waiting import wait_for
+
+WAIT_SEC = 40
+UNREACHABLE = 4
+ID = "i-0123456789abcdef0"
+SLIPWAYD = "/usr/lib/slipway/slipwayd"
+ROOT = "/etc/slipway/trust/root.json"
+
+
+class Tagged(toy.Toy):
+    """One that the agent knows of by the instance's tags: until it has read them, it is not there."""
+
+    def status(self):
+        def find():
+            return next((app for app in slipway.status(self.host)["apps"] if app["state"]["app"] == self.app), None)
+        return wait_for(find, WAIT_SEC, f"the agent to know of {self.app}")
+
+
+@pytest.fixture
+def imds():
+    with imds_server.ImdsServer(sandbox.SERVER_ADDRESS) as server:
+        yield server
+
+
+def prepare(toys, imds, settings=None, environment=None):
+    """Units, trust root and environment on the host; agent.json only with settings."""
+    host = toys[0].host
+    for t in toys:
+        host.write(f"/etc/systemd/system/{t.unit}", toy.UNIT.format(app=t.app))
+    host.run(["systemctl", "daemon-reload"])
+    keys = [t.key for t in toys]
+    host.write(ROOT, formats.trust_root([key for n, key in enumerate(keys) if key not in keys[:n]]))
+    variables = {**imds.environment, **(environment or {})}
+    bundle = variables.pop("AWS_CA_BUNDLE", None)
+    if bundle is not None:
+        with open(bundle, encoding="ascii") as file:
+            host.trust_ca(file.read())
+    host.write("/etc/slipway/environment", "".join(f"{k}={v}\n" for k, v in variables.items()), mode=0o600)
+    host.run(["rm", "-f", "/etc/slipway/agent.json"])
+    if settings is not None:
+        settings = {"poll": {"interval": "1s", "jitter": "20%"}, "metadata": {"interval": "1s"}, **settings}
+        host.write("/etc/slipway/agent.json", json.dumps(settings, indent=2) + "\n")
+
+
+def start(toys, imds, settings=None, environment=None):
+    prepare(toys, imds, settings, environment)
+    toys[0].host.start_unit("slipwayd.service")
+
+
+def wait_trouble(host, text):
+    return wait_for(lambda: text in slipway.status(host).get("trouble", ""), WAIT_SEC, f"status to say {text!r}")
+
+
+def store_tags(**more):
+    return {"slipway:store": "file:///srv/store", "slipway:app": "web", "slipway:channel": "prod", **more}
+
+
+def test_nothing_but_tags(s3, bucket, host, imds):
+    """An AMI with a trust root, an instance with three tags, and a store on S3."""
+    web = Tagged(host, formats.S3Store(s3.client(), bucket))
+    imds.tags = {"slipway:store": web.store.url, "slipway:app": "web", "slipway:channel": "prod", "Role": "web", "Name": "höst 1"}
+    imds.region, imds.zone = s3.region, f"{s3.region}a"
+    web.release(targets={"any": [{"Role": ["web"]}]})
+    environment = slipway.store_environment(s3)
+    del environment["AWS_REGION"]
+    start([web], imds, environment=environment)
+    web.assert_whole("r1")
+    status = slipway.status(host)
+    assert status["instance"] == ID and status["store"] == web.store.url and "trouble" not in status
+    assert status["identity"] == {"instance": ID, "instance_from": "metadata", "region": imds.region, "zone": imds.zone,
+                                  "account": imds.account, "tags": imds.tags, "tags_from": "metadata"}
+    assert web.status()["credentials"] == "environment"
+    report = wait_for(lambda: web.store.get(f"web/channels/prod/instances/{ID}.json"), WAIT_SEC, "the status object")
+    report = json.loads(report)
+    assert report["identity"] == status["identity"] and report["instance"] == ID
+    wait_for(lambda: json.loads(web.store.get(f"web/channels/prod/instances/{ID}.json")).get("credentials") == "environment",
+             WAIT_SEC, "the credentials' source in the status object")
+    assert {r.status for r in imds.requests} == {200}
+    check = host.run(["slipway", "check"]).stdout
+    assert f"this is {ID} in {s3.region}, with 5 tags from metadata" in check
+    # what needs no network works without, by what was last heard
+    host.stop_unit("slipwayd.service")
+    imds.close()
+    web.release()
+    assert "r1" in host.run(["slipway", "verify", "web"]).stdout
+    host.run(["slipway", "hold", "web", "--reason", "test"])
+    imds.open()
+
+
+def test_tags_change(host, imds):
+    """A tag's change is a change of configuration: the host follows without a restart."""
+    store = toy.local_store(host)
+    web, staging, api = Tagged(host, store), Tagged(host, store, channel="staging"), Tagged(host, store, app="api")
+    staging.key = api.key = web.key
+    web.release()
+    api.release()
+    staging.release()
+    staging.release(targets={"any": [{"Role": ["db"]}]})
+    imds.tags = store_tags()
+    start([web, api], imds, {"report": False})
+    web.assert_whole("r1")
+    pid = host.unit("slipwayd.service", "MainPID")["MainPID"]
+
+    # another channel, whose newest release is for others, until this is one of them
+    imds.tags = store_tags(**{"slipway:channel": "staging"})
+    wait_for(lambda: "not for this instance" in web.status()["poll"].get("text", ""), WAIT_SEC, "the other channel")
+    assert web.running() == "r1"
+    imds.tags = store_tags(**{"slipway:channel": "staging", "Role": "db"})
+    web.assert_whole("r2")
+    assert slipway.status(host)["identity"]["tags"]["Role"] == "db"
+
+    # what the bus offers is the application that there is now
+    assert "deployment 2 (release r2) is live" in host.run(["slipway", "poll", "web"]).stdout
+    host.run(["slipway", "rollback", "web"])
+    assert web.running() == "r1"
+    host.run(["slipway", "resume", "web"])
+    web.wait_live("r2")
+
+    # not while a release that was switched is being watched
+    web.close_gate()
+    staging.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r3")
+    imds.tags = store_tags()
+    wait_for(lambda: slipway.status(host).get("changes"), WAIT_SEC, "the change to be seen")
+    assert "the instance's tags changed" in host.run(["slipway", "status"]).stdout
+    assert web.state()["phase"] == "restarting"
+    web.open_gate()
+    wait_for(lambda: slipway.current(host) == "r1", WAIT_SEC, "the channel prod")
+    web.assert_whole("r1")
+    assert {c["channel"]: c["serial"] for c in web.state()["channels"]} == {"staging": 3, "prod": 1}
+
+    # another application: what was there before goes on running, and nobody looks after it
+    imds.tags = store_tags(**{"slipway:app": "api"})
+    api.assert_whole("r1")
+    assert [app["state"]["app"] for app in slipway.status(host)["apps"]] == ["api"]
+    assert web.running() == "r1" and host.exists("/var/lib/slipway/web.json")
+    assert host.run(["slipway", "poll", "web"], check=False).rc != 0
+    imds.tags = store_tags()
+    web.wait_live("r1")
+    assert host.unit("slipwayd.service", "MainPID")["MainPID"] == pid
+
+
+def test_rollback_with_everything_gone(host, imds):
+    """No slipwayd, no metadata, nothing configured: what was last heard of the instance says where things are."""
+    web = Tagged(host, toy.local_store(host))
+    imds.tags = store_tags()
+    start([web], imds, {})
+    for _ in range(2):
+        web.assert_whole(web.release())
+    host.run(["rm", "/etc/slipway/agent.json"])
+    host.stop_unit("slipwayd.service")
+    imds.close()
+    assert "r2" in host.run(["slipway", "verify", "web"]).stdout
+    host.run(["slipway", "rollback", "web"])
+    assert web.running() == "r1" and slipway.current(host) == "r1"
+    imds.open()
+
+
+def test_crash_with_everything_gone(host, imds):
+    """What a crash cut off is taken up before anybody says who this host is."""
+    web = Tagged(host, toy.local_store(host))
+    imds.tags = store_tags()
+    start([web], imds, {})
+    web.assert_whole(web.release())
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    imds.close()
+    host.crash()
+    host.boot()
+    host.start_unit("slipwayd.service")
+    wait_trouble(host, "can't ask who this host is")
+    web.open_gate()
+    state = web.wait(lambda s: s["phase"] == "idle", "to take up what the crash cut off")
+    assert slipway.current(host) == state["current"] == web.running()
+    assert "can't ask who this host is" in slipway.status(host)["trouble"]
+    imds.open()
+    wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll")
+
+
+def test_tags_not_exposed(host, imds):
+    web = Tagged(host, toy.local_store(host))
+    web.release()
+    imds.tags = None
+    start([web], imds, {})
+    wait_trouble(host, f"--instance-id {ID} --instance-metadata-tags enabled")
+    status = host.run(["slipway", "status"]).stdout
+    assert "what to deploy is not known yet" in status and "tag the EC2 instance slipway:store" in status
+    check = host.run(["slipway", "check"], check=False)
+    assert check.rc == 1 and "the instance's tags are not exposed in its metadata" in check.stdout
+    for args in ([], ["web"]):
+        poll = host.run(["slipway", "poll", *args], check=False)
+        assert poll.rc != 0 and "the instance's tags are not exposed in its metadata" in poll.stderr
+    once = host.run([SLIPWAYD, "--once"], env=imds.environment, check=False)
+    assert once.rc == 1 and "the instance's tags are not exposed in its metadata" in once.stderr
+    # what must not be a path, a pattern or a place
+    imds.tags = store_tags(**{"slipway:channel": "../../x"})
+    wait_trouble(host, "tag slipway:channel is")
+    imds.tags = store_tags()
+    web.assert_whole("r1")
+    assert "trouble" not in slipway.status(host)
+    # what is in force stays so when tags go
+    imds.tags = None
+    wait_trouble(host, "the instance's tags are not exposed in its metadata")
+    web.assert_whole(web.release())
+
+
+FAULTS = {
+    "no such service": ("PUT /latest/api/token", 404, "status 404"),
+    "token refused": ("PUT /latest/api/token", 403, "refuses /latest/api/token (status 403)"),
+    "token slow": ("PUT /latest/api/token", imds_server.STALL, "hop limit must be 2"),
+    "token malformed": ("PUT /latest/api/token", b"to\r\nken", "gave a malformed token"),
+    "token endless": ("PUT /latest/api/token", imds_server.ENDLESS, "more than the limit"),
+    "401": ("GET", 401, "(status 401)"),
+    "404": ("GET .*document", 404, "has no identity document"),
+    "500": ("GET", 500, "status 500, 3 times"),
+    "slow": ("GET .*tags", imds_server.STALL, "does not answer in time"),
+    "endless": ("GET .*document", imds_server.ENDLESS, "more than the limit"),
+    "endless tag": ("GET .*/Role", imds_server.ENDLESS, "tag Role"),
+    "reset": ("GET", imds_server.RESET, "no answer from"),
+    "not JSON": ("GET .*document", b"<html>", "identity document"),
+    "not a name": ("GET .*document", b'{"instanceId": "../../etc"}', "is not a name"),
+    "a NUL": ("GET .*tags/instance/", b"a\0b", "malformed value"),
+    "a page of tags": ("GET .*tags/instance$", b"<html>\n<p>", "is not a path of instance metadata"),
+}
+
+
+def test_metadata_is_broken(host, imds):
+    """Whatever comes: a message, within a time, and the right answer when it comes."""
+    web = Tagged(host, toy.local_store(host))
+    web.release()
+    imds.tags = store_tags(Role="web")
+    prepare([web], imds, {})
+
+    def once(**environment):
+        return host.run([SLIPWAYD, "--once"], env={**imds.environment, **environment}, check=False)
+
+    for name, (pattern, fault, words) in FAULTS.items():
+        imds.fault(pattern, fault)
+        result = once()
+        imds.heal()
+        assert result.rc == UNREACHABLE and words in result.stderr, (name, result)
+    imds.close()
+    result = once()
+    assert result.rc == UNREACHABLE and "no answer from 10.99.0.1" in result.stderr
+    check = host.run(["slipway", "check"], check=False)
+    assert check.rc == 1 and "who this host is can't be asked" in check.stdout
+    imds.open()
+    result = once(AWS_EC2_METADATA_SERVICE_ENDPOINT="http://192.0.2.1")
+    assert result.rc == UNREACHABLE and "link-local or private address" in result.stderr
+    result = once(AWS_EC2_METADATA_DISABLED="true")
+    assert result.rc == 1 and "store: missing" in result.stderr
+    assert not host.exists("/srv/web/current")
+    imds.fault("PUT", 503, times=2)
+    imds.fault("GET .*tags", 429, times=2)
+    assert once().rc == 0
+    assert slipway.current(host) == "r1"
+    # a token that ended meanwhile is renewed, without a word
+    host.start_unit("slipwayd.service")
+    web.wait_live("r1")
+    imds.forget_tokens()
+    imds.tags = store_tags(Role="db")
+    wait_for(lambda: slipway.status(host)["identity"]["tags"]["Role"] == "db", WAIT_SEC, "the tag's change")
+    assert "trouble" not in slipway.status(host)
+
+
+def cpu_usec(host):
+    text = host.read("/sys/fs/cgroup/system.slice/slipwayd.service/cpu.stat")
+    return int(dict(line.split() for line in text.splitlines())["usage_usec"])
+
+
+def used_usec(host, sec):
+    """CPU time of the agent and its children in so many seconds of the clock."""
+    before = cpu_usec(host)
+    host.run(["sleep", str(sec)])
+    return cpu_usec(host) - before
+
+
+def test_network_comes_late(host, imds):
+    web = Tagged(host, toy.local_store(host))
+    web.release()
+    imds.tags = store_tags()
+    host.net_down()
+    start([web], imds, {})
+    text = wait_trouble(host, "can't ask who this host is")
+    assert text and "can't ask who this host is" in host.run(["systemctl", "status", "slipwayd.service"]).stdout
+    down_usec = used_usec(host, 12)
+    assert host.unit("slipwayd.service", "NRestarts")["NRestarts"] == "0"
+    assert host.journal("slipwayd.service").count("can't ask who this host is") == 1
+    host.net_up()
+    web.assert_whole("r1")
+    idle_usec = used_usec(host, 12)
+    assert down_usec <= idle_usec, "waiting for the network costs more than polling each second"
+
+    # What does not need metadata does not wait for it for longer than it takes to ask.
+    host.stop_unit("slipwayd.service")
+    host.net_down()
+    prepare([web], imds, {"store": "file:///srv/store", "apps": [web.config], "report": False})
+    host.start_unit("slipwayd.service")
+    web.wait_live("r1")
+    web.assert_whole(web.release())
+    status = slipway.status(host)
+    assert status["identity"]["instance_from"] == "host name" and "can't ask who this host is" in status["trouble"]
+    host.net_up()
+    wait_for(lambda: slipway.status(host).get("instance") == ID, WAIT_SEC, "the instance's id")
+    web.assert_whole("r2")
