@@ -243,7 +243,7 @@ int dsse_pae(const char *type, const void *payload, size_t size, uint8_t **ret, 
         return 0;
 }
 
-int envelope_sign(Envelope *e, const char *type, const Key *k)
+int envelope_sign(Envelope *e, const char *type, const Key *k, char **reterr)
 {
         _cleanup_free_ uint8_t *pae = NULL;
         Signature s = { .key_id = *key_id(k) };
@@ -251,11 +251,12 @@ int envelope_sign(Envelope *e, const char *type, const Key *k)
         int r;
 
         if (e->n_signatures >= N_SIGNATURES_MAX)
-                return -E2BIG;
+                return fail(reterr, -E2BIG, "more than %d keys can't sign one document",
+                            N_SIGNATURES_MAX);
         r = dsse_pae(type, e->payload, e->payload_size, &pae, &size);
         if (r < 0)
                 return r;
-        r = key_sign(k, pae, size, s.bytes, &s.size);
+        r = key_sign(k, pae, size, s.bytes, &s.size, reterr);
         if (r < 0)
                 return r;
         e->signatures[e->n_signatures++] = s;

@@ -52,8 +52,9 @@ _must_check_ int envelope_format(const Envelope *e, const char *type, char **ret
  * -EFBIG. */
 _must_check_ int envelope_new(const void *payload, size_t size, Envelope **ret);
 
-/* Adds k's signature over the payload as `type`. -E2BIG: there are N_SIGNATURES_MAX. */
-_must_check_ int envelope_sign(Envelope *e, const char *type, const Key *k);
+/* Adds k's signature over the payload as `type`. -E2BIG: there are N_SIGNATURES_MAX; or an error of
+ * key_sign(). */
+_must_check_ int envelope_sign(Envelope *e, const char *type, const Key *k, char **reterr);
 
 /* The bytes that are signed (PAE), to be freed. */
 _must_check_ int dsse_pae(const char *type, const void *payload, size_t size, uint8_t **ret,

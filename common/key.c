@@ -24,6 +24,7 @@ struct Key {
         EVP_PKEY *pkey;
         KeyType type;
         bool has_private;
+        KeyHolder *holder; /* NULL: nobody else signs for it */
         Sha256 id;
         uint8_t public_der[PUBLIC_DER_SIZE_MAX];
         size_t public_der_size;
@@ -146,10 +147,18 @@ static int key_wrap(EVP_PKEY *pkey, bool has_private, Key **ret, char **reterr)
 
 Key *key_free(Key *k)
 {
-        if (k)
-                EVP_PKEY_free(k->pkey);
+        if (!k)
+                return NULL;
+        if (k->holder)
+                (void) k->holder->free(k->holder);
+        EVP_PKEY_free(k->pkey);
         free(k);
         return NULL;
+}
+
+void key_set_holder(Key *k, KeyHolder *h)
+{
+        k->holder = h;
 }
 
 int key_generate(KeyType type, Key **ret)
@@ -347,20 +356,44 @@ static const char *digest_of(const Key *k)
         return k->type == KEY_ED25519 ? NULL : "SHA256";
 }
 
+/* A signature from outside is judged before anyone builds on it. */
+static int sign_by_holder(const Key *k, const void *data, size_t size,
+                          uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,
+                          char **reterr)
+{
+        uint8_t signature[SIGNATURE_SIZE_MAX];
+        size_t signature_size;
+        int r = k->holder->sign(k->holder, data, size, signature, &signature_size, reterr);
+
+        if (r < 0)
+                return r;
+        r = key_verify(k, data, size, signature, signature_size);
+        if (r == -EKEYREJECTED)
+                return fail(reterr, r, "what %s gave as a signature is not one by its public key",
+                            k->holder->name);
+        if (r < 0)
+                return r;
+        memcpy(ret_signature, signature, signature_size);
+        *ret_size = signature_size;
+        return 0;
+}
+
 int key_sign(const Key *k, const void *data, size_t size,
-             uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size)
+             uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size, char **reterr)
 {
         _cleanup_(md_ctx_freep) EVP_MD_CTX *context = EVP_MD_CTX_new();
         _clear_errors_;
         size_t signature_size = SIGNATURE_SIZE_MAX;
 
+        if (k->holder)
+                return sign_by_holder(k, data, size, ret_signature, ret_size, reterr);
         if (!k->has_private)
-                return -EINVAL;
+                return fail(reterr, -EINVAL, "a public key alone can't sign");
         if (!context)
                 return -ENOMEM;
         if (EVP_DigestSignInit_ex(context, NULL, digest_of(k), NULL, NULL, k->pkey, NULL) != 1 ||
             EVP_DigestSign(context, ret_signature, &signature_size, data, size) != 1)
-                return -EIO;
+                return fail(reterr, -EIO, "libcrypto can't sign");
         *ret_size = signature_size;
         return 0;
 }

@@ -33,6 +33,8 @@ KeyType key_type_from_string(const char *s);
 /* One key, public or with its private half; opaque. */
 typedef struct Key Key;
 
+typedef struct KeyHolder KeyHolder;
+
 _must_check_ int key_generate(KeyType type, Key **ret);
 
 /* Reads a private key file; the older form of EC keys (SEC 1, "BEGIN EC PRIVATE KEY") is taken too.
@@ -60,10 +62,25 @@ _must_check_ int key_private_pem(const Key *k, char **ret);
 _must_check_ int key_public_pem(const Key *k, char **ret);
 char *key_text_free(char *pem);
 
-/* Signs `size` bytes. Needs the private half, else -EINVAL. *ret_size is at most
- * SIGNATURE_SIZE_MAX. */
+/* Signs `size` bytes. Needs the private half, or someone who has it (below), else -EINVAL.
+ * *ret_size is at most SIGNATURE_SIZE_MAX. */
 _must_check_ int key_sign(const Key *k, const void *data, size_t size,
-                          uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size);
+                          uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,
+                          char **reterr);
+
+/* Someone else who has the private half: a service, a device. */
+struct KeyHolder {
+        const char *name; /* for messages: "the KMS key alias/web" */
+        /* As key_sign(); what it gives back is verified there. */
+        int (*sign)(KeyHolder *h, const void *data, size_t size,
+                    uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,
+                    char **reterr);
+        KeyHolder *(*free)(KeyHolder *h);
+};
+
+/* From now on `h` signs for k, a public key, which frees it. A signature of h's that is not k's is
+ * -EKEYREJECTED. */
+void key_set_holder(Key *k, KeyHolder *h);
 
 /* 0: the signature is this key's over these bytes. -EKEYREJECTED: it is not. */
 _must_check_ int key_verify(const Key *k, const void *data, size_t size, const uint8_t *signature,

@@ -428,9 +428,9 @@ static int sign_and_format(const char *payload, Key *const *signers, size_t n_si
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n_signers; i++) {
-                r = envelope_sign(e, TRUST_PAYLOAD_TYPE, signers[i]);
+                r = envelope_sign(e, TRUST_PAYLOAD_TYPE, signers[i], reterr);
                 if (r < 0)
-                        return fail_errno(reterr, r, "signing the trust root");
+                        return fail_prefix(reterr, r, "the trust root");
         }
         r = envelope_format(e, TRUST_PAYLOAD_TYPE, ret, ret_size);
         return r < 0 ? fail_errno(reterr, r, "writing the trust root") : 0;

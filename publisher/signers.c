@@ -19,12 +19,9 @@ static int sign_payload(const Signers *s, const char *payload, size_t size, Enve
         int r = envelope_new(payload, size, &e);
 
         for (size_t i = 0; r >= 0 && i < s->n_keys; i++)
-                r = envelope_sign(e, MANIFEST_PAYLOAD_TYPE, s->keys[i]);
-        if (r == -E2BIG)
-                return fail(reterr, r, "more than %d keys can't sign one manifest",
-                            N_SIGNATURES_MAX);
+                r = envelope_sign(e, MANIFEST_PAYLOAD_TYPE, s->keys[i], reterr);
         if (r < 0)
-                return fail_errno(reterr, r, "can't sign");
+                return r;
         *ret = TAKE_PTR(e);
         return 0;
 }

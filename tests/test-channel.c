@@ -53,7 +53,7 @@ static char *make_manifest(const Fixture *f, uint64_t serial, const char *releas
 
         assert_int_equal(manifest_format(&m, &payload, &size, &err), 0);
         assert_int_equal(envelope_new(payload, size, &e), 0);
-        assert_int_equal(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, f->key), 0);
+        assert_int_equal(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, f->key, NULL), 0);
         assert_int_equal(envelope_format(e, MANIFEST_PAYLOAD_TYPE, &data, ret_size), 0);
         return data;
 }

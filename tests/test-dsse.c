@@ -272,8 +272,8 @@ static void signing(void **state)
         assert_int_equal(key_generate(KEY_ED25519, &k), 0);
         assert_int_equal(envelope_new("{}", 2, &e), 0);
         for (size_t i = 0; i < N_SIGNATURES_MAX; i++)
-                assert_int_equal(envelope_sign(e, HELLO_TYPE, k), 0);
-        assert_int_equal(envelope_sign(e, HELLO_TYPE, k), -E2BIG);
+                assert_int_equal(envelope_sign(e, HELLO_TYPE, k, NULL), 0);
+        assert_int_equal(envelope_sign(e, HELLO_TYPE, k, NULL), -E2BIG);
         assert_int_equal(dsse_pae(HELLO_TYPE, "{}", 2, &pae, &size), 0);
         assert_int_equal(key_verify(k, pae, size, e->signatures[0].bytes, e->signatures[0].size),
                          0);

@@ -62,7 +62,7 @@ static int pack(const char *payload, size_t size, const Key *signer)
 
         assert_return_code(envelope_new(payload, size, &e), 0);
         if (signer)
-                assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, signer), 0);
+                assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, signer, NULL), 0);
         assert_return_code(envelope_pack(e, &packed, &packed_size), 0);
         fd = memfd_sealed("t", packed, packed_size);
         assert_return_code(fd, 0);
@@ -183,7 +183,7 @@ static void what_was_changed_after_signing_is_refused(void **state)
 
         (void) state;
         assert_return_code(envelope_new(GOOD, strlen(GOOD), &e), 0);
-        assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, key), 0);
+        assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, key, NULL), 0);
         assert_return_code(envelope_pack(e, &packed, &size), 0);
         for (size_t i = 0; i < size; i += 11) {
                 packed[i] ^= 1;

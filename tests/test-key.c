@@ -89,8 +89,8 @@ static void exchange(const char *dir, bool ed25519)
         size = read_file(dir, "sig", &signature);
         assert_int_equal(key_verify(public, "hello", 5, (uint8_t *) signature, size), 0);
 
-        assert_int_equal(key_sign(private, "hello", 5, own, &size), 0);
-        assert_int_equal(key_sign(half, "hello", 5, own, &der_size), -EINVAL);
+        assert_int_equal(key_sign(private, "hello", 5, own, &size, NULL), 0);
+        assert_int_equal(key_sign(half, "hello", 5, own, &der_size, NULL), -EINVAL);
         write_file(dir, "sig", own, size);
         sh(dir,
            ed25519 ? "openssl pkeyutl -verify -pubin -inkey key.pub -rawin -in data -sigfile sig"
@@ -255,7 +255,7 @@ static void signatures_refused(void **state)
                 size_t size;
                 assert_int_equal(key_generate(t, &k), 0);
                 assert_int_equal(key_generate(t, &other), 0);
-                assert_int_equal(key_sign(k, "hello", 5, s, &size), 0);
+                assert_int_equal(key_sign(k, "hello", 5, s, &size, NULL), 0);
                 assert_true(size <= 72);
                 assert_int_equal(key_verify(k, "hello", 5, s, size), 0);
                 assert_int_equal(key_verify(other, "hello", 5, s, size), -EKEYREJECTED);
@@ -301,6 +301,82 @@ static void rfc8032_vector(void **state)
         assert_int_equal(key_verify(k, "", 0, signature, sizeof(signature)), 0);
 }
 
+/* Someone else with the private half, who may sign with another one. */
+typedef struct Holder {
+        KeyHolder holder;
+        Key *private;
+        bool *freed;
+} Holder;
+
+static int holder_sign(KeyHolder *h, const void *data, size_t size,
+                       uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,
+                       char **reterr)
+{
+        const Holder *holder = (Holder *) h;
+
+        if (size == 0)
+                return err_set(reterr, "nothing to sign"), -EREMOTEIO;
+        return key_sign(holder->private, data, size, ret_signature, ret_size, reterr);
+}
+
+static KeyHolder *holder_free(KeyHolder *h)
+{
+        Holder *holder = (Holder *) h;
+
+        *holder->freed = true;
+        key_free(holder->private);
+        free(holder);
+        return NULL;
+}
+
+/* The public half of `of`, with a holder who signs with `by` and takes it over. */
+static Key *held_key(const Key *of, Key *by, bool *freed)
+{
+        Holder *holder = malloc(sizeof(Holder));
+        const uint8_t *der;
+        size_t size;
+        Key *k;
+
+        *holder = (Holder){
+                .holder = {"the holder", holder_sign, holder_free},
+                  .private = by, .freed = freed
+        };
+        der = key_public_der(of, &size);
+        assert_int_equal(key_from_der(der, size, &k, NULL), 0);
+        key_set_holder(k, &holder->holder);
+        return k;
+}
+
+static void held_elsewhere(void **state)
+{
+        _cleanup_(key_freep) Key *other = NULL, *false_key = NULL;
+        _cleanup_free_ char *err = NULL;
+        uint8_t s[SIGNATURE_SIZE_MAX];
+        bool freed = false, false_freed = false;
+        size_t size = 0;
+        Key *by, *own, *k;
+
+        (void) state;
+        assert_int_equal(key_generate(KEY_ECDSA_P256, &by), 0);
+        k = held_key(by, by, &freed);
+        assert_int_equal(key_sign(k, "hello", 5, s, &size, &err), 0);
+        assert_int_equal(key_verify(k, "hello", 5, s, size), 0);
+        assert_int_equal(key_sign(k, "", 0, s, &size, &err), -EREMOTEIO);
+        assert_string_equal(err, "nothing to sign");
+        assert_false(freed);
+        key_free(k);
+        assert_true(freed);
+
+        assert_int_equal(key_generate(KEY_ECDSA_P256, &other), 0);
+        assert_int_equal(key_generate(KEY_ECDSA_P256, &own), 0);
+        false_key = held_key(other, own, &false_freed);
+        size = 1000;
+        assert_int_equal(key_sign(false_key, "hello", 5, s, &size, &err), -EKEYREJECTED);
+        assert_string_equal(err,
+                            "what the holder gave as a signature is not one by its public key");
+        assert_int_equal(size, 1000);
+}
+
 static void type_names(void **state)
 {
         (void) state;
@@ -318,6 +394,7 @@ int main(void)
                 cmocka_unit_test(der_forms),       test_in_dir(compressed_der_refused),
                 test_in_dir(pem_roundtrip),        cmocka_unit_test(signatures_refused),
                 cmocka_unit_test(rfc8032_vector),  cmocka_unit_test(type_names),
+                cmocka_unit_test(held_elsewhere),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,7 @@ static Envelope *signed_by(const char *by)
 
         assert_int_equal(envelope_new("{\"a\":1}", 7, &e), 0);
         for (; *by; by++)
-                assert_int_equal(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, keys[*by - '0']), 0);
+                assert_int_equal(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, keys[*by - '0'], NULL), 0);
         return e;
 }
 
@@ -223,7 +223,7 @@ static void other_type(void **state)
         _cleanup_(envelope_freep) Envelope *e = signed_by("");
 
         (void) state;
-        assert_int_equal(envelope_sign(e, TRUST_PAYLOAD_TYPE, keys[0]), 0);
+        assert_int_equal(envelope_sign(e, TRUST_PAYLOAD_TYPE, keys[0], NULL), 0);
         assert_int_equal(trust_verify_manifest(t, e, NULL), -EKEYREJECTED);
 }
 
