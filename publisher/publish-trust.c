@@ -5,7 +5,7 @@
 #include "err.h"
 #include "expiry.h"
 #include "json-read.h"
-#include "key.h"
+#include "key-source.h"
 #include "log.h"
 #include "new-file.h"
 #include "object.h"
@@ -78,11 +78,11 @@ static int format(const Arguments *a, char **ret, size_t *ret_size, uint64_t *re
                                     &root_threshold, reterr);
         if (r != 0)
                 return r;
-        r = key_list_load(&a->keys, key_load_public, &keys, reterr);
+        r = key_list_load(&a->keys, key_source_public, &keys, reterr);
         if (r >= 0)
-                r = key_list_load(root_paths, key_load_public, &root_keys, reterr);
+                r = key_list_load(root_paths, key_source_public, &root_keys, reterr);
         if (r >= 0)
-                r = key_list_load(&a->signers, key_load_private, &signers, reterr);
+                r = key_list_load(&a->signers, key_source_signer, &signers, reterr);
         if (r >= 0)
                 r = trust_format_first(keys.keys, keys.n_keys, threshold, root_keys.keys,
                                        root_keys.n_keys, root_threshold, expires_sec, signers.keys,

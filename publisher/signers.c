@@ -2,6 +2,7 @@
 #include "signers.h"
 
 #include "err.h"
+#include "key-source.h"
 
 void signers_done(Signers *s)
 {
@@ -26,14 +27,14 @@ static int sign_payload(const Signers *s, const char *payload, size_t size, Enve
         return 0;
 }
 
-/* Found out before hours of packing and uploading, with a payload that is no manifest and is thrown
- * away. */
-static int check_against_trust(const Signers *s, const char *trust_path, char **reterr)
+/* Whether the keys sign, and what the trust root says of it, is found out before hours of packing
+ * and uploading, with a payload that is no manifest and is thrown away. */
+static int try_keys(const Signers *s, const char *trust_path, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
         int r = sign_payload(s, "{}", 2, &e, reterr);
 
-        if (r < 0)
+        if (r < 0 || !s->trust)
                 return r;
         r = trust_verify_manifest(s->trust, e, reterr);
         return r < 0 ? fail_prefix(reterr, r, "the given keys do not satisfy the trust root %s",
@@ -49,17 +50,15 @@ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
         if (!s.keys)
                 return -ENOMEM;
         for (; s.n_keys < key_paths->n_items; s.n_keys++) {
-                r = key_load_private(key_paths->items[s.n_keys], &s.keys[s.n_keys], reterr);
+                r = key_source_signer(key_paths->items[s.n_keys], &s.keys[s.n_keys], reterr);
                 if (r < 0)
                         return r;
         }
-        if (trust_path) {
-                r = trust_load(trust_path, &s.trust, reterr);
-                if (r >= 0)
-                        r = check_against_trust(&s, trust_path, reterr);
-                if (r < 0)
-                        return r;
-        }
+        r = trust_path ? trust_load(trust_path, &s.trust, reterr) : 0;
+        if (r >= 0)
+                r = try_keys(&s, trust_path, reterr);
+        if (r < 0)
+                return r;
         *ret = s;
         s = (Signers){};
         return 0;

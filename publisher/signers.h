@@ -17,8 +17,9 @@ typedef struct Signers {
 
 void signers_done(Signers *s);
 
-/* Loads private keys, and the trust root unless trust_path is NULL. With a trust root the keys must
- * satisfy it (else instances would refuse what they sign): -EKEYREJECTED. */
+/* Loads keys (key-source.h) and the trust root unless trust_path is NULL, and has each key sign
+ * once: that takes KMS a call. With a trust root the keys must satisfy it (else instances would
+ * refuse what they sign): -EKEYREJECTED. */
 _must_check_ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
                               char **reterr);
 

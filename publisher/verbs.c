@@ -32,7 +32,7 @@ static const Verb verbs[] = {
          .n_max = 1,
          .run = verb_keygen,
          .details = "Writes NAME.key (private, mode 0600) and NAME.pub. Never overwrites.\n"
-                     "Keys made by 'openssl genpkey' serve as well." },
+                     "Keys made by 'openssl genpkey' serve as well, and keys of AWS KMS." },
         { .name = "trust init",
          .summary = "make the first trust root: whose manifests instances accept",
          .required = OPT(KEY) | OPT(OUTPUT),
@@ -40,9 +40,9 @@ static const Verb verbs[] = {
                       OPT(SIGN) | OPT(STORE) | COMMON,
          .operands = "",
          .run = verb_trust_init,
-         .details = "Public keys do. The file goes to /etc/slipway/trust/root.json on every\n"
-                     "instance. Expires after 3650d unless said otherwise. With --store it is\n"
-                     "also written there as trust/1.json."                                                                        },
+         .details = "Public keys do; that of a kms:KEY is fetched. The file goes to\n"
+                     "/etc/slipway/trust/root.json on every instance. Expires after 3650d unless\n"
+                     "said otherwise. With --store it is also written there as trust/1.json."                                                                        },
         { .name = "release",
          .summary = "pack a tree, upload it, make it the channel's release",
          .required = PLACE | OPT(KEY),
@@ -119,7 +119,8 @@ static void print_help(void)
         printf("\nslipway-publish VERB --help tells its options; --version the version.\n\n"
                "Results go to stdout, all else to stderr. Exit status: 0 done, 1 failed,\n"
                "2 wrong usage, 3 another publisher was first, 4 verification failed.\n\n"
-               "s3:// takes AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,\n"
+               "A key is a file, or kms:alias/NAME, kms:ID or kms:ARN: a key of AWS KMS.\n"
+               "s3:// and kms: take AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,\n"
                "AWS_SESSION_TOKEN, AWS_ENDPOINT_URL and AWS_CA_BUNDLE from the environment.\n\n"
                "First steps:\n"
                "  slipway-publish keygen deploy\n"

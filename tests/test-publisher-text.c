@@ -116,7 +116,7 @@ static void arguments_bad(void **state)
                 char *argv[8];
                 const char *message;
         } cases[] = {
-                {{ T("verb"), T("p"), T("--app"), T("a") },                              "verb needs --key FILE"     },
+                {{ T("verb"), T("p"), T("--app"), T("a") },                              "verb needs --key KEY"      },
                 { { T("verb"), T("--key"), T("k"), T("--app"), T("a") },                 "verb needs PATH"           },
                 { { T("verb"), T("--key"), T("k"), T("--app"), T("a"), T("p"), T("q") },
                  "what to do with 'q'"                                                                               },

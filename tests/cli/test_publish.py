@@ -131,7 +131,7 @@ class Usage(Case):
             (["keygen", "a", "b"], "doesn't know what to do with 'b'"),
             (["keygen", "--type", "rsa", "a"], "neither ed25519 nor ecdsa-p256"),
             (["release", self.tree], "release needs --store URL"),
-            (["release", *self.at(), self.tree], "release needs --key FILE"),
+            (["release", *self.at(), self.tree], "release needs --key KEY"),
             (["release", *self.at(), "--key", "deploy.key"], "release needs PATH"),
             (["release", *self.at("../x"), "--key", "deploy.key", self.tree], "is not a name"),
             (["release", *self.at(), "--key", "deploy.key", "--id", "a/b", self.tree], "--id 'a/b' is not a name"),
