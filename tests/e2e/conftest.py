@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 import application
+import aws_emulator
 import fault_proxy
 import follower as follower_module
 import formats
@@ -109,6 +110,17 @@ def s3(work):
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws(work):
+    """The emulator of AWS' other services; see aws_emulator."""
+    emulator = aws_emulator.Emulator(work / "aws")
+    try:
+        emulator.start()
+        yield emulator
+    finally:
+        emulator.stop()
 
 
 @contextlib.contextmanager
