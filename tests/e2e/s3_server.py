@@ -90,6 +90,23 @@ class Authority:
     path: pathlib.Path
 
 
+@dataclasses.dataclass(frozen=True)
+class Account:
+    """An account of the S3 server; `root` may do everything in it."""
+
+    server: "S3Server"
+    id: str
+    root: User
+
+    def make_user(self, name, *policies, keys=None):
+        """A user of this account under these IAM policies (objects); keys: (access key, secret) in place of random ones."""
+        user = self.server._make_user(name, f"--account-id={self.id}", keys=keys)
+        iam = self.server.client(self.root, service="iam")
+        for n, policy in enumerate(policies):
+            iam.put_user_policy(UserName=name, PolicyName=f"policy-{n}", PolicyDocument=json.dumps(policy))
+        return user
+
+
 def openssl(*args, directory):
     done = subprocess.run(["openssl", *args], cwd=directory, capture_output=True, text=True)
     if done.returncode != 0:
@@ -238,10 +255,11 @@ class S3Server:
             except (ConnectionError, TimeoutError):
                 return False
 
-    def _make_user(self, name):
-        user = User(name, secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
+    def _make_user(self, name, *options, keys=None):
+        access_key, secret_key = keys or (secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
+        user = User(name, access_key, secret_key)
         self._call("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={user.name}",
-                   f"--display-name={user.name}", f"--access-key={user.access_key}", f"--secret-key={user.secret_key}")
+                   f"--display-name={user.name}", f"--access-key={user.access_key}", f"--secret-key={user.secret_key}", *options)
         return user
 
     def sts(self):
@@ -255,6 +273,12 @@ class S3Server:
             gateway.make_role()
             self._sts = gateway
         return self._sts
+
+    def make_account(self, name):
+        """An account as AWS has them, whose users may do what IAM policies say, and nothing without one."""
+        said = self._call("radosgw-admin", "-n", "client.rgw", "account", "create", f"--account-name={name}")
+        identity = json.loads(said)["id"]
+        return Account(self, identity, self._make_user(f"{name}-root", f"--account-id={identity}", "--account-root"))
 
     def stop(self):
         """Stops what was started, the last one first; nothing on it needs keeping."""
@@ -273,15 +297,15 @@ class S3Server:
         context.load_cert_chain(self._data / "server.crt", self._data / "server.key")
         return context
 
-    def client(self, user=None, *, tls=False, endpoint=None, **options):
-        """A boto3 client for S3, path style; user defaults to the first, endpoint to the server's own."""
+    def client(self, user=None, *, service="s3", tls=False, endpoint=None, **options):
+        """A boto3 client for S3, path style, or for IAM; user defaults to the first, endpoint to the server's own."""
         import boto3
         import botocore.config
 
         user = user or self.users[0]
         config = botocore.config.Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1},
                                         connect_timeout=5, read_timeout=30, **options)
-        return boto3.client("s3", endpoint_url=endpoint or (self.tls_endpoint if tls else self.endpoint),
+        return boto3.client(service, endpoint_url=endpoint or (self.tls_endpoint if tls else self.endpoint),
                             region_name=REGION, aws_access_key_id=user.access_key,
                             aws_secret_access_key=user.secret_key, verify=str(self.authority.path), config=config)
 
