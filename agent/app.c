@@ -42,6 +42,7 @@ typedef struct Told {
 typedef struct Retry {
         uint64_t deployment; /* 0: none */
         uint64_t at_usec;    /* CLOCK_BOOTTIME */
+        uint64_t at_sec;     /* the same for people */
         uint64_t delay_sec;
         bool put_off; /* it did not fail */
         char *reason;
@@ -353,6 +354,7 @@ static void plan_retry(App *a, uint64_t deployment, int error, const char *reaso
         retry->put_off = error == -EAGAIN;
         retry->delay_sec = CLAMP(retry->delay_sec * 2, RETRY_MIN_SEC, RETRY_MAX_SEC);
         retry->at_usec = boottime_usec() + retry->delay_sec * 1000000;
+        retry->at_sec = (uint64_t) time(NULL) + retry->delay_sec;
         if (state_set(&retry->reason, strempty(reason)) < 0)
                 retry->deployment = 0;
 }
@@ -424,7 +426,7 @@ static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_da
         c.damage = strempty(*ret_damage);
         if (retry->deployment > 0 && now_usec < retry->at_usec) {
                 c.retry_deployment = retry->deployment;
-                c.retry_in_sec = (retry->at_usec - now_usec) / 1000000 + 1;
+                c.retry_at_sec = retry->at_sec;
                 c.retry_reason = retry->reason;
                 c.put_off = retry->put_off;
         }

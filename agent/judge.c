@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "json-read.h"
 #include "judge.h"
+#include "time-text.h"
 
 /* The packed form is smaller than the JSON it came from, but for its fixed parts. */
 #define PACKED_SIZE_MAX (ENVELOPE_SIZE_MAX + 4096)
@@ -287,10 +288,13 @@ static Verdict judge_window(const Manifest *m, const JudgeContext *c, char **ret
 
 static Verdict judge_retry(const Manifest *m, const JudgeContext *c, char **ret_text)
 {
+        char at[TIME_TEXT_SIZE];
+
         if (c->by_hand || c->retry_deployment != m->deployment)
                 return VERDICT_DEPLOY;
-        say(ret_text, m, "%s, and is tried again in %" PRIu64 " s: %s",
-            c->put_off ? "is put off" : "failed", c->retry_in_sec, strempty(c->retry_reason));
+        say(ret_text, m, "%s, and is tried again after %s: %s",
+            c->put_off ? "is put off" : "failed", time_format_utc(c->retry_at_sec, at),
+            strempty(c->retry_reason));
         return VERDICT_RETRY;
 }
 

@@ -69,7 +69,7 @@ typedef struct JudgeContext {
         const char *brake_text;
         uint64_t brake_wait_sec;   /* of an unknown one; 0: it was waited for long enough */
         uint64_t retry_deployment; /* failed for a passing reason, and waits; 0: none */
-        uint64_t retry_in_sec;
+        uint64_t retry_at_sec;     /* by the clock: the same words at each poll are said once */
         const char *retry_reason;
         bool put_off; /* it did not fail: a pre hook wants it later */
 } JudgeContext;

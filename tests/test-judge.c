@@ -339,7 +339,7 @@ static void obstacles_are_told_one_by_one(void **state)
         _cleanup_(state_freep) State *s = NULL;
         JudgeContext c = { .now_sec = NOW,
                            .retry_deployment = 2,
-                           .retry_in_sec = 7,
+                           .retry_at_sec = NOW + 7,
                            .retry_reason = "no space",
                            .brake = BRAKE_ON,
                            .brake_text = "by ann" };
@@ -352,7 +352,7 @@ static void obstacles_are_told_one_by_one(void **state)
                 { VERDICT_HALTED, "by ann"                                                  },
                 { VERDICT_WINDOW,
                  "in its window, Mon 09:00-16:00 (UTC), which opens at 2026-11-23T09:00:00Z"},
-                { VERDICT_RETRY,  "no space"                                                },
+                { VERDICT_RETRY,  "is tried again after 2026-11-22T14:00:07Z: no space"     },
                 { VERDICT_DEPLOY, NULL                                                      },
         };
 
