@@ -136,22 +136,25 @@ static int compare_field(sd_journal *j, const char *name, const char *value)
                memcmp((const char *) data + prefix, value, size - prefix) == 0;
 }
 
-static bool is_of_another_run(sd_journal *j, const JournalTail *t)
+/* 1: of this run; 0: of another one; -ENOENT: journald does not know of which. */
+static int is_of_run(sd_journal *j, const JournalTail *t)
 {
         char id[SD_ID128_STRING_MAX];
 
         (void) sd_id128_to_string(t->invocation, id);
-        return compare_field(j, "_SYSTEMD_INVOCATION_ID", id) == 0 &&
-               compare_field(j, "INVOCATION_ID", id) <= 0;
+        if (compare_field(j, "INVOCATION_ID", id) > 0)
+                return 1;
+        return compare_field(j, "_SYSTEMD_INVOCATION_ID", id);
 }
 
+/* By the clock: to compare monotonic times the journal would have to know this boot's id, which is
+ * hidden from us (ProcSubset=pid). */
 static bool is_from_before(sd_journal *j, const JournalTail *t)
 {
         uint64_t at_usec;
-        int r = sd_journal_get_monotonic_usec(j, &at_usec, NULL);
 
-        /* -ESTALE: from another boot. */
-        return t->begun_usec > 0 && (r == -ESTALE || (r >= 0 && at_usec < t->begun_usec));
+        return t->begun_usec > 0 && sd_journal_get_realtime_usec(j, &at_usec) >= 0 &&
+               at_usec < t->begun_usec;
 }
 
 static int read_lines(sd_journal *j, const JournalTail *t, TailText *text)
@@ -160,15 +163,17 @@ static int read_lines(sd_journal *j, const JournalTail *t, TailText *text)
         const void *data;
         size_t size;
         bool more = true;
-        int r = sd_journal_seek_tail(j);
+        int r = sd_journal_seek_tail(j), is_ours;
 
         while (r >= 0 && more && now_usec() < end_usec) {
                 r = sd_journal_previous(j);
-                if (r <= 0 || is_from_before(j, t))
+                if (r <= 0)
                         return r;
+                is_ours = is_of_run(j, t);
+                if (is_ours <= 0 && is_from_before(j, t))
+                        return 0;
                 /* An entry that was damaged, or has no text, is not the end of the others. */
-                if (!is_of_another_run(j, t) &&
-                    sd_journal_get_data(j, "MESSAGE", &data, &size) >= 0 &&
+                if (is_ours != 0 && sd_journal_get_data(j, "MESSAGE", &data, &size) >= 0 &&
                     size >= STRLEN("MESSAGE="))
                         more = tail_text_prepend(text, (const char *) data + STRLEN("MESSAGE="),
                                                  size - STRLEN("MESSAGE="));

@@ -38,7 +38,7 @@ typedef struct Watched {
         char *path;            /* of its bus object */
         uint32_t n_restarts;   /* what counts as no restart since */
         sd_id128_t invocation; /* the run that is watched */
-        uint64_t begun_usec;   /* when that began, CLOCK_MONOTONIC */
+        uint64_t begun_usec;   /* when that began, CLOCK_REALTIME */
         bool baseline;         /* these three are known */
         bool left_alone;       /* it did not run, and its last job leaves it so */
         bool final;            /* was read after the end of the bake */
