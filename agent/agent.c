@@ -174,12 +174,13 @@ static int open_all(Agent *a, char **reterr)
 {
         int r = paths_init(a->options.user, &a->paths, reterr);
 
+        /* First of all: without root, whatever can't be read is no news. */
+        if (r >= 0)
+                r = look_up_identities(a, reterr);
         if (r >= 0)
                 r = load_config(a, reterr);
         if (r >= 0 && fetches(a))
                 r = trust_load(settings(a)->trust_path, &a->trust, reterr);
-        if (r >= 0)
-                r = look_up_identities(a, reterr);
         if (r >= 0)
                 r = open_directories(a, reterr);
         if (r < 0)
