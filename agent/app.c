@@ -1158,8 +1158,7 @@ int app_start(App *a)
 
 bool app_can_retire(const App *a)
 {
-        return !a->plan && (!a->transaction || (a->site->state->phase != PHASE_IDLE &&
-                                                a->site->state->phase <= PHASE_WAITING));
+        return !a->plan && (!a->transaction || transaction_can_give_up(a->transaction));
 }
 
 void app_retire(App *a)
@@ -1169,7 +1168,7 @@ void app_retire(App *a)
         size_t n = a->n_waiting;
 
         if (a->transaction && !transaction_give_up(a->transaction, "the instance's tags changed"))
-                site_log(a->site, LOG_DEBUG, "App %s: what is under way is left where it stands",
+                site_log(a->site, LOG_DEBUG, "App %s: what is under way is taken up again",
                          a->config->app);
         memcpy(waiting, a->waiting, sizeof(waiting));
         a->n_waiting = 0;

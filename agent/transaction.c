@@ -544,12 +544,19 @@ void transaction_leave(Transaction *t)
         site_save(t->site);
 }
 
+bool transaction_can_give_up(const Transaction *t)
+{
+        const State *s = t->site->state;
+
+        return s->phase != PHASE_IDLE && s->phase <= PHASE_PREPARING &&
+               !(t->activation && activation_runs_hooks(t->activation));
+}
+
 bool transaction_give_up(Transaction *t, const char *why)
 {
         State *s = t->site->state;
 
-        if (s->phase == PHASE_IDLE || s->phase > PHASE_PREPARING ||
-            (t->activation && activation_runs_hooks(t->activation)))
+        if (!transaction_can_give_up(t))
                 return false;
         site_log(t->site, LOG_NOTICE,
                  "App %s: deployment %" PRIu64 " is given up before the switch: %s",

@@ -81,6 +81,9 @@ bool transaction_is_staging(const Transaction *t);
  * hooks run. */
 _must_check_ bool transaction_give_up(Transaction *t, const char *why);
 
+/* Whether it would. */
+bool transaction_can_give_up(const Transaction *t);
+
 /* The deployment that is being made, or NULL. */
 const Manifest *transaction_manifest(const Transaction *t);
 
