@@ -721,7 +721,8 @@ static int change_files(UnitRun *r)
                 r->files++;
         if (r->files == FILES_DONE)
                 return next_job(r);
-        return r->away ? 0 : ask_for_files(r);
+        /* Without a bus it is asked once there is one. */
+        return r->bus ? ask_for_files(r) : 0;
 }
 
 /* The deadline */

@@ -174,3 +174,27 @@ def test_no_such_file(web, case):
     state = web.wait_failed("r1")
     assert "systemd/web.service, which is no file" in state["failed"]["reason"]
     assert slipway.current(web.host) is None
+
+
+SLOW_GENERATOR = f"""\
+#!/bin/sh
+{toy.gate()}
+"""
+
+
+def test_bus_goes_while_systemd_reads(web):
+    """The answer to daemon-reload is lost with the connection: it is asked for again, and the release goes live."""
+    release(web, {"web.service": UNIT.format(colour="red")})
+    start(web)
+    web.wait_live("r1")
+    bus = web.host.unit("dbus.service", "MainPID")["MainPID"]
+    web.host.write("/etc/systemd/system-generators/slow", SLOW_GENERATOR, mode=0o755)
+    web.close_gate()
+    release(web, {"web.service": UNIT.format(colour="green")})
+    wait_for(lambda: web.host.run(["pgrep", "-f", "system-generators/slow"], check=False).stdout, WAIT_SEC, "systemd to read")
+    cursor = web.host.journal_cursor()
+    web.host.run(["kill", "-KILL", bus])
+    web.host.wait_journal("D-Bus connection is lost", unit="slipwayd.service", after=cursor)
+    web.open_gate()
+    wait_for(lambda: slipway.current(web.host) == "r2" and colour(web) == "green", WAIT_SEC, "r2 to run by its unit file")
+    web.wait_live("r2")
