@@ -730,10 +730,16 @@ static int change_files(UnitRun *r)
 static void overdue(UnitRun *r, const UnitStatus *s)
 {
         _cleanup_free_ char *what = NULL, *state = unit_status_describe(s);
+        bool at_files = r->at == r->plan.n_before_files && r->files != FILES_DONE;
         bool at_a_job = r->at < r->plan.n_steps;
 
         err_set(&what, "not well within the deadline of %llu s",
                 (unsigned long long) (r->plan.deadline_usec / 1000000));
+        if (at_files) {
+                finish_error(r, -ETIMEDOUT, strempty(what), "systemd",
+                             "it still reads its unit files");
+                return;
+        }
         finish_with_tail(r, -ETIMEDOUT, strempty(what), at_a_job ? step_unit(r)->name : "its units",
                          at_a_job ? strempty(state) : "the bake is not over", last_run(s));
 }
