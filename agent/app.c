@@ -282,6 +282,9 @@ static int select_and_sweep(App *a)
         size_t n = 0;
         int r = site_reconcile(a->site);
 
+        /* What nobody signed for is not removed, nor what belongs to another root. */
+        if (r >= 0 && !streq_ptr(a->site->state->root, a->config->root))
+                return 0;
         if (r >= 0)
                 r = prune_select(a->site->releases_fd, a->site->state, a->config->keep,
                                  a->config->budget_bytes, &names, &n);
@@ -678,6 +681,10 @@ static int raise_floor(App *a, const Manifest *m, const Sha256 *digest, char **r
         if (r >= 0)
                 r = site_save(a->site);
         site_unlock(a->site);
+        if (r == -E2BIG)
+                return fail(reterr, r,
+                            "app %s has followed %d channels on this host, and can follow no other",
+                            a->config->app, STATE_CHANNELS_MAX);
         return r < 0 ? fail_errno(reterr, r, "can't change the state of app %s", a->config->app)
                      : 0;
 }

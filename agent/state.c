@@ -167,6 +167,7 @@ State *state_free(State *s)
         staged_done(&s->staged);
         hook_log_clear(&s->hooks);
         free(s->app);
+        free(s->root);
         free(s->channel);
         free(s->current);
         free(s->last_good);
@@ -395,6 +396,7 @@ static const JsonField state_fields[] = {
         {"schema",      parse_schema, 0, true },
         FIELD("app", json_parse_name, State, app, true),
         FIELD("channel", json_parse_name, State, channel, true),
+        FIELD("root", parse_text, State, root, false),
         FIELD("phase", parse_phase, State, phase, true),
         FIELD("current", json_parse_name, State, current, false),
         FIELD("last_good", json_parse_name, State, last_good, false),
@@ -676,7 +678,7 @@ int state_format(const State *s, cJSON **ret)
         _cleanup_json_ cJSON *o = cJSON_CreateObject();
 
         if (!o || !add_text(o, "schema", STATE_SCHEMA) || !add_text(o, "app", s->app) ||
-            !add_text(o, "channel", s->channel) ||
+            !add_text(o, "channel", s->channel) || !add_text(o, "root", s->root) ||
             !add_text(o, "phase", phase_to_string(s->phase)) ||
             !add_text(o, "current", s->current) || !add_text(o, "last_good", s->last_good) ||
             !cJSON_AddBoolToObject(o, "down", s->down) || !add_pending(o, &s->pending) ||
@@ -988,10 +990,8 @@ int state_set_floor(State *s, uint64_t serial, uint64_t deployment, const Sha256
 
         if (f == &no_floor) {
                 char *channel;
-                if (s->n_floors == STATE_CHANNELS_MAX) {
-                        free(s->floors[0].channel);
-                        memmove(s->floors, s->floors + 1, --s->n_floors * sizeof(Floor));
-                }
+                if (s->n_floors == STATE_CHANNELS_MAX)
+                        return -E2BIG;
                 channel = strdup(s->channel);
                 f = channel ? array_grow((void **) &s->floors, &s->n_floors, sizeof(Floor)) : NULL;
                 if (!f) {

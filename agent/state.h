@@ -19,6 +19,7 @@
  *
  *   { "schema": "slipway/state/1", "app": "web", "channel": "prod",
  *     "phase": "idle",
+ *     "root": "/srv/web",                       where a signed order was last carried out
  *     "current": "2026.11.22-1f3a9c2",          release that is live; absent: none
  *     "pending": { "release": "...", "deployment": 43, "serial": 58, "from": "...",
  *                  "action": "deploy" },
@@ -37,6 +38,8 @@
  *                     "took_ms": 5312, "phases_ms": { "fetching": 1211, "switching": 9,
  *                                                     "restarting": 92, "baking": 4000 } } ] }
  *
+ * "root": only there anything is removed: the configuration's root may come from the instance's
+ * tags, and lead to where others are.
  * "held": as in hold.h; nothing is deployed while it is on.
  * "pinned": a local rollback; the channel's deployment of that number is not installed over it.
  * "failed": the last deployment that was given up here; it is not tried again.
@@ -48,7 +51,7 @@
 
 #define STATE_SIZE_MAX     (8 * 1024 * 1024)
 #define STATE_HISTORY_MAX  50
-#define STATE_CHANNELS_MAX 16
+#define STATE_CHANNELS_MAX 256
 #define STATE_RELEASES_MAX 128
 
 /* Where a transaction stands, in the order of the way forward; before SWITCHING nothing has
@@ -158,6 +161,7 @@ typedef struct Event {
 
 typedef struct State {
         char *app, *channel;
+        char *root; /* NULL: none */
         Phase phase;
         char *current, *last_good;
         bool down;       /* the units of `current` did not come up when it was last activated */
@@ -225,7 +229,8 @@ void state_set_release_size(State *s, const char *release, uint64_t size_bytes);
 
 /* The floor of the state's channel; serial 0 when it has none yet. */
 const Floor *state_floor(const State *s);
-/* Of more than STATE_CHANNELS_MAX channels the one that was seen first is forgotten. */
+/* -E2BIG: for one more than STATE_CHANNELS_MAX channels. None is forgotten: who may choose the
+ * channel, by the instance's tags, could have it forgotten what an old manifest is. */
 _must_check_ int state_set_floor(State *s, uint64_t serial, uint64_t deployment,
                                  const Sha256 *sha256);
 

@@ -353,6 +353,8 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
         foreign = site_reconcile(site);
         r = state_begin(site->state, order->stage ? ACTION_STAGE : ACTION_DEPLOY, m->release,
                         site->state->current, m->deployment, m->serial, order->by);
+        if (r >= 0)
+                r = state_set(&site->state->root, site->config->root);
         if (r < 0)
                 return r;
         site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " %s: release %s (now %s)",

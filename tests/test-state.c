@@ -30,6 +30,7 @@ static State *example(void)
         assert_return_code(state_add_release(s, "r2", 2, 3, &digest, &activate), 0);
         assert_return_code(state_set_floor(s, 3, 2, &digest), 0);
         assert_return_code(state_set(&s->current, "r1"), 0);
+        assert_return_code(state_set(&s->root, "/srv/web"), 0);
         return s;
 }
 
@@ -52,6 +53,7 @@ static void survives_a_restart(void **dir)
         assert_int_equal(again->phase, PHASE_SWITCHING);
         assert_string_equal(again->current, "r1");
         assert_string_equal(again->pending.release, "r2");
+        assert_string_equal(again->root, "/srv/web");
         assert_string_equal(again->pending.from, "r1");
         assert_int_equal(again->pending.serial, 3);
         assert_int_equal(again->pending.started_msec, s->pending.started_msec);
@@ -63,6 +65,25 @@ static void survives_a_restart(void **dir)
         assert_int_equal(again->releases[1].activate.bake_usec, 5000000);
         assert_true(sha256_equal(&again->releases[1].index_sha256, &digest));
         assert_int_equal(state_floor(again)->serial, 3);
+}
+
+/* However many channels are followed, no floor is forgotten. */
+static void floors_stay(void **dir)
+{
+        _cleanup_(state_freep) State *s = example();
+        char channel[16];
+
+        (void) dir;
+        for (int i = 1; i < STATE_CHANNELS_MAX; i++) {
+                (void) snprintf(channel, sizeof(channel), "c%d", i);
+                assert_return_code(state_set(&s->channel, channel), 0);
+                assert_return_code(state_set_floor(s, 1, 1, &digest), 0);
+        }
+        assert_return_code(state_set(&s->channel, "one-too-many"), 0);
+        assert_int_equal(state_set_floor(s, 1, 1, &digest), -E2BIG);
+        assert_return_code(state_set(&s->channel, "prod"), 0);
+        assert_int_equal(state_floor(s)->serial, 3);
+        assert_return_code(state_set_floor(s, 4, 3, &digest), 0);
 }
 
 static void a_confirmation_survives_a_restart(void **dir)
@@ -362,6 +383,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(survives_a_restart),
+                test_in_dir(floors_stay),
                 test_in_dir(a_confirmation_survives_a_restart),
                 test_in_dir(what_is_staged_survives_a_restart),
                 test_in_dir(what_is_staged_stays_until_it_is_settled),

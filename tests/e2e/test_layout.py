@@ -109,6 +109,20 @@ def verify(host, *args):
     return found
 
 
+def test_nothing_signed_nothing_removed(host):
+    """Where no signed order was carried out yet, what is there may be somebody else's."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["keep"] = 2
+    names = [f"x{n}" for n in range(4)]
+    host.run(["mkdir", "-p", *(f"{web.root}/releases/{name}" for name in names)])
+    toy.start([web])
+    wait_for(lambda: "nothing was published" in web.status()["poll"]["text"], toy.WAIT_SEC, "the store to be asked")
+    assert host.listdir(f"{web.root}/releases") == names
+    web.release()
+    web.wait_live("r1")
+    wait_for(lambda: len(host.listdir(f"{web.root}/releases")) == 2, toy.WAIT_SEC, "what is too much to be removed")
+
+
 def test_verify(host):
     web = toy.Toy(host, toy.local_store(host))
     web.release(also=links(UPLOADS))
