@@ -328,13 +328,15 @@ static int find_outcome(const Channel *c, const ChannelHead *h, const char *data
 static int replace_manifest(const Channel *c, const ChannelHead *h, const char *data, size_t size,
                             Published **ret_winner, char **reterr)
 {
+        _cleanup_free_ char *cause = NULL;
         int r = STORE_CONFLICT;
 
         for (unsigned i = 0; i < N_CONFLICT_TRIES && r == STORE_CONFLICT; i++) {
                 _cleanup_free_ char *err = NULL;
-                r = put_manifest(c, h, data, size, reterr);
-                if (r != STORE_CONFLICT && r != -EHOSTDOWN && r != -ETIMEDOUT)
-                        return r;
+                r = put_manifest(c, h, data, size, &cause);
+                if (r == 0)
+                        return 0;
+                /* Whatever the last try ended with, an earlier one may have worked unnoticed. */
                 int outcome = find_outcome(c, h, data, size, ret_winner, &err);
                 if (outcome == OUTCOME_OURS)
                         return 0;
@@ -344,8 +346,9 @@ static int replace_manifest(const Channel *c, const ChannelHead *h, const char *
                         conflict_pause(i);
                 if (outcome < 0)
                         return fail(reterr, outcome,
-                                    "it is not known whether the manifest was published (%s): "
+                                    "it is not known whether the manifest was published (%s%s%s): "
                                     "'slipway-publish log' will tell",
+                                    r < 0 ? err_text(r, cause) : "", r < 0 ? "; then " : "",
                                     err_text(outcome, err));
         }
         if (r == STORE_CONFLICT)
@@ -353,7 +356,7 @@ static int replace_manifest(const Channel *c, const ChannelHead *h, const char *
                             "the store refused to replace the manifest %d times although nobody "
                             "else did: nothing was published; try again",
                             N_CONFLICT_TRIES);
-        return r;
+        return fail(reterr, r, "%s", err_text(r, cause));
 }
 
 int channel_publish(const Channel *c, const ChannelHead *h, const char *data, size_t size,

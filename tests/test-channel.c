@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "channel.h"
+#include "fault-server.h"
 #include "object.h"
 #include "test.h"
 
@@ -214,6 +216,129 @@ static void wrong_entry(void **state)
         assert_int_equal(now->manifest->serial, 1);
 }
 
+/* --- an S3 whose answers to the manifest's PUT get lost --- */
+
+enum {
+        STATUS,  /* of the first try's answer */
+        STORES,  /* whether the first try stores */
+        LAST,    /* status of the tries after it */
+        N_TRIED, /* of the PUT */
+};
+
+static char lost_directory[256]; /* of what the server has stored */
+
+static FILE *lost_object(const char *mode)
+{
+        char path[300];
+
+        (void) snprintf(path, sizeof(path), "%s/object", lost_directory);
+        return fopen(path, mode);
+}
+
+static void lost_put(const FaultRequest *q)
+{
+        struct FaultCounts *counts = fault_counts();
+        bool first = atomic_fetch_add(&counts->scratch[N_TRIED], 1) == 0;
+        FILE *f;
+
+        if (first && atomic_load(&counts->scratch[STORES])) {
+                f = lost_object("w");
+                if (!f || fwrite(q->body, 1, q->body_size, f) != q->body_size || fclose(f) != 0)
+                        abort();
+        }
+        fault_answer(q, atomic_load(&counts->scratch[first ? STATUS : LAST]), "", "", 0);
+}
+
+static void lost_get(const FaultRequest *q)
+{
+        char data[65536];
+        FILE *f = lost_object("r");
+
+        if (!f) {
+                fault_answer(q, 404, "", "", 0);
+                return;
+        }
+        size_t size = fread(data, 1, sizeof(data), f);
+        (void) fclose(f);
+        fault_answer(q, 200, "ETag: \"m\"\r\n", data, size);
+}
+
+static bool lost_serve(const FaultRequest *q)
+{
+        bool manifest = strstr(q->head, "/manifest.json ");
+
+        if (strncmp(q->head, "GET ", 4) == 0)
+                lost_get(q);
+        else if (manifest)
+                lost_put(q);
+        else
+                fault_answer(q, 200, "ETag: \"x\"\r\n", "", 0);
+        return true;
+}
+
+static void lost_open(Fixture *f, const FaultServer *server)
+{
+        char url[128];
+
+        (void) snprintf(url, sizeof(url), "http://127.0.0.1:%u", server->port);
+        assert_int_equal(setenv("AWS_ENDPOINT_URL_S3", url, 1), 0);
+        assert_int_equal(setenv("AWS_REGION", "eu-central-1", 1), 0);
+        assert_int_equal(setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1), 0);
+        assert_int_equal(setenv("AWS_SECRET_ACCESS_KEY", "secret", 1), 0);
+        *f = (Fixture){};
+        assert_int_equal(store_open("s3://bucket/pre", &f->store, NULL), 0);
+        store_set_limits(f->store,
+                         &(StoreLimits){ .connect_sec = 5, .stall_sec = 5, .backoff_msec = 1 });
+        assert_int_equal(key_generate(KEY_ED25519, &f->key), 0);
+        f->channel = (Channel){ .store = f->store, .app = "web", .name = "prod" };
+}
+
+/* What the last try ends with says nothing about those before it. */
+static void lost_answer(void **state)
+{
+        static const struct {
+                int status, stores, last, result;
+        } table[] = {
+                {500,  1, 503, 0      },
+                { 500, 1, 403, 0      },
+                { 500, 1, 400, 0      },
+                { 500, 0, 503, -EBUSY },
+                { 500, 0, 403, -EACCES},
+        };
+        FaultServer server;
+
+        (void) snprintf(lost_directory, sizeof(lost_directory), "%s", (const char *) *state);
+        fault_server_start(&server, lost_serve);
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(fixture_done) Fixture f;
+                _cleanup_(published_freep) Published *winner = NULL;
+                _cleanup_free_ char *data = NULL, *err = NULL;
+                const ChannelHead h = {};
+                size_t size;
+
+                lost_open(&f, &server);
+                atomic_store(&server.counts->scratch[STATUS], table[i].status);
+                atomic_store(&server.counts->scratch[STORES], table[i].stores);
+                atomic_store(&server.counts->scratch[LAST], table[i].last);
+                atomic_store(&server.counts->scratch[N_TRIED], 0);
+                data = make_manifest(&f, 1, "one", &size);
+                int r = channel_publish(&f.channel, &h, data, size, &winner, &err);
+                if (r != table[i].result)
+                        fail_msg("%zu: %d, %s", i, r, strempty(err));
+                assert_int_equal(!err, r == 0);
+                assert_null(winner);
+                FILE *left = lost_object("r");
+                assert_int_equal(!!left, table[i].stores);
+                if (left) {
+                        char path[300];
+                        (void) fclose(left);
+                        (void) snprintf(path, sizeof(path), "%s/object", lost_directory);
+                        assert_int_equal(unlink(path), 0);
+                }
+        }
+        fault_server_stop(&server);
+}
+
 static void keys(void **state)
 {
         const Channel c = { .app = "web", .name = "prod" };
@@ -244,7 +369,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 test_in_dir(empty_channel), test_in_dir(one_wins),         test_in_dir(own_success),
                 test_in_dir(missing_entry), test_in_dir(manifest_removed), test_in_dir(wrong_entry),
-                cmocka_unit_test(keys),
+                test_in_dir(lost_answer),   cmocka_unit_test(keys),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
