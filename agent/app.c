@@ -443,7 +443,8 @@ static int round_result_of(const ActivationResult *result)
         if (result->result == RESULT_DEFERRED)
                 return ROUND_DEFERRED;
         return result->error == -EHOSTDOWN || result->error == -ETIMEDOUT ||
-                               result->error == -EACCES || result->error == -ENOKEY
+                               result->error == -EBUSY || result->error == -EACCES ||
+                               result->error == -ENOKEY
                        ? ROUND_UNREACHABLE
                        : ROUND_FAILED;
 }

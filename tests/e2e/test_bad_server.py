@@ -15,6 +15,7 @@ MANIFEST = r"/channels/prod/manifest\.json"
 INDEX = r"/releases/[^/]+/index"
 ARTIFACT = r"/artifact\.tar\.zst"
 N_TRIES = 4
+UNREACHABLE = 4  # of slipwayd --once
 LARGE_BYTES = 20 << 20  # three ranges
 
 
@@ -176,6 +177,23 @@ def test_artifact_cannot_be_had(follower, proxy, case):
         follower.wait_failed(release, rf"can't fetch the artifact of release {release.payload['release']['id']}: .*{said}",
                              condemned=False)
         proxy.clear()
+
+
+@pytest.mark.parametrize("case", ["503", "closes early"])
+def test_round_without_an_artifact(follower, proxy, case):
+    """A store that is down or busy is one that can't be reached: what asked for the round may ask again."""
+    fault, _ = ALWAYS[case]
+    host = follower.host
+    host.stop_unit("slipwayd.service")
+    release = follower.make()
+    proxy.fault(ARTIFACT, fault(follower))
+    follower.publish(release)
+    once = host.run(["/usr/lib/slipway/slipwayd", "--once"], check=False)
+    assert once.rc == UNREACHABLE, once
+    proxy.clear()
+    host.start_unit("slipwayd.service")
+    follower.wait_live(release)
+    follower.assert_nothing_left()
 
 
 @pytest.mark.parametrize("case", ["403", "404", "closes early"])
