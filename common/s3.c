@@ -451,8 +451,9 @@ static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, boo
         const S3Request *q = &c->request;
         _cleanup_free_ char *text = NULL;
 
-        /* On a line that keeps breaking, tries that brought the object on do not count. */
-        if (q->resumes && q->sink.size - c->size_at_start >= USEFUL_TRY_SIZE)
+        /* On a line that keeps breaking, tries that brought the object on do not count. Without an
+         * ETag to go on with, none does. */
+        if (q->resumes && wanted_etag(c) && q->sink.size - c->size_at_start >= USEFUL_TRY_SIZE)
                 c->n_tried = 0;
         if (c->n_tried < (q->n_tries ? q->n_tries : TRIES_DEFAULT)) {
                 c->retried = true;

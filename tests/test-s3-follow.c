@@ -114,6 +114,22 @@ static bool serve_broken(const FaultRequest *q, bool changes)
         return false;
 }
 
+/* The same without an ETag, so that each try begins anew. */
+static bool serve_broken_nameless(const FaultRequest *q)
+{
+        static char data[BREAK_SIZE];
+        char head[128];
+        int n = snprintf(head, sizeof(head),
+                         "HTTP/1.1 206 X\r\nContent-Length: %d\r\n"
+                         "Content-Range: bytes 0-%d/%d\r\n\r\n",
+                         OBJECT_SIZE, OBJECT_SIZE - 1, OBJECT_SIZE);
+
+        (void) count(BROKEN);
+        fault_write(q, head, n);
+        fault_write(q, data, sizeof(data));
+        return false;
+}
+
 /* Promises more than was asked for, which never comes. */
 static bool serve_promise(const FaultRequest *q)
 {
@@ -179,6 +195,8 @@ static bool serve(const FaultRequest *q)
                 return serve_skewed(q);
         if (key_is(q, "broken"))
                 return serve_broken(q, false);
+        if (key_is(q, "broken-nameless"))
+                return serve_broken_nameless(q);
         if (key_is(q, "promise"))
                 return serve_promise(q);
         if (key_is(q, "broken-changes"))
@@ -396,6 +414,17 @@ static void broken_range_resumes_what_it_began(void **state)
                 assert_int_equal(data[i], (char) (i / 1000));
 }
 
+/* What can't be gone on with is no progress: the tries end. */
+static void broken_range_without_etag(void **state)
+{
+        _cleanup_(store_freep) Store *s = open_store("");
+        _cleanup_close_ int fd = memfd_create("sink", MFD_CLOEXEC);
+
+        (void) state;
+        assert_int_equal(get_range(s, "broken-nameless", NULL, OBJECT_SIZE, fd), -EHOSTDOWN);
+        assert_int_equal(counted(BROKEN), 2);
+}
+
 static void what_was_asked_for_is_enough(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store("");
@@ -487,6 +516,7 @@ int main(void)
                 cmocka_unit_test(races),
                 cmocka_unit_test(object_that_changes),
                 cmocka_unit_test(broken_range_resumes_what_it_began),
+                cmocka_unit_test(broken_range_without_etag),
                 cmocka_unit_test(what_was_asked_for_is_enough),
                 cmocka_unit_test(options_become_headers),
                 cmocka_unit_test(errors_explained),
