@@ -619,11 +619,22 @@ static void on_located(int result, const HttpResponse *response, const char *err
 {
         S3Call *c = userdata;
         const char *region = told_region(response, NULL);
+        unsigned status = http_response_status(response);
+        _cleanup_free_ char *text = NULL;
 
-        (void) result, (void) err;
         c->transfer = NULL;
-        if (!region || !move(c, region, false))
+        if (region && move(c, region, false))
+                return;
+        if (result == -EHOSTDOWN || result == -ETIMEDOUT)
+                err_set(&text, "can't find out the bucket's region: %s", err_text(result, err));
+        else if (result >= 0 && !region && status >= 500)
+                result = fail(&text, -EBUSY, "can't find out the bucket's region: status %u",
+                              status);
+        else {
                 finish(c, -EINVAL, NULL, err_text(-EINVAL, c->err));
+                return;
+        }
+        retry(c, result, S3_TRANSIENT, err_text(result, text), true);
 }
 
 /* Asks any region for the bucket's: even a refusal says it. Not signed, so that nobody gets a
@@ -660,6 +671,7 @@ static bool follow(S3Call *c, const HttpResponse *response, unsigned status, con
                 return false;
         if (region)
                 return move(c, region, status == 307);
+        free(c->err); /* of an earlier try */
         c->err = err ? strdup(err) : NULL;
         return locate(c);
 }

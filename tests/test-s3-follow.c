@@ -24,6 +24,7 @@ enum {
         RACES,
         BROKEN,
         SIGNED_HEADS,
+        TROUBLE,
 };
 
 static int count(int what)
@@ -75,6 +76,23 @@ static void answer_elsewhere(const FaultRequest *q)
                 answer_error(q, 301, "x-amz-bucket-region: us-east-1\r\n", "PermanentRedirect", "");
 }
 
+/* What every HEAD meets, in scratch[TROUBLE]. */
+enum {
+        NONE,
+        BUSY,   /* the first one alone */
+        CLOSES, /* the first one alone */
+        DOWN,
+};
+
+static bool serve_trouble(const FaultRequest *q)
+{
+        const char busy[] = "HTTP/1.1 503 X\r\n\r\n";
+
+        if (atomic_load(&fault_counts()->scratch[TROUBLE]) != CLOSES)
+                fault_write(q, busy, strlen(busy));
+        return false;
+}
+
 static bool serve_head(const FaultRequest *q)
 {
         _cleanup_free_ char *authorization = fault_header(q, "Authorization");
@@ -83,7 +101,10 @@ static bool serve_head(const FaultRequest *q)
 
         if (authorization)
                 (void) count(SIGNED_HEADS);
-        if (count(HEADS) == 0)
+        int trouble = atomic_load(&fault_counts()->scratch[TROUBLE]), n = count(HEADS);
+        if (trouble == DOWN || (trouble != NONE && n == 0))
+                return serve_trouble(q);
+        if (n == (trouble != NONE))
                 fault_write(q, region, strlen(region));
         else
                 fault_write(q, silent, strlen(silent));
@@ -268,6 +289,32 @@ static void other_regions(void **state)
                 assert_int_equal(get(s, told[i], NULL, NULL), 0);
                 assert_int_equal(counted(AWAY), 1);
                 assert_int_equal(n_notices, 1);
+        }
+}
+
+/* That the region could not be asked for says nothing about the bucket. */
+static void region_that_is_told_late(void **state)
+{
+        static const struct {
+                int trouble, result, n_heads;
+        } table[] = {
+                {BUSY,    0,      2},
+                { CLOSES, 0,      2},
+                { DOWN,   -EBUSY, 4},
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(store_freep) Store *s = open_store("");
+                _cleanup_free_ char *err = NULL;
+
+                atomic_store(&server.counts->scratch[TROUBLE], table[i].trouble);
+                int r = get(s, "unsaid", NULL, &err);
+                if (r != table[i].result)
+                        fail_msg("%zu: %d, %s", i, r, strempty(err));
+                if (r < 0)
+                        assert_non_null(strstr(err, "can't find out the bucket's region"));
+                assert_int_equal(counted(HEADS), table[i].n_heads);
         }
 }
 
@@ -509,6 +556,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(other_regions),
+                cmocka_unit_test(region_that_is_told_late),
                 cmocka_unit_test(temporary_redirect_is_not_kept),
                 cmocka_unit_test(redirects_that_lead_nowhere),
                 cmocka_unit_test(access_points_stay_where_they_are),
