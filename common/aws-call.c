@@ -472,7 +472,7 @@ int aws_call(AwsClient *a, const AwsRequest *request, char **ret, size_t *ret_si
                 return fail_prefix(reterr, r, "can't %s", request->what);
         while (!w.done) {
                 r = aws_step(a, UINT64_MAX);
-                if (r < 0) {
+                if (r < 0 && !w.done) {
                         (void) aws_cancel(c);
                         return r;
                 }
