@@ -375,7 +375,7 @@ static void upload_abort(Upload *u, bool hurry)
 int s3_upload(S3 *s, const StoreRequest *put, void *userdata, int stop_fd, char **reterr)
 {
         _cleanup_(upload_done)
-                Upload u = { .s3 = s, .put = put, .userdata = userdata, .stop_fd = -1 };
+                Upload u = { .s3 = s, .put = put, .userdata = userdata, .stop_fd = stop_fd };
         int r;
 
         u.part_size = MAX(PART_SIZE_MIN, (put->body_size + PARTS_MAX - 1) / PARTS_MAX);
@@ -384,10 +384,9 @@ int s3_upload(S3 *s, const StoreRequest *put, void *userdata, int stop_fd, char 
         if (!u.parts)
                 return -ENOMEM;
         r = upload_begin(&u, reterr);
+        /* Without its id it can't be aborted: if S3 began one, a lifecycle rule removes it. */
         if (r < 0)
                 return r;
-        /* Not before: an upload whose id is not known can't be aborted. */
-        u.stop_fd = stop_fd;
         r = upload_parts(&u, reterr);
         if (r >= 0)
                 r = upload_complete(&u, reterr);

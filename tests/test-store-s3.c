@@ -153,7 +153,11 @@ static bool serve_upload(const FaultRequest *q)
         if (strstr(q->head, "?uploads= ") &&
             !strstr(q->head, "CRC64NVME\r\nx-amz-checksum-type: FULL"))
                 answer_error(q, 400, "InvalidRequest");
-        else if (strstr(q->head, "?uploads= "))
+        else if (strstr(q->head, "/silent?uploads= ")) {
+                (void) eventfd_write(stop_fd, 1);
+                fault_stall(q);
+                return false;
+        } else if (strstr(q->head, "?uploads= "))
                 fault_answer(q, 200, "", id, strlen(id));
         else if (strncmp(q->head, "PUT", 3) == 0 && doomed && strstr(q->head, "partNumber=3&"))
                 answer_error(q, 403, "AccessDenied");
@@ -476,6 +480,13 @@ static void upload_that_is_interrupted(void **state)
                 store_upload(s, "slow", fd, LARGE_SIZE, &digest, NULL, NULL, stop_fd, &err),
                 -ECANCELED);
         assert_non_null(strstr(err, "'slow' was interrupted"));
+        assert_int_equal(server.counts->scratch[ABORTS] - aborts, 1);
+        /* Before it has an id there is nothing to abort. */
+        eventfd_t n;
+        assert_int_equal(eventfd_read(stop_fd, &n), 0);
+        assert_int_equal(
+                store_upload(s, "silent", fd, LARGE_SIZE, &digest, NULL, NULL, stop_fd, NULL),
+                -ECANCELED);
         assert_int_equal(server.counts->scratch[ABORTS] - aborts, 1);
         /* In one piece as well. */
         assert_int_equal(store_upload(s, "stalls", fd, 10, &digest, NULL, NULL, stop_fd, NULL),
