@@ -295,8 +295,9 @@ static int format_parts(const Upload *u, char **ret, size_t *ret_size)
         return 0;
 }
 
-/* An object is in the way, and one of our tries may have put it there: reads and compares it. */
-static int upload_compare(Upload *u, char **reterr)
+/* Whether one of our tries put the object there though the last one ended with `result` (*reterr):
+ * reads and compares it. */
+static int upload_compare(Upload *u, int result, char **reterr)
 {
         S3Request request = {
                 .method = "GET",
@@ -304,12 +305,15 @@ static int upload_compare(Upload *u, char **reterr)
                 .sink = { .kind = SINK_HASH },
         };
         _cleanup_(step_reset) Step step = {};
-        int r = step_wait(u, &request, &step, reterr);
+        _cleanup_free_ char *err = NULL;
+        int r = step_wait(u, &request, &step, &err);
 
         if (r == -EFBIG)
                 return STORE_CONFLICT;
+        if (r == -ECANCELED)
+                return fail(reterr, r, "%s", err_text(r, err));
         if (r != 0)
-                return r;
+                return result;
         return sha256_equal(&step.digest, u->put->body_sha256) ? 0 : STORE_CONFLICT;
 }
 
@@ -341,13 +345,13 @@ static int upload_complete(Upload *u, char **reterr)
                 .n_headers = 4,
                 .upload = &upload,
                 .body_sha256 = &sha256_of_body,
-                .late_error = true,
+                .late_root = "CompleteMultipartUploadResult",
                 .stall_sec = COMPLETE_STALL_SEC,
         };
         r = step_wait(u, &request, &step, reterr);
         /* After a try that worked unnoticed, the upload is gone or its object is there. */
-        if (step.retried && (r == STORE_CONFLICT || r == -ENOENT))
-                return upload_compare(u, reterr);
+        if (step.retried && (r == STORE_CONFLICT || r == -ENOENT || r == -EPROTO))
+                return upload_compare(u, r, reterr);
         return r;
 }
 

@@ -11,6 +11,7 @@
 #include "s3-address.h"
 #include "s3-error.h"
 #include "sigv4.h"
+#include "xml-scan.h"
 
 #define TRIES_DEFAULT     4
 #define BACKOFF_MAX_USEC  UINT64_C(20000000)
@@ -525,7 +526,7 @@ static bool judge_outcome(const S3Call *c, unsigned status, const S3Error *e, in
         if (status == 304)
                 *ret = STORE_NOT_MODIFIED;
         /* After a 409, an upload in parts has to begin anew. */
-        else if (status == 412 || (status == 409 && c->request.late_error))
+        else if (status == 412 || (status == 409 && c->request.late_root))
                 *ret = STORE_CONFLICT;
         else if (status == 404 && !streq(e->code, "NoSuchBucket") &&
                  !streq(e->code, "NoSuchUpload"))
@@ -723,24 +724,67 @@ static void remember_etag(S3Call *c, const HttpResponse *response)
                 c->etag = strdup(etag);
 }
 
+/* The status that an error has which comes late, in an answer 200. */
+static unsigned late_status(const char *code)
+{
+        static const struct {
+                const char *code;
+                unsigned status;
+        } table[] = {
+                {"PreconditionFailed",          412},
+                { "ConditionalRequestConflict", 409},
+                { "NoSuchUpload",               404},
+                { "AccessDenied",               403},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                if (streq(code, table[i].code))
+                        return table[i].status;
+        return 200; /* what to do is said by the code alone */
+}
+
+static int take_root(const char *path, const char *text, void *userdata)
+{
+        const S3Request *q = userdata;
+        size_t n = strlen(q->late_root);
+
+        (void) text;
+        return strncmp(path, q->late_root, n) == 0 && strchr("/", path[n]) ? 0 : -EBADMSG;
+}
+
+/* As find_error(), in the body of an answer 2xx: what is neither success nor error may be either.
+ */
+static int find_late_error(S3Call *c, unsigned *status, S3Error *ret, char **reterr)
+{
+        const Sink *sink = &c->request.sink;
+        int r = s3_error_parse(strempty(sink->data), sink->size, true, ret);
+
+        if (r >= 0) {
+                *status = late_status(ret->code);
+                return 1;
+        }
+        if (r == -EBADMSG)
+                r = xml_scan(strempty(sink->data), sink->size, take_root, &c->request);
+        if (r != -EBADMSG)
+                return r;
+        c->retried = true;
+        return fail(reterr, -EPROTO,
+                    "can't " WHAT_FORMAT ": the answer tells neither success nor failure",
+                    WHAT_ARGS(c));
+}
+
 /* 1: there is an error in *ret, which the caller has to free. */
-static int find_error(const S3Call *c, const HttpResponse *response, unsigned *status, S3Error *ret)
+static int find_error(S3Call *c, const HttpResponse *response, unsigned *status, S3Error *ret,
+                      char **reterr)
 {
         const char *body;
         size_t size;
         int r;
 
-        if (*status < 200 || *status >= 300) {
-                body = http_response_error_body(response, &size);
-                r = s3_error_parse(body, size, false, ret);
-                return r < 0 ? r : 1;
-        }
-        if (!c->request.late_error)
-                return 0;
-        r = s3_error_parse(strempty(c->request.sink.data), c->request.sink.size, true, ret);
-        if (r == -EBADMSG)
-                return 0;
-        *status = 500;
+        if (*status >= 200 && *status < 300)
+                return c->request.late_root ? find_late_error(c, status, ret, reterr) : 0;
+        body = http_response_error_body(response, &size);
+        r = s3_error_parse(body, size, false, ret);
         return r < 0 ? r : 1;
 }
 
@@ -748,6 +792,7 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
 {
         S3Call *c = userdata;
         unsigned status = http_response_status(response);
+        _cleanup_free_ char *text = NULL;
         S3Error e = {};
 
         c->transfer = NULL;
@@ -767,16 +812,15 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
                 return;
         }
         if (result < 0) {
-                _cleanup_free_ char *text = NULL;
                 (void) fail(&text, result, "can't " WHAT_FORMAT ": %s", WHAT_ARGS(c), err);
                 finish(c, result, NULL, err_text(result, text));
                 return;
         }
-        result = find_error(c, response, &status, &e);
+        result = find_error(c, response, &status, &e, &text);
         if (result > 0)
                 judge_answer(c, response, status, &e);
         else
-                finish(c, result, response, result < 0 ? err_text(result, NULL) : NULL);
+                finish(c, result, response, result < 0 ? err_text(result, text) : NULL);
         s3_error_done(&e);
 }
 

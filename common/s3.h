@@ -66,9 +66,11 @@ typedef struct S3Request {
         Sink sink;                 /* a new one; freed by the call */
         uint64_t range_offset, range_size, size_max;
         bool resumes; /* a broken range goes on where it broke, with If-Match; its sink is a file */
-        bool late_error;    /* an answer 200 may hold an error (CompleteMultipartUpload) */
-        unsigned stall_sec; /* 0: by the limits */
-        unsigned n_tries;   /* 0: the default */
+        const char *late_root; /* an answer 200 may hold an error (CompleteMultipartUpload): the
+                                  root of one that holds none; NULL: it never does. What is neither
+                                  is -EPROTO, and `retried`, since it may have worked */
+        unsigned stall_sec;    /* 0: by the limits */
+        unsigned n_tries;      /* 0: the default */
         store_progress_t progress;
         s3_done_t done;
         void *userdata;

@@ -142,6 +142,30 @@ static bool serve_list(const FaultRequest *q)
         return true;
 }
 
+/* What CompleteMultipartUpload may answer under status 200. */
+static bool serve_odd_complete(const FaultRequest *q)
+{
+        static const struct {
+                const char *path, *answer;
+        } table[] = {
+                {"/bad-digest?",  "<Error><Code>BadDigest</Code><Message>m</Message></Error>"},
+                { "/raced?",      "<Error><Code>PreconditionFailed</Code></Error>"           },
+                { "/page?",       "<html>You are offline</html>"                             },
+                { "/empty?",      ""                                                         },
+                { "/cut?",        "<CompleteMultipartUploadResult><Location>http://b"        },
+                { "/other-root?",
+                 "<CompleteMultipartUploadResultX><a/></CompleteMultipartUploadResultX>"     },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                if (strstr(q->head, table[i].path)) {
+                        (void) count(COMPLETES);
+                        fault_answer(q, 200, "", table[i].answer, strlen(table[i].answer));
+                        return true;
+                }
+        return false;
+}
+
 static bool serve_upload(const FaultRequest *q)
 {
         static const char id[] = "<InitiateMultipartUploadResult><UploadId>u 1</UploadId>"
@@ -150,6 +174,9 @@ static bool serve_upload(const FaultRequest *q)
         static const char done[] = "<CompleteMultipartUploadResult/>";
         bool doomed = strstr(q->head, "/doomed?") != NULL;
 
+        if (strstr(q->head, "uploadId=") && strncmp(q->head, "POST", 4) == 0 &&
+            serve_odd_complete(q))
+                return true;
         if (strstr(q->head, "?uploads= ") &&
             !strstr(q->head, "CRC64NVME\r\nx-amz-checksum-type: FULL"))
                 answer_error(q, 400, "InvalidRequest");
@@ -194,9 +221,14 @@ static bool serve_objects(const FaultRequest *q)
                 fault_answer(q, 200, "ETag: \"e1\"\r\n", "hello", 5);
         else if (object_is(q, "head"))
                 fault_answer(q, 200, "", q->head, strlen(q->head));
+        else if (object_is(q, "empty"))
+                fault_answer(q, 200, "", "another", 7);
         else if (object_is(q, "same"))
                 fault_answer(q, 304, "", "", 0);
-        else if (object_is(q, "missing"))
+        else if (object_is(q, "cut")) {
+                static const char zeroes[LARGE_SIZE];
+                fault_answer(q, 200, "", zeroes, sizeof(zeroes));
+        } else if (object_is(q, "missing") || object_is(q, "page") || object_is(q, "other-root"))
                 answer_error(q, 404, "NoSuchKey");
         else if (object_is(q, "no-bucket"))
                 answer_error(q, 404, "NoSuchBucket");
@@ -465,6 +497,39 @@ static void uploads_in_parts(void **state)
         assert_int_equal(server.counts->scratch[ABORTS], 1);
 }
 
+/* Status 200 alone is no success. */
+static void upload_that_may_have_failed(void **state)
+{
+        static const struct {
+                const char *path;
+                int result;
+                const char *err;
+        } table[] = {
+                {"bad-digest",  -EPROTO,        "BadDigest: m"               },
+                { "raced",      STORE_CONFLICT, NULL                         },
+                { "page",       -EPROTO,        "neither success nor failure"},
+                { "other-root", -EPROTO,        "neither success nor failure"},
+                { "empty",      STORE_CONFLICT, NULL                         }, /* another is there */
+                { "cut",        0,              NULL                         }, /* ours is there */
+        };
+        _cleanup_(store_freep) Store *s = open_store();
+        _cleanup_close_ int fd = memfd_create("large", MFD_CLOEXEC);
+        Sha256 digest;
+
+        (void) state;
+        assert_int_equal(ftruncate(fd, LARGE_SIZE), 0);
+        assert_int_equal(sha256_fd(fd, 0, LARGE_SIZE, &digest), 0);
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_free_ char *err = NULL;
+                int completes = server.counts->scratch[COMPLETES];
+                int r = store_upload(s, table[i].path, fd, LARGE_SIZE, &digest, NULL, NULL, -1,
+                                     &err);
+                if (r != table[i].result || (table[i].err && !strstr(err, table[i].err)))
+                        fail_msg("%s: %d, %s", table[i].path, r, strempty(err));
+                assert_int_equal(server.counts->scratch[COMPLETES] - completes, 1);
+        }
+}
+
 static void upload_that_is_interrupted(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store();
@@ -578,6 +643,7 @@ int main(void)
                 cmocka_unit_test(broken_ranges_resume),
                 cmocka_unit_test(lists),
                 cmocka_unit_test(uploads_in_parts),
+                cmocka_unit_test(upload_that_may_have_failed),
                 cmocka_unit_test(upload_that_is_interrupted),
         };
 
