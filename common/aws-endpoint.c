@@ -23,7 +23,7 @@ const char *aws_environment(const char *name)
         return value && *value ? value : NULL;
 }
 
-static bool is_switched_on(const char *name)
+bool aws_environment_is_on(const char *name)
 {
         const char *value = aws_environment(name);
 
@@ -52,12 +52,12 @@ static int find_region(const char *service, const char *region, char **ret, char
         return *ret ? 0 : -ENOMEM;
 }
 
-static const char *own_url(const char *service)
+const char *aws_own_url(const char *service)
 {
         char name[64];
         const char *url;
 
-        if (is_switched_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
+        if (aws_environment_is_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
                 return NULL;
         (void) snprintf(name, sizeof(name), "AWS_ENDPOINT_URL_%s", service);
         for (char *c = name; *c; c++)
@@ -66,8 +66,7 @@ static const char *own_url(const char *service)
         return url ? url : aws_environment("AWS_ENDPOINT_URL");
 }
 
-/* The Host header has no port that is the scheme's own, so neither may the URL: both are signed. */
-static void drop_default_port(char *url)
+void aws_drop_default_port(char *url)
 {
         size_t n = strlen(url);
         const char *port = strncmp(url, "https:", 6) == 0 ? ":443" : ":80";
@@ -95,27 +94,45 @@ static int take_own_url(const char *service, const char *url, char **ret, char *
                             "the endpoint of %s ('%s') must be https://host[:port], in lower case, "
                             "without a path",
                             service, url);
-        drop_default_port(copy);
+        aws_drop_default_port(copy);
         *ret = TAKE_PTR(copy);
         return 0;
 }
 
-static const char *dns_suffix(const char *region, bool dual_stack)
+const char *aws_dns_suffix(const char *region, bool dual_stack)
 {
-        if (strncmp(region, "cn-", 3) == 0)
-                return dual_stack ? "api.amazonwebservices.com.cn" : "amazonaws.com.cn";
-        if (strncmp(region, "eusc-", 5) == 0)
-                return dual_stack ? "api.amazonwebservices.eu" : "amazonaws.eu";
+        static const struct {
+                const char *regions, *suffix, *dual_stack;
+        } partitions[] = {
+                {"cn-",       "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
+                { "eusc-",    "amazonaws.eu",     "api.amazonwebservices.eu"    },
+                { "us-isob-", "sc2s.sgov.gov",    "api.aws.scloud"              },
+                { "us-isof-", "csp.hci.ic.gov",   "api.aws.hci.ic.gov"          },
+                { "us-iso-",  "c2s.ic.gov",       "api.aws.ic.gov"              },
+                { "eu-isoe-", "cloud.adc-e.uk",   "api.cloud-aws.adc-e.uk"      },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(partitions); i++)
+                if (strncmp(region, partitions[i].regions, strlen(partitions[i].regions)) == 0)
+                        return dual_stack ? partitions[i].dual_stack : partitions[i].suffix;
         return dual_stack ? "api.aws" : "amazonaws.com";
+}
+
+/* In AWS GovCloud the plain endpoints of these are the FIPS ones, but for the dual-stack ones. */
+static bool has_fips_name(const char *service, const char *region, bool dual_stack)
+{
+        return dual_stack || strncmp(region, "us-gov-", 7) != 0 ||
+               (!streq(service, "sts") && !streq(service, "ec2"));
 }
 
 static int make_url(const char *service, const char *region, char **ret)
 {
-        bool fips = is_switched_on("AWS_USE_FIPS_ENDPOINT");
-        bool dual_stack = is_switched_on("AWS_USE_DUALSTACK_ENDPOINT");
+        bool dual_stack = aws_environment_is_on("AWS_USE_DUALSTACK_ENDPOINT");
+        bool fips = aws_environment_is_on("AWS_USE_FIPS_ENDPOINT") &&
+                    has_fips_name(service, region, dual_stack);
 
         if (asprintf(ret, "https://%s%s.%s.%s", service, fips ? "-fips" : "", region,
-                     dns_suffix(region, dual_stack)) < 0) {
+                     aws_dns_suffix(region, dual_stack)) < 0) {
                 *ret = NULL;
                 return -ENOMEM;
         }
@@ -125,7 +142,7 @@ static int make_url(const char *service, const char *region, char **ret)
 int aws_endpoint_find(const char *service, const char *region, AwsEndpoint *ret, char **reterr)
 {
         _cleanup_(aws_endpoint_done) AwsEndpoint e = {};
-        const char *own = own_url(service);
+        const char *own = aws_own_url(service);
         int r = find_region(service, region, &e.region, reterr);
 
         if (r < 0)

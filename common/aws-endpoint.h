@@ -6,7 +6,7 @@
 /*
  * Where an AWS service other than S3 is: SERVICE.REGION.SUFFIX, or what the environment says.
  * Sources: AWS SDKs and Tools Reference Guide, "Service-specific endpoints", "Dual-stack and FIPS
- * endpoints"; partitions: botocore partitions.json.
+ * endpoints"; botocore's partitions.json and endpoint rules of kms, sts and ec2.
  */
 
 #define AWS_REGION_SIZE_MAX 32
@@ -28,5 +28,19 @@ void aws_endpoint_done(AwsEndpoint *e);
 /* Lower-case letters, digits and hyphens, at most AWS_REGION_SIZE_MAX. */
 bool aws_region_is_valid(const char *region);
 
+/* What the host names of a region's services end in: "amazonaws.com". Those of S3 that are
+ * dual-stack end as the others do. */
+const char *aws_dns_suffix(const char *region, bool dual_stack);
+
+/* The endpoint that the environment gives a service, or NULL. */
+const char *aws_own_url(const char *service);
+
+/* Cuts a port that is the scheme's own: the Host header has none, so neither may the URL, since
+ * both are signed. */
+void aws_drop_default_port(char *url);
+
 /* What a variable of the environment is set to, and not empty; else NULL. */
 const char *aws_environment(const char *name);
+
+/* Whether it is set to "true", in whatever case. */
+bool aws_environment_is_on(const char *name);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "aws-endpoint.h"
 #include "err.h"
 #include "http.h"
 #include "name.h"
@@ -11,7 +12,6 @@
 #define SCHEME            "s3://"
 #define BUCKET_SIZE_MIN   3
 #define BUCKET_SIZE_MAX   63
-#define REGION_SIZE_MAX   32
 #define ACCOUNT_SIZE      12
 #define KMS_KEY_SIZE_MAX  512
 #define LOWER             "abcdefghijklmnopqrstuvwxyz"
@@ -54,13 +54,6 @@ static bool ends_with(const char *s, const char *end)
 static bool account_is_valid(const char *s)
 {
         return strlen(s) == ACCOUNT_SIZE && has_only(s, DIGITS);
-}
-
-bool s3_region_is_valid(const char *region)
-{
-        size_t n = strlen(region);
-
-        return n > 0 && n <= REGION_SIZE_MAX && has_only(region, LOWER DIGITS "-");
 }
 
 /* A name that can stand before ".s3.region.amazonaws.com" under a certificate for one label. */
@@ -165,7 +158,7 @@ static int parse_access_point(S3Address *a, const char *url, char *arn, char **r
         while (n < ELEMENTSOF(part) && rest)
                 part[n++] = strsep(&rest, ":");
         if (n < ELEMENTSOF(part) || !rest || !streq(part[2], "s3") ||
-            !s3_region_is_valid(part[3]) || !account_is_valid(part[4]) ||
+            !aws_region_is_valid(part[3]) || !account_is_valid(part[4]) ||
             strncmp(rest, ARN_RESOURCE_KIND, kind) != 0 || !strchr(":/", rest[kind]))
                 return fail(reterr, -EINVAL,
                             "'%s' is not the ARN of an access point in one region: use "
@@ -265,25 +258,6 @@ int s3_address_parse(const char *url, S3Address *ret, char **reterr)
 
 /* --- the place --- */
 
-static const char *dns_suffix(const char *region)
-{
-        static const struct {
-                const char *regions, *suffix;
-        } partitions[] = {
-                {"cn-",       "amazonaws.com.cn"},
-                { "eusc-",    "amazonaws.eu"    },
-                { "us-isob-", "sc2s.sgov.gov"   },
-                { "us-isof-", "csp.hci.ic.gov"  },
-                { "us-iso-",  "c2s.ic.gov"      },
-                { "eu-isoe-", "cloud.adc-e.uk"  },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(partitions); i++)
-                if (strncmp(region, partitions[i].regions, strlen(partitions[i].regions)) == 0)
-                        return partitions[i].suffix;
-        return "amazonaws.com";
-}
-
 static int aws_place(const S3Address *a, const S3Endpoints *endpoints, S3Place *p, char **reterr)
 {
         bool access_point = a->region;
@@ -300,7 +274,7 @@ static int aws_place(const S3Address *a, const S3Endpoints *endpoints, S3Place *
         if (asprintf(&p->endpoint, "https://%s%ss3%s%s%s.%s.%s", p->path_style ? "" : a->bucket,
                      p->path_style ? "" : ".", access_point ? "-accesspoint" : "",
                      endpoints->fips ? "-fips" : "", endpoints->dual_stack ? ".dualstack" : "",
-                     p->region, dns_suffix(p->region)) < 0) {
+                     p->region, aws_dns_suffix(p->region, false)) < 0) {
                 p->endpoint = NULL;
                 return -ENOMEM;
         }
@@ -362,15 +336,6 @@ static int own_place(const S3Address *a, const S3Endpoints *endpoints, S3Place *
         return 0;
 }
 
-/* The Host header has no port that is the scheme's own, so neither may the URL: both are signed. */
-static void drop_default_port(char *endpoint)
-{
-        const char *port = strncmp(endpoint, "https:", 6) == 0 ? ":443" : ":80";
-
-        if (ends_with(endpoint, port))
-                endpoint[strlen(endpoint) - strlen(port)] = '\0';
-}
-
 int s3_place_find(const S3Address *a, const char *region, const S3Endpoints *endpoints,
                   S3Place *ret, char **reterr)
 {
@@ -378,7 +343,7 @@ int s3_place_find(const S3Address *a, const char *region, const S3Endpoints *end
         int r = 0;
 
         region = a->region ? a->region : strempty(region);
-        if (!a->host && !s3_region_is_valid(region))
+        if (!a->host && !aws_region_is_valid(region))
                 return fail(reterr, -EINVAL, "'%s' is not the name of a region", region);
         p.region = strdup(region);
         if (!p.region)
@@ -392,7 +357,7 @@ int s3_place_find(const S3Address *a, const char *region, const S3Endpoints *end
                 r = aws_place(a, endpoints, &p, reterr);
         if (r < 0)
                 return r;
-        drop_default_port(p.endpoint);
+        aws_drop_default_port(p.endpoint);
         p.host = strstr(p.endpoint, "://") + STRLEN("://");
         *ret = p;
         p = (S3Place){};

@@ -11,7 +11,7 @@
  * endpoint of one's own, and for bucket names that are no host name below a wildcard certificate
  * (dots, upper case).
  * Source: Amazon S3 User Guide, "Virtual hosting of buckets", "Making requests over IPv6", "Access
- * points"; botocore's partitions.json and endpoint rules of s3; AWS PrivateLink for Amazon S3.
+ * points"; botocore's endpoint rules of s3; AWS PrivateLink for Amazon S3.
  */
 
 typedef enum S3Style {
@@ -55,9 +55,6 @@ typedef struct S3Place {
 _must_check_ int s3_place_find(const S3Address *a, const char *region, const S3Endpoints *endpoints,
                                S3Place *ret, char **reterr);
 void s3_place_done(S3Place *p);
-
-/* True if it may become part of a host name and a signature. */
-bool s3_region_is_valid(const char *region);
 
 /* The encoded path of an object below the prefix; of the bucket itself for NULL. To be freed. */
 _must_check_ int s3_place_path(const S3Place *p, const S3Address *a, const char *key, char **ret);

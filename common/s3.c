@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "aws-endpoint.h"
 #include "credentials.h"
 #include "err.h"
 #include "s3-address.h"
@@ -52,37 +53,18 @@ struct S3 {
         LIST_HEAD(, S3Call) calls;
 };
 
-static const char *environment(const char *name, const char *other)
-{
-        const char *value = getenv(name);
-
-        if (value && *value)
-                return value;
-        value = other ? getenv(other) : NULL;
-        return value && *value ? value : NULL;
-}
-
-static bool environment_is_true(const char *name)
-{
-        const char *value = environment(name, NULL);
-
-        return value && strcasecmp(value, "true") == 0;
-}
-
 /* What the SDKs call these settings: AWS SDKs and Tools Reference Guide, "Settings reference". */
 static int read_endpoints(S3 *s)
 {
-        const char *url = environment_is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-                                  ? NULL
-                                  : environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL");
+        const char *url = aws_own_url("s3");
 
         s->endpoint_url = url ? strdup(url) : NULL;
         if (url && !s->endpoint_url)
                 return -ENOMEM;
         s->endpoints = (S3Endpoints){
                 .url = s->endpoint_url,
-                .dual_stack = environment_is_true("AWS_USE_DUALSTACK_ENDPOINT"),
-                .fips = environment_is_true("AWS_USE_FIPS_ENDPOINT"),
+                .dual_stack = aws_environment_is_on("AWS_USE_DUALSTACK_ENDPOINT"),
+                .fips = aws_environment_is_on("AWS_USE_FIPS_ENDPOINT"),
         };
         return 0;
 }
@@ -121,7 +103,7 @@ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *not
         if (r >= 0)
                 r = find_place(s, reterr);
         if (r >= 0)
-                r = http_new(environment("AWS_CA_BUNDLE", NULL), &s->http);
+                r = http_new(aws_environment("AWS_CA_BUNDLE"), &s->http);
         if (r < 0)
                 return r;
         if (s->credentials)
@@ -473,7 +455,7 @@ static const char *told_region(const HttpResponse *response, const S3Error *e)
 
         if (!region && e)
                 region = e->region;
-        return region && s3_region_is_valid(region) ? region : NULL;
+        return region && aws_region_is_valid(region) ? region : NULL;
 }
 
 /* What to do about it; NULL: nothing is known. */

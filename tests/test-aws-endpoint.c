@@ -20,6 +20,7 @@ typedef struct Case {
         const char *region;
         const char *url, *host; /* NULL: must fail */
         const char *err;
+        const char *service; /* NULL: kms */
 } Case;
 
 static void check(const Case *c)
@@ -31,7 +32,7 @@ static void check(const Case *c)
                 assert_int_equal(unsetenv(variables[i]), 0);
         for (size_t i = 0; i < ELEMENTSOF(c->environment) && c->environment[i]; i++)
                 assert_int_equal(putenv((char *) c->environment[i]), 0);
-        int r = aws_endpoint_find("kms", c->region, &e, &err);
+        int r = aws_endpoint_find(c->service ? c->service : "kms", c->region, &e, &err);
         if (!c->url) {
                 assert_int_equal(r, -EINVAL);
                 if (!strstr(strempty(err), c->err))
@@ -76,6 +77,44 @@ static void of_aws(void **state)
         (void) state;
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 check(&cases[i]);
+}
+
+/* As botocore has them. */
+static void of_other_partitions(void **state)
+{
+        static const struct {
+                const char *service, *region;
+                bool fips, dual_stack;
+                const char *url;
+        } table[] = {
+                {"sts",  "us-iso-east-1",  false, false, "https://sts.us-iso-east-1.c2s.ic.gov"    },
+                { "kms", "us-isob-east-1", false, false,
+                 "https://kms.us-isob-east-1.sc2s.sgov.gov"                                        },
+                { "ec2", "us-isof-east-1", true,  false,
+                 "https://ec2-fips.us-isof-east-1.csp.hci.ic.gov"                                  },
+                { "sts", "eu-isoe-west-1", false, false,
+                 "https://sts.eu-isoe-west-1.cloud.adc-e.uk"                                       },
+                { "sts", "us-isob-west-1", false, true,
+                 "https://sts.us-isob-west-1.api.aws.scloud"                                       },
+                { "sts", "us-gov-west-1",  true,  false, "https://sts.us-gov-west-1.amazonaws.com" },
+                { "ec2", "us-gov-east-1",  true,  false, "https://ec2.us-gov-east-1.amazonaws.com" },
+                { "ec2", "us-gov-east-1",  true,  true,  "https://ec2-fips.us-gov-east-1.api.aws"  },
+                { "kms", "us-gov-west-1",  true,  false,
+                 "https://kms-fips.us-gov-west-1.amazonaws.com"                                    },
+                { "sts", "us-east-1",      true,  false, "https://sts-fips.us-east-1.amazonaws.com"},
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                check(&(Case){
+                        .environment = {table[i].fips ? "AWS_USE_FIPS_ENDPOINT=true" : "X=",
+                                        table[i].dual_stack ? "AWS_USE_DUALSTACK_ENDPOINT=true"
+                                                             : "X="},
+                        .region = table[i].region,
+                        .url = table[i].url,
+                        .host = table[i].url + strlen("https://"),
+                        .service = table[i].service,
+                });
 }
 
 static void regions(void **state)
@@ -143,6 +182,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(of_aws),
+                cmocka_unit_test(of_other_partitions),
                 cmocka_unit_test(regions),
                 cmocka_unit_test(of_ones_own),
         };
