@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "aws-endpoint.h"
 #include "fd.h"
 
 #define DMI_SIZE_MAX 4096
@@ -21,12 +22,9 @@ static bool file_ends_in(const char *path, const char *end)
 
 bool ec2_has_metadata(void)
 {
-        const char *endpoint = getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-        const char *disabled = getenv("AWS_EC2_METADATA_DISABLED");
-
-        if (disabled && strcasecmp(disabled, "true") == 0)
+        if (aws_environment_is_on("AWS_EC2_METADATA_DISABLED"))
                 return false;
-        return (endpoint && *endpoint) ||
+        return aws_environment("AWS_EC2_METADATA_SERVICE_ENDPOINT") ||
                file_ends_in("/sys/class/dmi/id/sys_vendor", "Amazon EC2") ||
                file_ends_in("/sys/class/dmi/id/bios_version", ".amazon");
 }

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 
+#include "aws-endpoint.h"
 #include "brake.h"
 #include "dsse.h"
 #include "err.h"
@@ -851,7 +852,6 @@ int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch
               char **reterr)
 {
         _cleanup_(fetch_freep) Fetch *f = calloc(1, sizeof(Fetch));
-        const char *ca_bundle = getenv("AWS_CA_BUNDLE");
         int r;
 
         if (!f)
@@ -860,7 +860,7 @@ int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch
         r = spool_open(cache_dir, &f->spool, reterr);
         if (r < 0)
                 return r;
-        r = http_new(ca_bundle && *ca_bundle ? ca_bundle : NULL, &f->http);
+        r = http_new(aws_environment("AWS_CA_BUNDLE"), &f->http);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(f);

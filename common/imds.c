@@ -6,6 +6,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "aws-endpoint.h"
 #include "err.h"
 #include "sink.h"
 
@@ -65,17 +66,10 @@ static uint64_t now_usec(void)
         return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
-static const char *environment(const char *name)
-{
-        const char *value = getenv(name);
-
-        return value && *value ? value : NULL;
-}
-
 static int choose_endpoint(const char **ret, char **reterr)
 {
-        const char *url = environment("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-        const char *mode = environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE");
+        const char *url = aws_environment("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+        const char *mode = aws_environment("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE");
         int r;
 
         if (url) {
@@ -95,7 +89,7 @@ static int choose_endpoint(const char **ret, char **reterr)
 int imds_new(Http *http, Imds **ret, char **reterr)
 {
         _cleanup_(imds_freep) Imds *i = calloc(1, sizeof(Imds));
-        const char *url = NULL, *disabled = environment("AWS_EC2_METADATA_DISABLED");
+        const char *url = NULL;
         size_t size;
         int r;
 
@@ -103,7 +97,7 @@ int imds_new(Http *http, Imds **ret, char **reterr)
                 return -ENOMEM;
         TAILQ_INIT(&i->calls);
         i->http = http;
-        i->disabled = disabled && strcasecmp(disabled, "true") == 0;
+        i->disabled = aws_environment_is_on("AWS_EC2_METADATA_DISABLED");
         r = choose_endpoint(&url, reterr);
         if (r < 0)
                 return r;
