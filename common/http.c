@@ -393,22 +393,19 @@ static int on_seek(void *userdata, curl_off_t offset, int origin)
         return CURL_SEEKFUNC_OK;
 }
 
-static bool host_is_loopback(const char *host)
-{
-        size_t n = strlen(host);
-        struct in_addr v4;
-
-        if (inet_pton(AF_INET, host, &v4) == 1)
-                return ntohl(v4.s_addr) >> 24 == 127;
-        return streq(host, "[::1]") || strcasecmp(host, "localhost") == 0 ||
-               (n > 10 && strcasecmp(host + n - 10, ".localhost") == 0);
-}
-
 /* libcurl never asks for the addresses of "localhost" (since 7.78), but may for names below it. */
 static bool host_is_local(const char *host)
 {
         return streq(host, "127.0.0.1") || streq(host, "[::1]") ||
                strcasecmp(host, "localhost") == 0;
+}
+
+static bool host_is_loopback(const char *host)
+{
+        struct in_addr v4;
+
+        return host_is_local(host) ||
+               (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
 static bool host_is_nearby(const char *host)

@@ -333,7 +333,9 @@ static int own_place(const S3Address *a, const S3Endpoints *endpoints, S3Place *
                 p->endpoint = NULL;
                 return -ENOMEM;
         }
-        return 0;
+        /* Names below localhost need not be this host's. */
+        r = http_url_check(p->endpoint, reterr);
+        return fail_prefix(reterr, r, "the S3 endpoint with the bucket's name");
 }
 
 int s3_place_find(const S3Address *a, const char *region, const S3Endpoints *endpoints,

@@ -486,6 +486,7 @@ static void container_places(void **state)
                 "http://169.254.170.2:80@evil.example/",
                 "http://10.0.0.1/",
                 "http://vault.example/",
+                "http://vault.localhost/",
                 "ftp://127.0.0.1/",
                 "/v2/x",
                 "http://169.254.169.254/",

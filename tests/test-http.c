@@ -277,7 +277,8 @@ static void urls_refused(void **state)
         static const char *const bad[] = { "http://192.0.2.1/",         "http://example.com/",
                                            "ftp://127.0.0.1/",          "file:///etc/passwd",
                                            "http://127.0.0.1.nip.test", "no url",
-                                           "http://xlocalhost/",        "gopher://localhost/" };
+                                           "http://xlocalhost/",        "gopher://localhost/",
+                                           "http://x.localhost/" };
         _cleanup_(http_freep) Http *h = NULL;
 
         (void) state;

@@ -94,6 +94,7 @@ static void places(void **state)
                 { "s3://acme?style=virtual",                          "x",          { .url = "http://127.0.0.1:81" },                                            NULL,                                 NULL           },
                 { "s3://acme?style=virtual",                          "x",          { .url = "http://[::1]:81" },                                                NULL,                                 NULL           },
                 { "s3://acme",                                        "x",          { .url = "http://s3.test" },                                                 NULL,                                 NULL           },
+                { "s3://acme?style=virtual",                          "x",          { .url = "http://localhost:81" },                                            NULL,                                 NULL           },
                 { "s3://acme",                                        "x",          { .url = "https://s3.test/path" },                                           NULL,                                 NULL           },
                 { "s3://acme",                                        "x",          { .url = "https://user@s3.test" },                                           NULL,                                 NULL           },
                 { "s3://acme",                                        "x",          { .url = "https://s3.test", .fips = true },                                  NULL,                                 NULL           },
