@@ -117,11 +117,8 @@ static uint64_t now_usec(void)
 
 static void call_free(AwsCall *c)
 {
-        /* STS is sent tokens, and gives out secrets. */
-        if (c->sink.data)
-                explicit_bzero(c->sink.data, c->sink.size);
         sink_done(&c->sink);
-        secret_free(c->body);
+        secret_free(c->body); /* STS is sent tokens */
         free(c);
 }
 DEFINE_CLEANUP_FUNC(AwsCall *, call_free);

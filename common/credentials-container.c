@@ -29,14 +29,6 @@ typedef struct Container {
         unsigned n_tried;
 } Container;
 
-static void wipe_body(Container *c)
-{
-        if (c->body.data)
-                explicit_bzero(c->body.data, c->body.size);
-        sink_done(&c->body);
-        c->body = (Sink){};
-}
-
 static void close_container(CredentialsSource *s)
 {
         Container *c = s->data;
@@ -44,7 +36,7 @@ static void close_container(CredentialsSource *s)
         if (!c)
                 return;
         (void) http_cancel(c->transfer);
-        wipe_body(c);
+        sink_done(&c->body);
         free(c->url);
         free(c);
 }
@@ -106,7 +98,7 @@ static int begin_try(Container *c, char **reterr)
         if (r < 0)
                 return r;
         const NameValue header = { "Authorization", authorization };
-        wipe_body(c);
+        sink_done(&c->body);
         c->n_tried++;
         return http_start(http,
                           &(HttpRequest){ .method = "GET",
@@ -155,7 +147,7 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
                         return;
         } else
                 r = judge(c, result, status, err, &credentials, &text);
-        wipe_body(c);
+        sink_done(&c->body);
         credentials_source_finish(c->source, r, &credentials, text);
 }
 

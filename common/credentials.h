@@ -8,8 +8,8 @@
 
 /*
  * AWS credentials, the region, and where they come from. Whoever signs asks its source before every
- * signature and keeps nothing, so that a source may renew them. Secrets are wiped when freed and
- * are never logged.
+ * signature and keeps nothing, so that a source may renew them. Secrets are wiped when freed, but
+ * for the copies that libraries keep (secret.h), and are never logged.
  *
  * The first of these that is configured is the source; when it fails, no other one is asked:
  *   environment    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, for temporary ones AWS_SESSION_TOKEN

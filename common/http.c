@@ -483,7 +483,7 @@ static int add_line(HttpTransfer *t, const char *line)
 
 static int add_header(HttpTransfer *t, const char *name, const char *value)
 {
-        _cleanup_free_ char *line = NULL;
+        _cleanup_(secret_freep) char *line = NULL; /* it may be a token's */
 
         /* "Name;" is how libcurl sends a header without a value. */
         if (asprintf(&line, *value ? "%s: %s" : "%s;", name, value) < 0)

@@ -120,15 +120,6 @@ const char *imds_endpoint(const Imds *i)
         return i->endpoint;
 }
 
-/* What holds a token or an item may hold a secret. */
-static void wipe_body(Try *t)
-{
-        if (t->body.data)
-                explicit_bzero(t->body.data, t->body.size);
-        sink_done(&t->body);
-        t->body = (Sink){};
-}
-
 static void forget_token(Imds *i)
 {
         if (i->token)
@@ -140,7 +131,7 @@ static void forget_token(Imds *i)
 static void try_done(Try *t)
 {
         t->transfer = http_cancel(t->transfer);
-        wipe_body(t);
+        sink_done(&t->body);
 }
 
 static void call_free(ImdsCall *c)
@@ -209,7 +200,7 @@ static int begin(Imds *i, Try *t, const HttpRequest *request, const char *path, 
         HttpRequest q = *request;
         _cleanup_free_ char *url = NULL;
 
-        wipe_body(t);
+        sink_done(&t->body);
         if (asprintf(&url, "%s%s", i->endpoint, path) < 0) {
                 url = NULL;
                 return -ENOMEM;

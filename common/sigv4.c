@@ -10,6 +10,7 @@
 
 #include "digest.h"
 #include "err.h"
+#include "secret.h"
 
 #define ALGORITHM   "AWS4-HMAC-SHA256"
 #define HEADERS_MAX 32
@@ -102,7 +103,7 @@ int query_format(const NameValue *params, size_t n_params, char **ret)
                 r = params_join(encoded, n_params, ret);
         for (size_t i = 0; i < n_params; i++) {
                 free(encoded[i].name);
-                free(encoded[i].value);
+                secret_free(encoded[i].value);
         }
         return r;
 }
@@ -299,7 +300,7 @@ int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV
 
 void sigv4_done(SigV4 *s)
 {
-        free(s->canonical_request);
+        secret_free(s->canonical_request); /* it has the session's token */
         free(s->string_to_sign);
         free(s->authorization);
         *s = (SigV4){};

@@ -4,22 +4,44 @@
 #include "err.h"
 #include "fd.h"
 
-void sink_done(Sink *s)
+/* What was written before a restart may reach further than `size`. */
+static void free_memory(Sink *s)
 {
+        if (s->data)
+                explicit_bzero(s->data, s->allocated);
         free(s->data);
         s->data = NULL;
+        s->allocated = 0;
+}
+
+void sink_done(Sink *s)
+{
+        free_memory(s);
+        s->size = 0;
         s->hasher = hasher_free(s->hasher);
+}
+
+/* Not by realloc(), which leaves what it copied. */
+static int grow_memory(Sink *s, size_t allocated)
+{
+        char *p = malloc(allocated);
+
+        if (!p)
+                return -ENOMEM;
+        if (s->data)
+                memcpy(p, s->data, s->size);
+        free_memory(s);
+        s->data = p;
+        s->allocated = allocated;
+        return 0;
 }
 
 static int write_memory(Sink *s, const void *data, size_t size)
 {
         if (s->allocated - s->size < size + 1 || s->allocated == 0) {
-                size_t larger = MAX(s->size + size + 1, 2 * s->allocated);
-                char *p = realloc(s->data, larger);
-                if (!p)
-                        return -ENOMEM;
-                s->data = p;
-                s->allocated = larger;
+                int r = grow_memory(s, MAX(s->size + size + 1, 2 * s->allocated));
+                if (r < 0)
+                        return r;
         }
         memcpy(s->data + s->size, data, size);
         s->data[s->size + size] = '\0';

@@ -7,7 +7,8 @@
 #include "digest.h"
 #include "macro.h"
 
-/* Where the body of an answer goes: memory, a place in a file, or a digest. All zero is memory. */
+/* Where the body of an answer goes: memory, a place in a file, or a digest. All zero is memory. As
+ * a body may hold secrets, memory is wiped before it is freed; what was taken is the taker's. */
 
 typedef struct Sink {
         enum {
@@ -26,7 +27,7 @@ typedef struct Sink {
         Hasher *hasher; /* digest; made by the first write */
 } Sink;
 
-void sink_done(Sink *s);
+void sink_done(Sink *s); /* leaves it empty, to be written to again */
 
 _must_check_ int sink_write(Sink *s, const void *data, size_t size);
 
