@@ -356,6 +356,16 @@ static const char *digest_of(const Key *k)
         return k->type == KEY_ED25519 ? NULL : "SHA256";
 }
 
+int key_check_size(const Key *k, size_t size, char **reterr)
+{
+        if (!k->holder || size <= k->holder->size_max)
+                return 0;
+        return fail(reterr, -EFBIG,
+                    "%s signs at most %zu bytes, and these are %zu: use a P-256 key, which has no "
+                    "such limit",
+                    k->holder->name, k->holder->size_max, size);
+}
+
 /* A signature from outside is judged before anyone builds on it. */
 static int sign_by_holder(const Key *k, const void *data, size_t size,
                           uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,
@@ -363,8 +373,10 @@ static int sign_by_holder(const Key *k, const void *data, size_t size,
 {
         uint8_t signature[SIGNATURE_SIZE_MAX];
         size_t signature_size;
-        int r = k->holder->sign(k->holder, data, size, signature, &signature_size, reterr);
+        int r = key_check_size(k, size, reterr);
 
+        if (r >= 0)
+                r = k->holder->sign(k->holder, data, size, signature, &signature_size, reterr);
         if (r < 0)
                 return r;
         r = key_verify(k, data, size, signature, signature_size);

@@ -62,6 +62,9 @@ _must_check_ int key_private_pem(const Key *k, char **ret);
 _must_check_ int key_public_pem(const Key *k, char **ret);
 char *key_text_free(char *pem);
 
+/* Whether k could sign so many bytes; asks nobody. -EFBIG: its holder does not. */
+_must_check_ int key_check_size(const Key *k, size_t size, char **reterr);
+
 /* Signs `size` bytes. Needs the private half, or someone who has it (below), else -EINVAL.
  * *ret_size is at most SIGNATURE_SIZE_MAX. */
 _must_check_ int key_sign(const Key *k, const void *data, size_t size,
@@ -71,6 +74,7 @@ _must_check_ int key_sign(const Key *k, const void *data, size_t size,
 /* Someone else who has the private half: a service, a device. */
 struct KeyHolder {
         const char *name; /* for messages: "the KMS key alias/web" */
+        size_t size_max;  /* more bytes than that it does not sign; SIZE_MAX: any number */
         /* As key_sign(); what it gives back is verified there. */
         int (*sign)(KeyHolder *h, const void *data, size_t size,
                     uint8_t ret_signature[static SIGNATURE_SIZE_MAX], size_t *ret_size,

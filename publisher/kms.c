@@ -212,19 +212,13 @@ static int get_public(KmsKey *k, Key **ret, char **reterr)
         return judge_public(k, &answer, ret, reterr);
 }
 
-static int add_message(cJSON *json, const KmsKey *k, const void *data, size_t size, char **reterr)
+static int add_message(cJSON *json, const KmsKey *k, const void *data, size_t size)
 {
         const bool raw = size <= KMS_MESSAGE_SIZE_MAX;
         _cleanup_free_ char *text = NULL;
         Sha256 digest;
-        int r;
+        int r = raw ? 0 : sha256(data, size, &digest);
 
-        if (!raw && k->type == KEY_ED25519)
-                return fail(reterr, -EFBIG,
-                            "%s is an Ed25519 key, with which KMS signs at most %d "
-                            "bytes, and these are %zu: use a key of the spec ECC_NIST_P256",
-                            k->title, KMS_MESSAGE_SIZE_MAX, size);
-        r = raw ? 0 : sha256(data, size, &digest);
         if (r >= 0)
                 r = raw ? base64_encode(data, size, &text)
                         : base64_encode(digest.bytes, sizeof(digest.bytes), &text);
@@ -268,7 +262,7 @@ static int on_sign(KeyHolder *h, const void *data, size_t size,
 
         if (!json)
                 return -ENOMEM;
-        r = add_message(json, k, data, size, reterr);
+        r = add_message(json, k, data, size);
         if (r >= 0)
                 r = ask(k, "Sign", "sign with", json, &reply, reterr);
         return r < 0 ? r : take_signature(k, reply, ret_signature, ret_size, reterr);
@@ -285,7 +279,12 @@ int kms_key_load(const char *name, Key **ret, char **reterr)
         if (r < 0)
                 return r;
         k->type = key_type(key);
-        k->holder = (KeyHolder){ k->title, on_sign, on_free };
+        k->holder = (KeyHolder){
+                .name = k->title,
+                .size_max = k->type == KEY_ED25519 ? KMS_MESSAGE_SIZE_MAX : SIZE_MAX,
+                .sign = on_sign,
+                .free = on_free,
+        };
         key_set_holder(key, &TAKE_PTR(k)->holder);
         *ret = TAKE_PTR(key);
         return 0;

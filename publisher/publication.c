@@ -243,6 +243,13 @@ static int report_done(const Publication *p, const Manifest *m, const Arguments 
         return 0;
 }
 
+int publication_check(const Publication *p, Manifest *m, char **reterr)
+{
+        int r = fill_manifest(p, m, reterr);
+
+        return r < 0 ? r : signers_check(&p->signers, m, reterr);
+}
+
 int publication_finish(const Publication *p, Manifest *m, const Arguments *a, cJSON *result,
                        char **reterr)
 {

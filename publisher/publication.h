@@ -31,6 +31,10 @@ void publication_done(Publication *p);
 _must_check_ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
                                    char **reterr);
 
+/* Whether m can be made the channel's next manifest and signed, before the work of uploading. Sets
+ * what publication_finish() sets. */
+_must_check_ int publication_check(const Publication *p, Manifest *m, char **reterr);
+
 /* Publishes m as the channel's next deployment and reports it (to `result`, and without --json to
  * stdout). Sets m's channel, serial, deployment, times and window. Returns PUBLISH_OK, PUBLISH_LOST
  * or a negative errno. */

@@ -242,7 +242,7 @@ static void tell_packed(const Build *b, bool reused)
                  b->source.commit ? ", of commit " : "", strempty(b->source.commit));
 }
 
-/* Hands over what the build has: spec, source and id. */
+/* Hands over what the build has: spec and source. */
 static int make_manifest(const char *app, Build *b, Manifest **ret)
 {
         _cleanup_(manifest_freep) Manifest *m = calloc(1, sizeof(Manifest));
@@ -260,6 +260,9 @@ static int make_manifest(const char *app, Build *b, Manifest **ret)
         b->spec = (Spec){};
         if (!m->app || !m->release)
                 return -ENOMEM;
+        int r = release_object_describe(&b->packed, m);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(m);
         return 0;
 }
@@ -294,10 +297,10 @@ int verb_release(const Arguments *a, cJSON *result, char **reterr)
                 r = prepare(a, &p, &b, reterr);
         if (r >= 0)
                 r = make_manifest(a->app, &b, &m);
-        if (r < 0)
-                return r;
-        r = release_object_upload(p.store, a->app, b.id, b.artifact_fd, &b.packed, &m->artifact,
-                                  &m->index, reterr);
+        if (r >= 0)
+                r = publication_check(&p, m, reterr);
+        if (r >= 0)
+                r = release_object_upload(p.store, m, b.artifact_fd, &b.packed, reterr);
         if (r < 0)
                 return r;
         tell_packed(&b, r == RELEASE_REUSED);

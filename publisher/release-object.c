@@ -120,46 +120,34 @@ static int upload_index(Store *s, const char *id, const StoredObject *index, con
         return r > 0 ? fail(reterr, -EACCES, "the store refuses to write %s", index->path) : r;
 }
 
-static int upload_or_reuse(Store *s, const char *id, int artifact_fd, const void *index_data,
-                           const StoredObject *artifact, const StoredObject *index, char **reterr)
+int release_object_describe(const PackResult *packed, Manifest *m)
 {
-        int there = compare_index(s, id, index, index_data, reterr), r;
+        int r = describe(m->app, m->release, "artifact.tar.zst", packed->artifact_size_bytes,
+                         &packed->artifact_sha256, &m->artifact);
+
+        return r < 0 ? r
+                     : describe(m->app, m->release, "index", packed->index_size_bytes,
+                                &packed->index_sha256, &m->index);
+}
+
+int release_object_upload(Store *s, const Manifest *m, int artifact_fd, const PackResult *packed,
+                          char **reterr)
+{
+        const char *id = m->release;
+        int there = compare_index(s, id, &m->index, packed->index, reterr), r;
 
         if (there < 0)
                 return there;
         if (there == 0) {
-                r = compare_artifact(s, id, artifact, reterr);
+                r = compare_artifact(s, id, &m->artifact, reterr);
                 if (r != -ENOENT)
                         return r < 0 ? r : RELEASE_REUSED;
         }
-        r = upload_artifact(s, id, artifact, artifact_fd, reterr);
+        r = upload_artifact(s, id, &m->artifact, artifact_fd, reterr);
         if (r < 0 || there == 0)
                 return r;
-        int k = upload_index(s, id, index, index_data, reterr);
+        int k = upload_index(s, id, &m->index, packed->index, reterr);
         return k < 0 ? k : r;
-}
-
-int release_object_upload(Store *s, const char *app, const char *id, int artifact_fd,
-                          const PackResult *packed, StoredObject *ret_artifact,
-                          StoredObject *ret_index, char **reterr)
-{
-        StoredObject artifact = {}, index = {};
-        int r = describe(app, id, "artifact.tar.zst", packed->artifact_size_bytes,
-                         &packed->artifact_sha256, &artifact);
-
-        if (r >= 0)
-                r = describe(app, id, "index", packed->index_size_bytes, &packed->index_sha256,
-                             &index);
-        if (r >= 0)
-                r = upload_or_reuse(s, id, artifact_fd, packed->index, &artifact, &index, reterr);
-        if (r < 0) {
-                free(artifact.path);
-                free(index.path);
-                return r;
-        }
-        *ret_artifact = artifact;
-        *ret_index = index;
-        return r;
 }
 
 int release_object_find_index(Store *s, const char *app, const char *id, Index **ret, char **reterr)

@@ -14,12 +14,14 @@ enum {
         RELEASE_REUSED = 1, /* the store had the same release */
 };
 
-/* Uploads what was packed, or finds that the store has the same under this id: every byte of it is
- * compared, by digest. Other content under the id is -EEXIST. *ret_artifact and *ret_index (their
- * paths to be freed) are what a manifest says about them. Shows progress. */
-_must_check_ int release_object_upload(Store *s, const char *app, const char *id, int artifact_fd,
-                                       const PackResult *packed, StoredObject *ret_artifact,
-                                       StoredObject *ret_index, char **reterr);
+/* Sets the manifest's artifact and index, by its app and release, to what was packed. */
+_must_check_ int release_object_describe(const PackResult *packed, Manifest *m);
+
+/* Uploads what was packed and described in the manifest, or finds that the store has the same under
+ * this id: every byte of it is compared, by digest. Other content under the id is -EEXIST. Shows
+ * progress. */
+_must_check_ int release_object_upload(Store *s, const Manifest *m, int artifact_fd,
+                                       const PackResult *packed, char **reterr);
 
 /* The index of the release `id`, by its place alone: 0, or STORE_ABSENT. Not verified: it may serve
  * as predecessor for a release of the same id, whose own index is compared with it anyway. */

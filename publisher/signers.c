@@ -64,6 +64,20 @@ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
         return 0;
 }
 
+int signers_check(const Signers *s, const Manifest *m, char **reterr)
+{
+        _cleanup_free_ char *payload = NULL;
+        _cleanup_free_ uint8_t *pae = NULL;
+        size_t size;
+        int r = manifest_format(m, &payload, &size, reterr);
+
+        if (r >= 0)
+                r = dsse_pae(MANIFEST_PAYLOAD_TYPE, payload, size, &pae, &size);
+        for (size_t i = 0; r >= 0 && i < s->n_keys; i++)
+                r = key_check_size(s->keys[i], size, reterr);
+        return r;
+}
+
 int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;

@@ -23,6 +23,9 @@ void signers_done(Signers *s);
 _must_check_ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
                               char **reterr);
 
+/* Whether every key could sign the manifest; asks nobody. -EFBIG: it is too long for one. */
+_must_check_ int signers_check(const Signers *s, const Manifest *m, char **reterr);
+
 /* The envelope text of a manifest, signed by every key. */
 _must_check_ int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size,
                               char **reterr);

@@ -338,8 +338,9 @@ static Key *held_key(const Key *of, Key *by, bool *freed)
         Key *k;
 
         *holder = (Holder){
-                .holder = {"the holder", holder_sign, holder_free},
-                  .private = by, .freed = freed
+                .holder = {"the holder", SIZE_MAX, holder_sign, holder_free},
+                .private = by,
+                .freed = freed
         };
         der = key_public_der(of, &size);
         assert_int_equal(key_from_der(der, size, &k, NULL), 0);

@@ -15,6 +15,7 @@
 #include "json-read.h"
 #include "key-source.h"
 #include "kms.h"
+#include "signers.h"
 
 /* A small KMS: it signs with libcrypto's own calls, and keeps to the limits that AWS documents. */
 
@@ -286,8 +287,40 @@ static void ed25519_has_a_limit(void **state)
         const int before = server.counts->scratch[0];
 
         (void) state;
-        sign_and_check("kms:alias/ed25519", ed25519, MESSAGE_MAX + 1, -EFBIG,
-                       "use a key of the spec ECC_NIST_P256");
+        sign_and_check("kms:alias/ed25519", ed25519, MESSAGE_MAX + 1, -EFBIG, "use a P-256 key");
+        assert_int_equal(server.counts->scratch[0], before);
+}
+
+/* A manifest that is too long is found out before there is anything to sign. */
+static void long_manifest(void **state)
+{
+        const char *names[] = { "kms:alias/ed25519" };
+        char text[1001];
+        _cleanup_(signers_done) Signers s = {};
+        _cleanup_free_ char *err = NULL;
+        Manifest m = {
+                .app = (char *) "web",
+                .channel = (char *) "prod",
+                .serial = 1,
+                .deployment = 1,
+                .published_sec = 1,
+                .expires_sec = 2,
+                .release = (char *) "r1",
+                .artifact = {.path = (char *) "a",  .size_bytes = 1         },
+                .index = { .path = (char *) "i", .size_bytes = 1         },
+                .activate = { .bake_usec = 1000000, .deadline_usec = 2000000},
+        };
+
+        (void) state;
+        assert_int_equal(signers_load(&(Strings){ .items = names, .n_items = 1 }, NULL, &s, &err),
+                         0);
+        const int before = server.counts->scratch[0];
+        assert_int_equal(signers_check(&s, &m, NULL), 0);
+        memset(text, 'x', sizeof(text) - 1);
+        text[sizeof(text) - 1] = '\0';
+        m.source = (Source){ .repository = text, .commit = text, .ref = text, .build = text };
+        assert_int_equal(signers_check(&s, &m, &err), -EFBIG);
+        assert_non_null(strstr(err, "signs at most 4096 bytes"));
         assert_int_equal(server.counts->scratch[0], before);
 }
 
@@ -335,6 +368,7 @@ int main(void)
                 cmocka_unit_test(signs),
                 cmocka_unit_test(refusals),
                 cmocka_unit_test(ed25519_has_a_limit),
+                cmocka_unit_test(long_manifest),
                 cmocka_unit_test(public_half),
                 cmocka_unit_test(needs_region_and_credentials),
         };
