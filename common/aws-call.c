@@ -366,7 +366,7 @@ static void judge_error(AwsCall *c, const HttpResponse *response, const AwsError
             (correct_clock(c, response) || renew_credentials(c)))
                 return;
         if (verdict == AWS_TRANSIENT || verdict == AWS_THROTTLED) {
-                retry(c, -EHOSTDOWN, verdict, strempty(err), false);
+                retry(c, -EBUSY, verdict, strempty(err), false);
                 return;
         }
         (void) fail(&text, result, "can't %s: %s", c->request.what, strempty(err));

@@ -75,7 +75,8 @@ typedef struct AwsRequest {
  * with `err` set:
  *   -EACCES    the permission is missing (it is named), or the credentials are not taken
  *   -EREMOTEIO the service refused for another reason: its code and message are in the text
- *   -EHOSTDOWN can't be reached, 5xx or throttled, after all tries
+ *   -EHOSTDOWN can't be reached, after all tries
+ *   -EBUSY     5xx or throttled, after all tries
  *   -ETIMEDOUT one of the limits of time, after all tries
  *   -EFBIG     an answer of more than AWS_ANSWER_SIZE_MAX
  *   or another one of http.h or credentials.h.

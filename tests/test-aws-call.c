@@ -262,7 +262,7 @@ static void answers(void **state)
                 { "Disabled",    -EREMOTEIO, "it is off (status 400, request id not told); enable"},
                 { "Bare",        -EREMOTEIO, "refused (status 404"                                },
                 { "Redirect",    -EREMOTEIO, "refused (status 302"                                },
-                { "Down",        -EHOSTDOWN, "can't do it (tried 4 times):"                       },
+                { "Down",        -EBUSY,     "can't do it (tried 4 times):"                       },
                 { "Endless",     -EFBIG,     "more than the limit of 1048576 bytes"               },
                 { "Flaky",       0,          "at last"                                            },
                 { "Skewed",      0,          "in time"                                            },
