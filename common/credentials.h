@@ -84,7 +84,7 @@ unsigned credentials_source_generation(const CredentialsSource *s);
  * there, or may be: ask get(). False: there is no other try, or there was one within a minute. */
 bool credentials_source_renew(CredentialsSource *s, unsigned generation);
 
-/* AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's. 0: *ret is the source's, for its
- * life; CREDENTIALS_PENDING as above; -EINVAL: not known, *reterr says what to set; -ENOKEY:
- * instance metadata can't say it now. */
+/* AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's (which STS does without). 0: *ret
+ * is the source's, for its life; CREDENTIALS_PENDING as above; -EINVAL: not known, *reterr says
+ * what to set; -ENOKEY: instance metadata can't say it now. */
 _must_check_ int credentials_source_region(CredentialsSource *s, const char **ret, char **reterr);

@@ -6,8 +6,8 @@
 
 /*
  * Keys of AWS KMS: their private half never leaves it. Ed25519 (KeySpec ECC_NIST_EDWARDS25519) and
- * P-256 (ECC_NIST_P256), of usage SIGN_VERIFY. Region from the ARN, else from the environment;
- * credentials as for s3://.
+ * P-256 (ECC_NIST_P256), of usage SIGN_VERIFY. Region from the ARN; without one, region as well as
+ * credentials as for s3:// (credentials.h).
  *
  * KMS signs what it gets up to KMS_MESSAGE_SIZE_MAX bytes as it is; of more it takes the SHA-256,
  * with P-256 alone: Ed25519 has no such form.
