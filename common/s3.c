@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 #include <sys/queue.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "aws-endpoint.h"
+#include "backoff.h"
 #include "credentials.h"
 #include "err.h"
 #include "s3-address.h"
@@ -15,7 +15,6 @@
 #include "xml-scan.h"
 
 #define TRIES_DEFAULT     4
-#define BACKOFF_MAX_USEC  UINT64_C(20000000)
 #define THROTTLE_FACTOR   5
 #define USEFUL_TRY_SIZE   (256 * 1024)
 #define DEADLINE_BASE_SEC 60
@@ -414,24 +413,12 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
 #define WHAT_FORMAT  "%s %s%s"
 #define WHAT_ARGS(c) (c)->request.what, (c)->s3->address.base, strempty((c)->request.key)
 
-static uint64_t backoff_usec(const S3Call *c, S3Verdict verdict)
-{
-        uint64_t limit = (uint64_t) c->s3->limits->backoff_msec * 1000, random = 0;
-
-        if (verdict == S3_THROTTLED)
-                limit *= THROTTLE_FACTOR;
-        for (unsigned i = 1; i < c->n_tried && limit < BACKOFF_MAX_USEC; i++)
-                limit *= 2;
-        if (getrandom(&random, sizeof(random), 0) < 0)
-                return limit;
-        return random % (MIN(limit, BACKOFF_MAX_USEC) + 1);
-}
-
 /* Tries again after a while, or says that it was of no use: with `result`, an outcome or an error.
  * `fresh`: the connection is suspect. */
 static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, bool fresh)
 {
         const S3Request *q = &c->request;
+        const uint64_t base_usec = (uint64_t) c->s3->limits->backoff_msec * 1000;
         _cleanup_free_ char *text = NULL;
 
         /* On a line that keeps breaking, tries that brought the object on do not count. Without an
@@ -441,7 +428,10 @@ static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, boo
         if (c->n_tried < (q->n_tries ? q->n_tries : TRIES_DEFAULT)) {
                 c->retried = true;
                 c->fresh = fresh;
-                c->due_usec = now_usec() + backoff_usec(c, verdict);
+                c->due_usec =
+                        now_usec() + backoff_usec(c->n_tried, verdict == S3_THROTTLED
+                                                                      ? base_usec * THROTTLE_FACTOR
+                                                                      : base_usec);
                 return;
         }
         err_set(&text, "can't " WHAT_FORMAT " (tried %u times): %s", WHAT_ARGS(c), c->n_tried, err);
