@@ -311,18 +311,6 @@ uint64_t credentials_source_due_in_usec(const CredentialsSource *s)
         return s->fetching && s->kind->due_in_usec ? s->kind->due_in_usec(s) : UINT64_MAX;
 }
 
-int credentials_source_wait(CredentialsSource *s, const Credentials **ret, char **reterr)
-{
-        int r;
-
-        while ((r = credentials_source_get(s, ret, reterr)) == CREDENTIALS_PENDING) {
-                r = http_step(s->http, -1, credentials_source_due_in_usec(s));
-                if (r < 0)
-                        return r;
-        }
-        return r;
-}
-
 unsigned credentials_source_generation(const CredentialsSource *s)
 {
         return s->generation;

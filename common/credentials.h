@@ -67,11 +67,6 @@ _must_check_ int credentials_source_get(CredentialsSource *s, const Credentials 
  * until they can. To be freed; NULL: nothing to say. */
 char *credentials_source_worry(CredentialsSource *s);
 
-/* The same as get(), but waits until it is decided: what it takes on the network is bounded. Not
- * for a source that is attached. */
-_must_check_ int credentials_source_wait(CredentialsSource *s, const Credentials **ret,
-                                         char **reterr);
-
 /* From now on http_step(http) also does what the source has to do. `http` must outlive it. */
 void credentials_source_attach(CredentialsSource *s, Http *http);
 

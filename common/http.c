@@ -45,7 +45,6 @@ struct HttpTransfer {
         char *host; /* for messages */
         char *etag;
         HttpUpload upload;
-        bool has_upload;
         bool waits; /* until due_usec; libcurl does not have it yet */
         uint64_t due_usec;
         uint64_t n_sent, n_received;
