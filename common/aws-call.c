@@ -8,6 +8,7 @@
 #include "aws-endpoint.h"
 #include "aws-error.h"
 #include "backoff.h"
+#include "clock.h"
 #include "digest.h"
 #include "err.h"
 #include "secret.h"
@@ -105,14 +106,6 @@ const char *aws_client_region(const AwsClient *a)
 void aws_client_set_limits(AwsClient *a, const AwsLimits *limits)
 {
         a->limits = *limits;
-}
-
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 static void call_free(AwsCall *c)
@@ -288,10 +281,10 @@ static void retry(AwsCall *c, int error, AwsVerdict verdict, const char *err, bo
 
         if (c->n_tried < n_tries) {
                 c->fresh = fresh;
-                c->due_usec =
-                        now_usec() + backoff_usec(c->n_tried, verdict == AWS_THROTTLED
-                                                                      ? base_usec * THROTTLE_FACTOR
-                                                                      : base_usec);
+                c->due_usec = clock_usec(CLOCK_MONOTONIC) +
+                              backoff_usec(c->n_tried, verdict == AWS_THROTTLED
+                                                               ? base_usec * THROTTLE_FACTOR
+                                                               : base_usec);
                 return;
         }
         (void) fail(&text, error, "can't %s (tried %u times): %s", c->request.what, c->n_tried,
@@ -311,7 +304,7 @@ static bool correct_clock(AwsCall *c, const HttpResponse *response)
                 return false;
         c->client->clock_offset = offset;
         c->skew_corrected = true;
-        c->due_usec = now_usec();
+        c->due_usec = clock_usec(CLOCK_MONOTONIC);
         return true;
 }
 
@@ -351,7 +344,7 @@ static bool renew_credentials(AwsCall *c)
         if (c->renewed || !credentials_source_renew(c->client->credentials, c->generation))
                 return false;
         c->renewed = true;
-        c->due_usec = now_usec();
+        c->due_usec = clock_usec(CLOCK_MONOTONIC);
         return true;
 }
 
@@ -401,7 +394,7 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
 
 uint64_t aws_due_in_usec(const AwsClient *a)
 {
-        const uint64_t now = now_usec();
+        const uint64_t now = clock_usec(CLOCK_MONOTONIC);
         uint64_t in_usec = UINT64_MAX;
         const AwsCall *c;
 
@@ -420,7 +413,7 @@ void aws_start_due(AwsClient *a)
 
 again:
         LIST_FOREACH(c, &a->calls, entry)
-        if (!c->transfer && c->due_usec <= now_usec()) {
+        if (!c->transfer && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
                 _cleanup_free_ char *err = NULL, *text = NULL;
                 int r = start_try(c, &err);
                 if (r >= 0)

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "aws-endpoint.h"
+#include "clock.h"
 #include "credentials-kind.h"
 #include "err.h"
 #include "log.h"
@@ -169,14 +170,6 @@ int credentials_source_profile(CredentialsSource *s, const Profile **ret, char *
 
 /* Getting and renewing */
 
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t) ts.tv_sec * USEC_PER_SEC + (uint64_t) ts.tv_nsec / 1000;
-}
-
 static uint64_t now_sec(void)
 {
         return (uint64_t) time(NULL);
@@ -200,7 +193,7 @@ static void plan_renewal(CredentialsSource *s)
         if (end == 0)
                 s->renew_usec = UINT64_MAX;
         else if (s->overdue)
-                s->renew_usec = now_usec() + jitter_usec(OVERDUE_WAIT_SEC * 3 / 2);
+                s->renew_usec = clock_usec(CLOCK_BOOTTIME) + jitter_usec(OVERDUE_WAIT_SEC * 3 / 2);
         else {
                 uint64_t left = end - now;
                 uint64_t early_usec = jitter_usec(MIN(RENEW_EARLY_SEC, left / 3));
@@ -208,7 +201,7 @@ static void plan_renewal(CredentialsSource *s)
                 /* A service may give out the same again until shortly before their end. */
                 uint64_t wait_usec =
                         MAX(left * USEC_PER_SEC - early_usec, wait_min_sec * USEC_PER_SEC);
-                s->renew_usec = now_usec() + wait_usec;
+                s->renew_usec = clock_usec(CLOCK_BOOTTIME) + wait_usec;
         }
 }
 
@@ -220,7 +213,7 @@ static void take_failure(CredentialsSource *s, int error, const char *err)
         if (s->n_failures < 5)
                 wait_sec = UINT64_C(2) << s->n_failures;
         s->n_failures++;
-        s->retry_usec = now_usec() + jitter_usec(MIN(wait_sec, RETRY_WAIT_MAX_SEC));
+        s->retry_usec = clock_usec(CLOCK_BOOTTIME) + jitter_usec(MIN(wait_sec, RETRY_WAIT_MAX_SEC));
         s->error = error;
         err_set(&s->err, "%s", err_text(error, err));
         log_debug("No credentials from the source %s: %s", s->kind->name, strempty(s->err));
@@ -259,7 +252,7 @@ static bool is_usable(const CredentialsSource *s)
 
 static bool is_fetch_due(const CredentialsSource *s)
 {
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_BOOTTIME);
 
         if (s->fetching || !s->kind->fetch || (s->n_failures > 0 && now < s->retry_usec))
                 return false;
@@ -318,7 +311,7 @@ unsigned credentials_source_generation(const CredentialsSource *s)
 
 bool credentials_source_renew(CredentialsSource *s, unsigned generation)
 {
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_BOOTTIME);
 
         if (generation != s->generation || s->refused)
                 return true;
@@ -370,7 +363,7 @@ static void on_region(int result, const char *value, const char *err, void *user
         else if (result == IMDS_ABSENT)
                 r = fail(&text, -EPROTO, "instance metadata names no region");
         s->region_error = r < 0 ? -ENOKEY : 0;
-        s->region_retry_usec = now_usec() + REGION_RETRY_SEC * USEC_PER_SEC;
+        s->region_retry_usec = clock_usec(CLOCK_BOOTTIME) + REGION_RETRY_SEC * USEC_PER_SEC;
         if (r < 0)
                 err_set(&s->region_err, "the region is not known: set AWS_REGION (%s)",
                         text ? text : err_text(r, err));
@@ -393,7 +386,7 @@ int credentials_source_region(CredentialsSource *s, const char **ret, char **ret
         const char *known = NULL;
         int r;
 
-        if (!s->region && s->region_error < 0 && now_usec() < s->region_retry_usec)
+        if (!s->region && s->region_error < 0 && clock_usec(CLOCK_BOOTTIME) < s->region_retry_usec)
                 return fail(reterr, s->region_error, "%s", strempty(s->region_err));
         if (!s->region && !s->region_call) {
                 r = credentials_source_known_region(s, &known, reterr);

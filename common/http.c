@@ -12,6 +12,7 @@
 #include <curl/curl.h>
 
 #include "build-config.h"
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "secret.h"
@@ -622,14 +623,6 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         return 0;
 }
 
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
-
 static int begin(HttpTransfer *t)
 {
         if (curl_multi_add_handle(t->http->multi, t->easy) != CURLM_OK)
@@ -664,7 +657,7 @@ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **r
                             LIBCURL_VERSION);
         if (request->delay_msec > 0) {
                 t->waits = true;
-                t->due_usec = now_usec() + (uint64_t) request->delay_msec * 1000;
+                t->due_usec = clock_usec(CLOCK_MONOTONIC) + (uint64_t) request->delay_msec * 1000;
         } else if (begin(t) < 0)
                 return -ENOMEM;
         LIST_INSERT_HEAD(&h->transfers, t, entry);
@@ -764,7 +757,7 @@ static uint64_t until_due(Http *h, uint64_t timeout_usec)
 
         LIST_FOREACH(t, &h->transfers, entry)
         if (t->waits) {
-                now = now > 0 ? now : now_usec();
+                now = now > 0 ? now : clock_usec(CLOCK_MONOTONIC);
                 timeout_usec = MIN(timeout_usec, t->due_usec > now ? t->due_usec - now : 0);
         }
         return timeout_usec;
@@ -777,7 +770,7 @@ static void begin_due(Http *h)
 
 again:
         LIST_FOREACH(t, &h->transfers, entry)
-        if (t->waits && t->due_usec <= now_usec() && begin(t) < 0) {
+        if (t->waits && t->due_usec <= clock_usec(CLOCK_MONOTONIC) && begin(t) < 0) {
                 tell_done(t, -ENOMEM);
                 goto again;
         }

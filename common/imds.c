@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <sys/queue.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "aws-endpoint.h"
+#include "clock.h"
 #include "err.h"
 #include "sink.h"
 
@@ -57,14 +57,6 @@ struct Imds {
         Try token_try;
         TAILQ_HEAD(, ImdsCall) calls;
 };
-
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static int choose_endpoint(const char **ret, char **reterr)
 {
@@ -253,7 +245,7 @@ static int ask_token(Imds *i, char **reterr)
 
 static bool has_token(Imds *i)
 {
-        if (i->token && now_usec() >= i->token_until_usec)
+        if (i->token && clock_usec(CLOCK_BOOTTIME) >= i->token_until_usec)
                 forget_token(i);
         return i->token;
 }
@@ -361,7 +353,7 @@ static int take_token(Imds *i, const HttpResponse *response, char **reterr)
         forget_token(i);
         i->token = TAKE_PTR(body->data);
         i->token_n++;
-        i->token_until_usec = now_usec() + token_ttl_sec(response) * 1000000;
+        i->token_until_usec = clock_usec(CLOCK_BOOTTIME) + token_ttl_sec(response) * 1000000;
         return 0;
 }
 

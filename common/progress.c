@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "clock.h"
 
 #define USEC_PER_SEC  UINT64_C(1000000)
 #define REDRAW_USEC   (USEC_PER_SEC / 10)
@@ -20,14 +21,6 @@ struct Progress {
         uint64_t started_usec, told_usec;
 };
 
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * USEC_PER_SEC + t.tv_nsec / 1000;
-}
-
 int progress_new(const char *what, Progress **ret)
 {
         _cleanup_(progress_freep) Progress *p = calloc(1, sizeof(Progress));
@@ -38,7 +31,7 @@ int progress_new(const char *what, Progress **ret)
         if (!p->what)
                 return -ENOMEM;
         p->on_terminal = isatty(STDERR_FILENO) && !streq(strempty(getenv("TERM")), "dumb");
-        p->started_usec = p->told_usec = now_usec();
+        p->started_usec = p->told_usec = clock_usec(CLOCK_MONOTONIC);
         *ret = TAKE_PTR(p);
         return 0;
 }
@@ -131,7 +124,7 @@ static void draw(Progress *p, uint64_t done, uint64_t total, uint64_t elapsed_us
 void progress_update(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
 {
         Progress *p = userdata;
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
         if (!p)
                 return;

@@ -7,6 +7,7 @@
 
 #include "aws-endpoint.h"
 #include "backoff.h"
+#include "clock.h"
 #include "credentials.h"
 #include "err.h"
 #include "s3-address.h"
@@ -155,14 +156,6 @@ static void notice(const S3 *s, const char *text)
 {
         if (*s->notice && text)
                 (*s->notice)(text);
-}
-
-static uint64_t now_usec(void)
-{
-        struct timespec ts;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 static void call_free(S3Call *c)
@@ -428,10 +421,10 @@ static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, boo
         if (c->n_tried < (q->n_tries ? q->n_tries : TRIES_DEFAULT)) {
                 c->retried = true;
                 c->fresh = fresh;
-                c->due_usec =
-                        now_usec() + backoff_usec(c->n_tried, verdict == S3_THROTTLED
-                                                                      ? base_usec * THROTTLE_FACTOR
-                                                                      : base_usec);
+                c->due_usec = clock_usec(CLOCK_MONOTONIC) +
+                              backoff_usec(c->n_tried, verdict == S3_THROTTLED
+                                                               ? base_usec * THROTTLE_FACTOR
+                                                               : base_usec);
                 return;
         }
         err_set(&text, "can't " WHAT_FORMAT " (tried %u times): %s", WHAT_ARGS(c), c->n_tried, err);
@@ -546,7 +539,7 @@ static bool correct_clock(S3Call *c, const HttpResponse *response)
                 return false;
         c->s3->clock_offset = theirs - time(NULL);
         c->skew_corrected = true;
-        c->due_usec = now_usec();
+        c->due_usec = clock_usec(CLOCK_MONOTONIC);
         tell_skew(c->s3);
         return true;
 }
@@ -578,7 +571,7 @@ static bool move(S3Call *c, const char *region, bool temporary)
             s3_place_find(&s->address, region, &s->endpoints, &place, NULL) < 0)
                 return false;
         c->moved = true;
-        c->due_usec = now_usec();
+        c->due_usec = clock_usec(CLOCK_MONOTONIC);
         if (!temporary) {
                 settle(s, &place);
                 return true;
@@ -659,7 +652,7 @@ static bool renew_credentials(S3Call *c, const char *code)
             !credentials_source_renew(c->s3->credentials, c->generation))
                 return false;
         c->renewed = true;
-        c->due_usec = now_usec();
+        c->due_usec = clock_usec(CLOCK_MONOTONIC);
         return true;
 }
 
@@ -803,7 +796,7 @@ static void start_due(S3 *s)
 
 again:
         LIST_FOREACH(c, &s->calls, entry)
-        if (!c->transfer && c->due_usec <= now_usec()) {
+        if (!c->transfer && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
                 _cleanup_free_ char *err = NULL;
                 int r = start_try(c, &err);
                 if (r >= 0)
@@ -816,7 +809,7 @@ again:
 
 int s3_step(S3 *s, int extra_fd, uint64_t timeout_usec)
 {
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_MONOTONIC);
         const S3Call *c;
         int r;
 
