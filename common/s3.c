@@ -560,14 +560,16 @@ static void settle(S3 *s, S3Place *place)
         *place = (S3Place){};
 }
 
-/* Tries again in another region; false: it was that one, or there is no such place. A redirect that
- * is temporary counts for this call alone. */
+/* Tries again in another region; false: it was that one, or there is no such place, or it is in
+ * another partition, where nothing of this one is known. A redirect that is temporary counts for
+ * this call alone. */
 static bool move(S3Call *c, const char *region, bool temporary)
 {
         _cleanup_(s3_place_done) S3Place place = {};
         S3 *s = c->s3;
 
         if (streq(region, c->region) ||
+            !streq(aws_dns_suffix(region, false), aws_dns_suffix(c->region, false)) ||
             s3_place_find(&s->address, region, &s->endpoints, &place, NULL) < 0)
                 return false;
         c->moved = true;

@@ -72,6 +72,9 @@ static void answer_elsewhere(const FaultRequest *q)
         else if (key_is(q, "evil"))
                 answer_error(q, 301, "x-amz-bucket-region: evil.test/#\r\n", "PermanentRedirect",
                              "<Region>a b</Region>");
+        else if (key_is(q, "abroad"))
+                answer_error(q, 301, "x-amz-bucket-region: cn-north-1\r\n", "PermanentRedirect",
+                             "");
         else
                 answer_error(q, 301, "x-amz-bucket-region: us-east-1\r\n", "PermanentRedirect", "");
 }
@@ -223,7 +226,8 @@ static bool serve(const FaultRequest *q)
         if (key_is(q, "broken-changes"))
                 return serve_broken(q, true);
         if (at_home && (key_is(q, "moved") || key_is(q, "malformed") || key_is(q, "for-now") ||
-                        key_is(q, "unsaid") || key_is(q, "secret") || key_is(q, "evil")))
+                        key_is(q, "abroad") || key_is(q, "unsaid") || key_is(q, "secret") ||
+                        key_is(q, "evil")))
                 answer_elsewhere(q);
         else if (key_is(q, "nowhere"))
                 answer_elsewhere(q);
@@ -338,9 +342,10 @@ static void redirects_that_lead_nowhere(void **state)
                 const char *path, *err;
                 int n_away;
         } table[] = {
-                {"nowhere", "the bucket is in region us-east-1", 2},
-                { "evil",   "(not told)",                        1},
-                { "secret", "(not told)",                        1},
+                {"nowhere", "the bucket is in region us-east-1",  2},
+                { "evil",   "(not told)",                         1},
+                { "abroad", "the bucket is in region cn-north-1", 1},
+                { "secret", "(not told)",                         1},
         };
 
         (void) state;
