@@ -1274,6 +1274,10 @@ int app_stage(App *a, const char *by, app_told_t told, void *userdata, char **re
 {
         int r;
 
+        if (!a->poller)
+                return fail(reterr, -EHOSTDOWN,
+                            "who this host is, and so where its store is, is not known yet: see "
+                            "slipway status");
         if (is_asked(a))
                 return fail_busy(a, reterr);
         r = state_set(&a->asked_by, by);

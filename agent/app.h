@@ -73,7 +73,8 @@ _must_check_ int app_check_rollback(App *a, const char *release, char **reterr);
 
 /* Polls now, and has the channel's deployment staged, also one that would go live by itself; it
  * waits for app_activate() or a newer deployment then. told() gets what is staged, or that there is
- * nothing to do; -EIO and why not. -EBUSY: the application is being changed. */
+ * nothing to do; -EIO and why not. -EBUSY: the application is being changed. -EHOSTDOWN: who this
+ * host is is not known yet. */
 _must_check_ int app_stage(App *a, const char *by, app_told_t told, void *userdata, char **reterr);
 
 /* Makes live what is staged. told() gets the release, when its units held over the bake time; -EIO

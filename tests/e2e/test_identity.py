@@ -184,6 +184,9 @@ def test_crash_with_everything_gone(host, imds):
     web.open_gate()
     state = web.wait(lambda s: s["phase"] == "idle", "to take up what the crash cut off")
     assert slipway.current(host) == state["current"] == web.running()
+    stage = host.run(["slipway", "stage", "web"], check=False)
+    assert stage.rc != 0 and "is not known yet" in stage.stderr
+    assert host.unit("slipwayd.service", "NRestarts")["NRestarts"] == "0"
     assert "can't ask who this host is" in slipway.status(host)["trouble"]
     imds.open()
     wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll")
