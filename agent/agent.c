@@ -107,24 +107,39 @@ static const Config *settings(const Agent *a)
         return config_source_settings(a->source);
 }
 
-/* What was last heard of who this host is; NULL: nothing. */
-static int recall_instance(const Agent *a, Instance **ret, char **reterr)
+/* What was last heard of who this host is, as far as there is anything. */
+static int recall_instance(Agent *a, char **reterr)
 {
         _cleanup_close_ int dir_fd = dir_open_at(AT_FDCWD, a->paths.state_dir);
-        int r = dir_fd < 0 ? dir_fd : instance_load(dir_fd, ret);
+        int r = dir_fd < 0 ? dir_fd : instance_load(dir_fd, &a->instance);
 
         if (r == -ENOENT)
                 return 0;
         return r < 0 ? fail_errno(reterr, r, "can't read %s/instance", a->paths.state_dir) : 0;
 }
 
-/* By what was last heard, as far as there is anything. */
 static int recall_config(Agent *a, char **reterr)
 {
-        _cleanup_(instance_freep) Instance *instance = NULL;
-        int r = recall_instance(a, &instance, reterr);
+        int r = recall_instance(a, reterr);
 
-        return r < 0 ? r : config_resolve(a->source, instance, &a->config, reterr);
+        return r < 0 ? r : config_resolve(a->source, a->instance, &a->config, reterr);
+}
+
+/* What was heard goes before what the files say alone: under the host's name for the instance's,
+ * applications would lie elsewhere. */
+static void recall_for_metadata(Agent *a)
+{
+        _cleanup_free_ char *err = NULL;
+
+        if (recall_instance(a, &err) < 0)
+                log_warning("Nothing is known of this instance before its metadata is: %s",
+                            err_text(-ENOMEM, err));
+        if (a->instance) {
+                a->config = config_free(a->config);
+                if (config_resolve(a->source, a->instance, &a->config, NULL) < 0)
+                        log_debug("What was last heard of this instance leads nowhere");
+        }
+        a->recalled = a->config;
 }
 
 /* Metadata is asked where it is to be had, and may tell something that the files do not. Until it
@@ -147,11 +162,9 @@ static int load_config(Agent *a, char **reterr)
                 has_metadata && (r < 0 || !settings(a)->instance || !settings(a)->has_tags);
         if (r < 0 && (!a->asks_metadata || r != -ENODATA))
                 return err ? fail(reterr, r, "%s", err) : r;
-        if (!a->asks_metadata)
-                return 0;
-        if (r < 0 && recall_config(a, NULL) < 0)
-                log_debug("Nothing is known of this instance before its metadata is");
-        a->recalled = a->config;
+        a->needs_metadata = r < 0;
+        if (a->asks_metadata)
+                recall_for_metadata(a);
         return 0;
 }
 
@@ -442,14 +455,15 @@ static int take_instance(Agent *a, Instance *instance)
         return 1;
 }
 
-/* What was known stays. A host that knows all that it must know does not wait. */
+/* What was known stays. A host whose files say all that it must know does not wait: then what was
+ * last heard, before a restart, holds as well. */
 static int miss_instance(Agent *a, int error, const char *text)
 {
         _cleanup_free_ char *trouble = NULL, *err = NULL;
 
         err_set(&trouble, "can't ask who this host is: %s", text);
         set_trouble(a, trouble, true);
-        return is_known(a) || resolve(a, &err) >= 0 ? 0 : error;
+        return is_known(a) || (!a->needs_metadata && resolve(a, &err) >= 0) ? 0 : error;
 }
 
 static void on_instance(int result, Instance *instance, const char *text, void *userdata)

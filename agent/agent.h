@@ -41,9 +41,10 @@ typedef struct Agent {
         ConfigSource *source;
         Config *config;      /* what holds now; NULL: not known yet, and there are no apps */
         Config *next_config; /* takes its place when all applications can give way */
-        Instance *instance;  /* NULL: not known */
+        Instance *instance;  /* as it was last heard, maybe before a restart; NULL: never */
         InstanceWatch *watch;
         bool asks_metadata;
+        bool needs_metadata; /* the files alone do not say what to deploy */
         bool recalled; /* `config` is by what was known before: applications only take up what a
                           crash left */
         char *trouble; /* why who this host is, or what that means, can't be known; NULL: it is */

@@ -192,6 +192,31 @@ def test_crash_with_everything_gone(host, imds):
     wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll")
 
 
+def test_crash_below_a_root_of_its_own(host, imds):
+    """Files that say all, with a root for each instance: the instance's id holds over a restart, not the host's name."""
+    web = Tagged(host, toy.local_store(host))
+    web.root = f"/srv/{ID}/web"
+    host.run(["ln", "-s", web.root, "/srv/web"])  # for the unit
+    settings = {"store": "file:///srv/store", "apps": [{**web.config, "root": "/srv/{instance-id}/web"}], "report": False}
+    start([web], imds, settings)
+    web.assert_whole(web.release())
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    imds.close()
+    host.crash()
+    host.boot()
+    host.start_unit("slipwayd.service")
+    web.open_gate()
+    web.wait(lambda s: s["phase"] == "idle", "to take up what the crash cut off")
+    wait_trouble(host, "can't ask who this host is")
+    wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll")
+    assert slipway.status(host)["instance"] == ID
+    web.assert_whole(web.release())
+    assert not host.exists(f"/srv/{host.run(['uname', '-n']).stdout.strip()}")
+    imds.open()
+
+
 def test_tags_not_exposed(host, imds):
     web = Tagged(host, toy.local_store(host))
     web.release()
@@ -306,8 +331,9 @@ def test_network_comes_late(host, imds):
     idle_usec = used_usec(host, 12)
     assert down_usec <= idle_usec, "waiting for the network costs more than polling each second"
 
-    # What does not need metadata does not wait for it for longer than it takes to ask.
+    # What does not need metadata, on a host that never heard it, does not wait for it for longer than it takes to ask.
     host.stop_unit("slipwayd.service")
+    host.run(["rm", "/var/lib/slipway/instance"])
     host.net_down()
     prepare([web], imds, {"store": "file:///srv/store", "apps": [web.config], "report": False})
     host.start_unit("slipwayd.service")
