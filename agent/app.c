@@ -218,28 +218,12 @@ static void tell(Told *who, int result, const char *text)
 }
 
 /* Sets what the last poll said and tells those who wait. Takes text. */
-#define REQUEST_ID "request id "
-
-/* But for the id that a store gives to each request. */
-static bool says_the_same(const char *a, const char *b)
-{
-        for (; *a && *a == *b; a++, b++)
-                if (strncmp(a, REQUEST_ID, STRLEN(REQUEST_ID)) == 0 &&
-                    strncmp(b, REQUEST_ID, STRLEN(REQUEST_ID)) == 0) {
-                        a += strcspn(a, ")");
-                        b += strcspn(b, ")");
-                        if (!*a || *a != *b)
-                                break;
-                }
-        return *a == *b;
-}
-
 static void set_verdict(App *a, bool ok, Verdict verdict, char *text)
 {
         Told waiting[N_TOLD_MAX];
         size_t n = a->n_waiting;
 
-        if (!says_the_same(strempty(a->poll_text), strempty(text)) || a->poll_ok != ok) {
+        if (!err_text_equal(strempty(a->poll_text), strempty(text)) || a->poll_ok != ok) {
                 a->verdict_unreported = true;
                 site_log(a->site, ok ? LOG_INFO : LOG_WARNING, "App %s: %s", a->config->app,
                          strempty(text));

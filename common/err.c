@@ -61,6 +61,21 @@ void err_prefix(char **reterr, const char *format, ...)
                 set_text(reterr, whole);
 }
 
+#define REQUEST_ID "request id "
+
+bool err_text_equal(const char *a, const char *b)
+{
+        for (; *a && *a == *b; a++, b++)
+                if (strncmp(a, REQUEST_ID, STRLEN(REQUEST_ID)) == 0 &&
+                    strncmp(b, REQUEST_ID, STRLEN(REQUEST_ID)) == 0) {
+                        a += strcspn(a, ")");
+                        b += strcspn(b, ")");
+                        if (!*a || *a != *b)
+                                break;
+                }
+        return *a == *b;
+}
+
 const char *err_text(int error, const char *err)
 {
         return err ? err : strerror(abs(error));

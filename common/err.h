@@ -57,5 +57,8 @@ void err_set(char **reterr, const char *format, ...) _printf_(2, 3);
 void err_set_errno(char **reterr, int error, const char *format, ...) _printf_(3, 4);
 void err_prefix(char **reterr, const char *format, ...) _printf_(2, 3);
 
+/* Whether both texts say the same, but for the ids that a service gives to its requests. */
+bool err_text_equal(const char *a, const char *b);
+
 /* The text for a user: *reterr if set, else the errno's own words. Never NULL, not allocated. */
 const char *err_text(int error, const char *err);
