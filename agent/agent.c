@@ -341,7 +341,7 @@ static int start_apps(Agent *a)
 static void set_trouble(Agent *a, const char *text, bool unasked)
 {
         bool news = text && (!a->trouble || a->unasked != unasked ||
-                             (!unasked && !streq(a->trouble, text)));
+                             (!unasked && !err_text_equal(a->trouble, text)));
 
         if (news)
                 log_warning("%s", text);
@@ -432,27 +432,36 @@ static int resolve(Agent *a, char **reterr)
         return r;
 }
 
-/* 1: it is news. */
+/* 1: it is news. Tags that could not be asked for are as they were. */
 static int take_instance(Agent *a, Instance *instance)
 {
         _cleanup_free_ char *packed = NULL;
         Instance *copy;
         size_t size;
-        int r;
+        int r = 0;
 
-        if (a->instance && instance_equal(a->instance, instance))
+        if (a->instance && instance_lacks_tags(instance) && streq(a->instance->id, instance->id))
+                r = instance_keep_tags(instance, a->instance);
+        if (r >= 0 && a->instance && instance_equal(a->instance, instance))
                 return 0;
-        r = instance_pack(instance, &packed, &size);
+        if (r >= 0)
+                r = instance_pack(instance, &packed, &size);
         if (r >= 0)
                 r = instance_unpack(packed, size, &copy);
         if (r < 0)
                 return log_error_errno(r, "Can't keep what the metadata says: %s", strerror(-r));
         instance_free(a->instance);
         a->instance = copy;
-        r = instance_save(copy, a->state_dir_fd);
+        return 1;
+}
+
+/* What leads nowhere, as with tags that were taken away, does not take the place of what did. */
+static void save_instance(Agent *a)
+{
+        int r = instance_save(a->instance, a->state_dir_fd);
+
         if (r < 0)
                 log_warning("Can't write %s/instance: %s", a->paths.state_dir, strerror(-r));
-        return 1;
 }
 
 /* What was known stays. A host whose files say all that it must know does not wait: then what was
@@ -466,16 +475,32 @@ static int miss_instance(Agent *a, int error, const char *text)
         return is_known(a) || (!a->needs_metadata && resolve(a, &err) >= 0) ? 0 : error;
 }
 
+/* `lack`: why the tags could not be asked for, or NULL. */
+static int follow_instance(Agent *a, bool news, const char *lack)
+{
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (!news && !lack && !a->trouble && is_known(a))
+                return 0;
+        r = resolve(a, &err);
+        set_trouble(a, r < 0 ? err_text(r, err) : lack, r >= 0);
+        if (r >= 0 && news)
+                save_instance(a);
+        return r;
+}
+
 static void on_instance(int result, Instance *instance, const char *text, void *userdata)
 {
         Agent *a = userdata;
-        _cleanup_free_ char *err = NULL;
-        int r = result < 0 ? miss_instance(a, result, text) : take_instance(a, instance);
+        _cleanup_free_ char *lack = NULL;
+        int r;
 
-        if (result == 0 && r >= 0 && (r > 0 || a->trouble || !is_known(a))) {
-                r = resolve(a, &err);
-                set_trouble(a, r < 0 ? err_text(r, err) : NULL, false);
-        }
+        if (result >= 0 && instance_lacks_tags(instance))
+                lack = strdup(instance->tags_error);
+        r = result < 0 ? miss_instance(a, result, text) : take_instance(a, instance);
+        if (result >= 0 && r >= 0)
+                r = follow_instance(a, r > 0, lack);
         if (r < 0 && a->options.once)
                 (void) sd_event_exit(a->event, result < 0 ? ROUND_UNREACHABLE : EXIT_FAILURE);
 }

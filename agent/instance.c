@@ -172,7 +172,7 @@ static int take_tag(Texts *t, Instance *i)
                 r = take(t, TAG_VALUE_SIZE_MAX, &value);
         if (r < 0)
                 return r;
-        if (!*key || !i->tags_from ||
+        if (!*key || !i->tags_from || i->tags_error ||
             (i->n_tags > 0 && strcmp(i->tags[i->n_tags - 1].key, key) >= 0))
                 return -EPROTO;
         r = instance_add_tag(i, key, value);
@@ -246,11 +246,32 @@ int instance_load(int dir_fd, Instance **ret)
         return r < 0 ? r : instance_unpack(data, size, ret);
 }
 
+bool instance_lacks_tags(const Instance *i)
+{
+        return i->tags_from && i->tags_error;
+}
+
+int instance_keep_tags(Instance *i, const Instance *before)
+{
+        int r = 0;
+
+        free(TAKE_PTR(i->tags_from));
+        free(TAKE_PTR(i->tags_error));
+        if (before->tags_from)
+                r = keep(before->tags_from, &i->tags_from);
+        if (r >= 0 && before->tags_error)
+                r = keep(before->tags_error, &i->tags_error);
+        for (size_t k = 0; r >= 0 && k < before->n_tags; k++)
+                r = instance_add_tag(i, before->tags[k].key, before->tags[k].value);
+        return r;
+}
+
 bool instance_equal(const Instance *a, const Instance *b)
 {
         if (!streq(a->id, b->id) || !streq_ptr(a->region, b->region) ||
             !streq_ptr(a->zone, b->zone) || !streq_ptr(a->account, b->account) ||
-            !streq_ptr(a->tags_from, b->tags_from) || !streq_ptr(a->tags_error, b->tags_error) ||
+            !streq_ptr(a->tags_from, b->tags_from) ||
+            !err_text_equal(strempty(a->tags_error), strempty(b->tags_error)) ||
             a->n_tags != b->n_tags)
                 return false;
         for (size_t k = 0; k < a->n_tags; k++)

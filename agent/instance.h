@@ -26,7 +26,8 @@ typedef struct Instance {
         char *id;                      /* name_is_valid(), as the next three */
         char *region, *zone, *account; /* NULL: not told */
         char *tags_from;  /* one of the two above; NULL: there is no telling the tags */
-        char *tags_error; /* then why, and what to do; else NULL */
+        char *tags_error; /* then why, and what to do; beside tags_from: why they could not be asked
+                           * for now (there are none here then); else NULL */
         Tag *tags;
         size_t n_tags;
 } Instance;
@@ -57,4 +58,11 @@ _must_check_ int instance_save(Instance *i, int dir_fd);
 /* -ENOENT: none is remembered. */
 _must_check_ int instance_load(int dir_fd, Instance **ret);
 
+/* Whether the tags are not known because of something that may pass. */
+bool instance_lacks_tags(const Instance *i);
+
+/* Gives `i` the tags that were heard before, with where they are from. */
+_must_check_ int instance_keep_tags(Instance *i, const Instance *before);
+
+/* Whether both say the same; of why there are no tags, but for the id of a request. */
 bool instance_equal(const Instance *a, const Instance *b);

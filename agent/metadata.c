@@ -136,16 +136,18 @@ static int take_keys(Metadata *m, const char *list)
         return n > INSTANCE_TAGS_MAX ? -E2BIG : 0;
 }
 
-/* Whether the API was asked or not: what it says, or why not. */
+/* Whether the API was asked or not: what it says, or why not. Only a permission that is missing,
+ * and what no waiting mends, mean that there are no tags. */
 static void take_api(Metadata *m)
 {
         Instance *i = m->instance;
         _cleanup_free_ char *err = NULL;
         int r = tags_api_get(m->api, i, &err);
+        bool tells = r >= 0 || (r != -EACCES && r != -EINVAL);
 
-        if (r >= 0)
+        if (tells)
                 i->tags_from = strdup(INSTANCE_TAGS_API);
-        else {
+        if (r < 0) {
                 err_set(&i->tags_error,
                         "the instance's tags are not exposed in its metadata: aws ec2 "
                         "modify-instance-metadata-options --instance-id %s "
@@ -156,7 +158,7 @@ static void take_api(Metadata *m)
                 if (i->tags_error)
                         utf8_clean(i->tags_error);
         }
-        finish(m, i->tags_from || i->tags_error ? 0 : -ENOMEM, NULL);
+        finish(m, (tells && !i->tags_from) || (r < 0 && !i->tags_error) ? -ENOMEM : 0, NULL);
 }
 
 static void on_api(void *userdata)

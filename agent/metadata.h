@@ -10,7 +10,7 @@
  * for the instance's tags, one after the other over one connection ("Retrieve instance metadata"
  * and "View tags for your EC2 instances using instance metadata" in the EC2 User Guide). Tags that
  * are not exposed there (404) are asked of the EC2 API (tags-api.h); that these are not to be had
- * either is no error: tags_error says what to do.
+ * either, or not now, is no error: tags_error says what to do.
  */
 
 typedef struct Metadata Metadata;

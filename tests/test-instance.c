@@ -82,6 +82,8 @@ static void hostile(void **state)
                     "1111\0\0line\nbreak\0"),
                 ROW("i-1\0eu-1\0eu-1a\0"
                     "1111\0\0why\0key\0value\0"), /* tags from nowhere */
+                ROW("i-1\0eu-1\0eu-1a\0"
+                    "1111\0metadata\0not now\0key\0value\0"), /* tags that were not told */
                 ROW(HEAD "key"),
                 ROW(HEAD "key\0value"),
                 ROW(HEAD "key\0"),
@@ -138,6 +140,36 @@ static void too_much(void **state)
         (void) close(fds[1]);
 }
 
+static void set(char **text, const char *value)
+{
+        free(*text);
+        *text = value ? strdup(value) : NULL;
+}
+
+/* What could not be asked for is as it was; each refusal has another id. */
+static void tags_not_now(void **state)
+{
+        _cleanup_(instance_freep) Instance *known = sample(), *i = calloc(1, sizeof(Instance));
+
+        (void) state;
+        assert_false(instance_lacks_tags(known));
+        i->id = strdup(known->id);
+        set(&i->region, known->region);
+        set(&i->tags_from, INSTANCE_TAGS_API);
+        set(&i->tags_error, "throttled");
+        assert_true(instance_lacks_tags(i));
+        assert_false(instance_equal(i, known));
+        assert_int_equal(instance_keep_tags(i, known), 0);
+        assert_true(instance_equal(i, known));
+        assert_false(instance_lacks_tags(i));
+
+        set(&known->tags_error, "denied (status 403, request id a-1); ask");
+        set(&i->tags_error, "denied (status 403, request id b-22); ask");
+        assert_true(instance_equal(i, known));
+        set(&i->tags_error, "denied (status 400, request id a-1); ask");
+        assert_false(instance_equal(i, known));
+}
+
 static void waits(void **state)
 {
         const uint64_t sec = 1000000;
@@ -154,9 +186,8 @@ static void waits(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                test_in_dir(there_and_back),
-                cmocka_unit_test(hostile),
-                cmocka_unit_test(too_much),
+                test_in_dir(there_and_back), cmocka_unit_test(hostile),
+                cmocka_unit_test(too_much),  cmocka_unit_test(tags_not_now),
                 cmocka_unit_test(waits),
         };
 
