@@ -408,11 +408,15 @@ static int on_apply(sd_event_source *source, void *userdata)
 
 static void take_config(Agent *a, Config *config)
 {
+        bool waited = a->next_config;
+
         a->next_config = config_free(a->next_config);
-        if (a->config && !a->recalled && config_equal_but_tags(a->config, config)) {
-                config_take_tags(a->config, config);
+        if (a->config && !a->recalled && config_deploys_equal(a->config, config)) {
+                bool news = !config_identity_equal(a->config, config);
+                if (news)
+                        config_take_identity(a->config, config);
                 config_free(config);
-                for (size_t i = 0; i < a->n_apps; i++)
+                for (size_t i = 0; i < a->n_apps && (news || waited); i++)
                         app_look_again(a->apps[i]);
                 return;
         }

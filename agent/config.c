@@ -785,7 +785,7 @@ static int set_tags(Config *c, const Instance *i)
         if (c->has_tags || !i)
                 return 0;
         /* A constant: it must outlive the instance. */
-        c->tags_from = !i->tags_from                            ? NULL
+        c->tags_from = !i->tags_from || i->tags_error           ? NULL
                        : streq(i->tags_from, INSTANCE_TAGS_API) ? INSTANCE_TAGS_API
                                                                 : INSTANCE_TAGS_METADATA;
         int r = set_copy(&c->tags_error, i->tags_error);
@@ -973,7 +973,7 @@ static bool apps_equal(const AppConfig *a, const AppConfig *b)
                lists_equal(a->hook_users, a->n_hook_users, b->hook_users, b->n_hook_users);
 }
 
-bool config_equal_but_tags(const Config *a, const Config *b)
+bool config_deploys_equal(const Config *a, const Config *b)
 {
         if (!streq(a->store, b->store) || !streq(a->instance, b->instance) ||
             a->n_apps != b->n_apps)
@@ -984,15 +984,44 @@ bool config_equal_but_tags(const Config *a, const Config *b)
         return true;
 }
 
-void config_take_tags(Config *c, Config *from)
+static bool tags_equal(const Config *a, const Config *b)
 {
+        if (!streq_ptr(a->tags_from, b->tags_from) ||
+            !err_text_equal(strempty(a->tags_error), strempty(b->tags_error)) ||
+            a->n_tags != b->n_tags)
+                return false;
+        for (size_t i = 0; i < a->n_tags; i++)
+                if (!streq(a->tags[i].key, b->tags[i].key) ||
+                    !streq(a->tags[i].value, b->tags[i].value))
+                        return false;
+        return true;
+}
+
+bool config_identity_equal(const Config *a, const Config *b)
+{
+        return streq(a->instance, b->instance) && streq(a->instance_from, b->instance_from) &&
+               streq_ptr(a->region, b->region) && streq_ptr(a->zone, b->zone) &&
+               streq_ptr(a->account, b->account) && tags_equal(a, b);
+}
+
+static void take(char **to, char **from)
+{
+        free(*to);
+        *to = TAKE_PTR(*from);
+}
+
+void config_take_identity(Config *c, Config *from)
+{
+        c->instance_from = from->instance_from;
+        take(&c->region, &from->region);
+        take(&c->zone, &from->zone);
+        take(&c->account, &from->account);
         tags_done(c);
-        free(c->tags_error);
-        c->tags_error = TAKE_PTR(from->tags_error);
+        c->tags_from = from->tags_from;
+        take(&c->tags_error, &from->tags_error);
         c->tags = TAKE_PTR(from->tags);
         c->n_tags = from->n_tags;
         from->n_tags = 0;
-        c->tags_from = from->tags_from;
 }
 
 static bool matches_any(char *const *patterns, size_t n, const char *unit)

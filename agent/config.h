@@ -129,11 +129,16 @@ _must_check_ int config_load(const char *path, Config **ret, char **reterr);
 Config *config_free(Config *c);
 DEFINE_CLEANUP_FUNC(Config *, config_free);
 
-/* Whether both, of the same source, say the same but for the tags. */
-bool config_equal_but_tags(const Config *a, const Config *b);
+/* Whether both, of the same source, deploy the same from and to the same places, under the same
+ * name: all is equal but the rest of the identity. */
+bool config_deploys_equal(const Config *a, const Config *b);
 
-/* Moves the tags, and where they are from, to `c`. */
-void config_take_tags(Config *c, Config *from);
+/* Whether who this host is is the same in both: name, region, zone, account and tags, with where
+ * they are from. */
+bool config_identity_equal(const Config *a, const Config *b);
+
+/* Moves all that, but for the name, to `c`. */
+void config_take_identity(Config *c, Config *from);
 
 /* True if the app's manifests may name this unit. */
 bool config_allows_unit(const AppConfig *a, const char *unit);

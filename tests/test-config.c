@@ -513,18 +513,39 @@ static void what_changed(void **state)
 {
         static const char text[] = "{\"store\":\"s3://b\",\"apps\":[{\"app\":\"web\",\"channel\":"
                                    "\"{tag:Stage}\"}]}";
-        _cleanup_(config_freep) Config *a = NULL, *b = NULL, *c = NULL;
+        _cleanup_(config_freep) Config *a = NULL, *b = NULL, *c = NULL, *d = NULL;
 
         assert_int_equal(resolve(*state, text, instance_with(TAGS("Stage", "x")), &a, NULL), 0);
         assert_int_equal(
                 resolve(*state, text, instance_with(TAGS("Role", "r", "Stage", "x")), &b, NULL), 0);
         assert_int_equal(resolve(*state, text, instance_with(TAGS("Stage", "y")), &c, NULL), 0);
-        assert_true(config_equal_but_tags(a, b));
-        assert_false(config_equal_but_tags(a, c));
-        config_take_tags(a, b);
+        assert_true(config_deploys_equal(a, b));
+        assert_false(config_deploys_equal(a, c));
+        assert_false(config_identity_equal(a, b));
+        free(b->zone);
+        b->zone = strdup("eu-1c");
+        free(TAKE_PTR(a->account));
+        a->instance_from = CONFIG_FROM_FILES;
+        config_take_identity(a, b);
+        assert_string_equal(a->instance_from, CONFIG_FROM_METADATA);
+        assert_string_equal(a->region, "eu-1");
+        assert_string_equal(a->zone, "eu-1c");
+        assert_string_equal(a->account, "1111");
         assert_int_equal(a->n_tags, 2);
         assert_int_equal(b->n_tags, 0);
         assert_string_equal(a->tags[0].value, "r");
+        assert_int_equal(
+                resolve(*state, text, instance_with(TAGS("Role", "r", "Stage", "x")), &d, NULL), 0);
+        assert_false(config_identity_equal(a, d));
+        free(d->zone);
+        d->zone = strdup("eu-1c");
+        assert_true(config_identity_equal(a, d));
+        a->tags_error = strdup("denied (status 403, request id 1); why");
+        d->tags_error = strdup("denied (status 403, request id 22); why");
+        assert_true(config_identity_equal(a, d));
+        free(d->tags_error);
+        d->tags_error = strdup("denied (status 400, request id 1); why");
+        assert_false(config_identity_equal(a, d));
 }
 
 /* Whoever may set tags must not be able to lead a path elsewhere or to widen a pattern. */
