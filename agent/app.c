@@ -59,6 +59,7 @@ struct App {
         const AppConfig *config;
         Site *site;
         BusWatch bus_watch;
+        bool started; /* nobody else is at it, so that what a crash left can be taken up */
 
         Poller *poller;
         Brake *brake;
@@ -596,7 +597,7 @@ static void take_up_left(App *a)
         _cleanup_free_ char *err = NULL;
         int r;
 
-        if (!a->poller || a->transaction || a->site->state->phase == PHASE_IDLE)
+        if (!a->started || a->transaction || a->site->state->phase == PHASE_IDLE)
                 return;
         r = take_up(a, &err);
         /* It was said when it began, and status has the phase. */
@@ -1125,11 +1126,12 @@ int app_start(App *a)
         _cleanup_free_ char *err = NULL;
         int r = 0;
 
+        a->started = true;
         if (a->site->state->phase != PHASE_IDLE)
                 r = take_up(a, &err);
         else
                 prune(a);
-        /* Tried again with each poll. */
+        /* Tried again with each poll, and when the bus comes back. */
         if (r < 0)
                 site_log(a->site, LOG_ERR, "App %s: can't take up what was left: %s",
                          a->config->app, err_text(r, err));
