@@ -278,12 +278,18 @@ static bool is_settled(const Agent *a)
         return true;
 }
 
+/* Whoever may have stood in the way of another configuration does not any more. */
+static void apply_soon(Agent *a)
+{
+        if (a->next_config)
+                (void) sd_event_source_set_enabled(a->apply_source, SD_EVENT_ONESHOT);
+}
+
 void agent_app_settled(Agent *a)
 {
         int worst = ROUND_OK;
 
-        if (a->next_config)
-                (void) sd_event_source_set_enabled(a->apply_source, SD_EVENT_ONESHOT);
+        apply_soon(a);
         if (a->ready_limit_source && is_settled(a))
                 say_ready(a);
         if (!a->options.once || !is_known(a) || a->next_config)
@@ -423,7 +429,7 @@ static void take_config(Agent *a, Config *config)
         log_info("This host is instance %s, its store %s, apps: %zu", config->instance,
                  config->store, config->n_apps);
         a->next_config = config;
-        (void) sd_event_source_set_enabled(a->apply_source, SD_EVENT_ONESHOT);
+        apply_soon(a);
 }
 
 static int resolve(Agent *a, char **reterr)
@@ -433,6 +439,9 @@ static int resolve(Agent *a, char **reterr)
 
         if (r >= 0)
                 take_config(a, config);
+        else
+                /* What was to come is not what this host is any more: what is in force stays. */
+                a->next_config = config_free(a->next_config);
         return r;
 }
 
@@ -505,6 +514,7 @@ static void on_instance(int result, Instance *instance, const char *text, void *
         r = result < 0 ? miss_instance(a, result, text) : take_instance(a, instance);
         if (result >= 0 && r >= 0)
                 r = follow_instance(a, r > 0, lack);
+        apply_soon(a);
         if (r < 0 && a->options.once)
                 (void) sd_event_exit(a->event, result < 0 ? ROUND_UNREACHABLE : EXIT_FAILURE);
 }

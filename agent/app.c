@@ -781,6 +781,7 @@ static bool is_under_way(App *a)
                         remember_spooled(a, m);
                 a->transaction = transaction_free(a->transaction);
                 tell(&a->order, -EIO, "given up: the channel has a newer deployment");
+                agent_app_settled(a->agent);
                 return false;
         }
         set_verdict(a, true, VERDICT_UNDER_WAY, under_way_text(a));
@@ -1401,6 +1402,7 @@ static bool give_up_for_hold(App *a)
                 remember_spooled(a, m);
         a->transaction = transaction_free(a->transaction);
         tell(&a->order, -EIO, "given up: held by an administrator");
+        agent_app_settled(a->agent);
         return true;
 }
 
