@@ -1159,12 +1159,22 @@ bool app_can_retire(const App *a)
 void app_retire(App *a)
 {
         static const char why[] = "given up: the instance's tags or identity changed";
+        const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
         Told waiting[N_TOLD_MAX];
         size_t n = a->n_waiting;
 
-        if (a->transaction && !transaction_give_up(a->transaction, "the instance's tags changed"))
+        if (a->transaction && transaction_give_up(a->transaction, "the instance's tags changed")) {
+                if (m)
+                        remember_spooled(a, m);
+                a->transaction = transaction_free(a->transaction);
+        } else if (a->transaction)
                 site_log(a->site, LOG_DEBUG, "App %s: what is under way is taken up again",
                          a->config->app);
+        /* slipway-fetch may go on, if the store stays. */
+        if (a->spooled.deployment > 0) {
+                fetcher_drop(a->agent->fetcher, &a->spooled.index);
+                fetcher_drop(a->agent->fetcher, &a->spooled.artifact);
+        }
         memcpy(waiting, a->waiting, sizeof(waiting));
         a->n_waiting = 0;
         for (size_t i = 0; i < n; i++)

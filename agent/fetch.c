@@ -246,7 +246,7 @@ static int do_poll(Fetch *f, const Message *m)
         StoreRequest request = { .method = STORE_GET,
                                  .path = m->text,
                                  .size_max = ENVELOPE_SIZE_MAX,
-                                 .if_none_match = k ? k->etag : NULL };
+                                 .if_none_match = k && m->size == 0 ? k->etag : NULL };
 
         return call_start(f, m, &request, on_polled);
 }

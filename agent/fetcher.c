@@ -297,8 +297,11 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
 
 int fetcher_set_store(Fetcher *f, const char *store)
 {
-        char *copy = strdup(store);
+        char *copy;
 
+        if (streq_ptr(f->store, store))
+                return 0;
+        copy = strdup(store);
         if (!copy)
                 return -ENOMEM;
         free(f->store);

@@ -32,8 +32,8 @@ DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
  * program that has waited for all its requests. */
 Fetcher *fetcher_finish(Fetcher *f);
 
-/* From now on it works for this store. A child that runs ends, and with it requests under way and
- * what it remembers of polls. */
+/* From now on it works for this store. If that is another one, a child that runs ends, and with it
+ * requests under way and what it remembers of polls. */
 _must_check_ int fetcher_set_store(Fetcher *f, const char *store);
 
 /* Where the spool is. */

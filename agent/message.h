@@ -21,7 +21,8 @@
 
 typedef enum MessageType {
         /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
-        MESSAGE_POLL = 1, /* text: object path of a manifest. Answered by POLLED. */
+        MESSAGE_POLL = 1, /* text: object path of a manifest; size: 1: also if it is unchanged.
+                           * Answered by POLLED. */
         MESSAGE_OPEN,  /* descriptor: a file with a manifest's envelope that did not come from the
                         * store. Answered by POLLED. */
         MESSAGE_BRAKE, /* text: object path of a channel's halt.json. Answered by BRAKED. */

@@ -19,6 +19,7 @@ struct Poller {
         void *userdata;
         sd_event_source *timer;
         FetchRequest *request;
+        bool heard; /* "unchanged" means what we had; slipway-fetch may remember others' polls */
 };
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
@@ -132,6 +133,7 @@ static void on_reply(const Message *m, int *fd, void *userdata)
         if (result > POLL_UNKNOWN)
                 result = -EPROTO;
         p->keyless = result == -ENOKEY;
+        p->heard = p->heard || result == 0 || result == -EBADMSG;
         well = p->answer(result, *fd, m->text, p->userdata);
         p->n_failures = well ? 0 : p->n_failures + 1;
         plan(p);
@@ -139,7 +141,7 @@ static void on_reply(const Message *m, int *fd, void *userdata)
 
 int poller_poll(Poller *p)
 {
-        Message m = { .type = MESSAGE_POLL };
+        Message m = { .type = MESSAGE_POLL, .size = !p->heard };
         int r;
 
         if (p->request)

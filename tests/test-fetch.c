@@ -111,6 +111,13 @@ static void polls_are_conditional(void **state)
         ask(&b, &m, &reply, &fd);
         assert_int_equal(reply.result, POLL_UNCHANGED);
         assert_int_equal(reply.id, 2);
+        m.size = 1;
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, 0);
+        fd_close(fd);
+        m.size = 0;
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, POLL_UNCHANGED);
 
         /* A broken one is refused once, and then unchanged. */
         put(&b, "manifest", "{ broken", 8);

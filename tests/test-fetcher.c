@@ -98,11 +98,36 @@ static void each_loss_has_its_reason(void **state)
         fetch_request_free(r);
 }
 
+/* What it knows and has under way outlives a change that is none. */
+static void ends_for_another_store(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard first = {}, second = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "chatter", *state, &same, &f), 0);
+        FetchRequest *r = request(f, MESSAGE_POLL, &first);
+        assert_return_code(fetcher_set_store(f, "chatter"), 0);
+        assert_true(fetcher_is_running(f));
+        await(event, &first);
+        assert_string_equal(first.last.text, "polled");
+        fetch_request_free(r);
+        r = request(f, MESSAGE_POLL, &second);
+        assert_return_code(fetcher_set_store(f, "silent"), 0);
+        assert_false(fetcher_is_running(f));
+        await(event, &second);
+        assert_non_null(strstr(second.last.text, "it starts again, as another instance"));
+        fetch_request_free(r);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(only_its_answers_come),
                 test_in_dir(each_loss_has_its_reason),
+                test_in_dir(ends_for_another_store),
         };
         sigset_t child;
 
