@@ -393,18 +393,31 @@ static int apply(Agent *a, char **reterr)
         return r >= 0 && a->service ? bus_service_apps_changed(a->service) : r;
 }
 
+/* Applications go on with what they have taken up, whatever it is. */
+static void confirm_recalled(Agent *a)
+{
+        config_take_identity(a->config, a->next_config);
+        a->next_config = config_free(a->next_config);
+        a->recalled = false;
+}
+
 static int on_apply(sd_event_source *source, void *userdata)
 {
         Agent *a = userdata;
         _cleanup_free_ char *err = NULL;
-        int r;
+        bool holds =
+                a->recalled && a->next_config && config_deploys_equal(a->config, a->next_config);
+        int r = 0;
 
         (void) source;
-        if (!a->next_config || !can_apply(a))
+        if (!a->next_config || (!holds && !can_apply(a)))
                 return 0;
         if (a->options.once)
                 a->watch = instance_watch_free(a->watch);
-        r = apply(a, &err);
+        if (holds)
+                confirm_recalled(a);
+        else
+                r = apply(a, &err);
         if (r < 0)
                 log_error("Can't go on as this instance: %s", err_text(r, err));
         else

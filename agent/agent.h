@@ -17,9 +17,10 @@
  * applications. One thread, one loop; nothing here waits.
  *
  * Where the files leave something open that an EC2 instance's metadata can tell, it is asked before
- * the applications are there, and from then on at intervals. What comes to another configuration
+ * the applications poll, and from then on at intervals. What comes to another configuration
  * replaces all applications, as a start would do, but never while one of them watches over a
- * release that has been switched; only the tags for a manifest's targets change without that.
+ * release that has been switched; only the tags for a manifest's targets change without that, and
+ * what proves to be as it was remembered.
  */
 
 typedef struct App App;
@@ -45,8 +46,8 @@ typedef struct Agent {
         InstanceWatch *watch;
         bool asks_metadata;
         bool needs_metadata; /* the files alone do not say what to deploy */
-        bool recalled; /* `config` is by what was known before: applications only take up what a
-                          crash left */
+        bool recalled; /* `config` is by what was known before, and not confirmed: applications only
+                          take up what a crash left */
         char *trouble; /* why who this host is, or what that means, can't be known; NULL: it is */
         bool unasked;  /* `trouble` is that there was no answer */
         sd_event_source *apply_source;

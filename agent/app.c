@@ -1122,7 +1122,7 @@ static int add_network_parts(App *a)
                           &a->poller);
 }
 
-int app_start(App *a)
+static void begin(App *a)
 {
         _cleanup_free_ char *err = NULL;
         int r = 0;
@@ -1136,6 +1136,14 @@ int app_start(App *a)
         if (r < 0)
                 site_log(a->site, LOG_ERR, "App %s: can't take up what was left: %s",
                          a->config->app, err_text(r, err));
+}
+
+int app_start(App *a)
+{
+        int r;
+
+        if (!a->started)
+                begin(a);
         if (a->agent->recalled)
                 return 0;
         r = add_network_parts(a);

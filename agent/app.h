@@ -23,7 +23,8 @@ App *app_free(App *a);
 DEFINE_CLEANUP_FUNC(App *, app_free);
 
 /* Takes up what a crash left, then begins to poll: after a random part of the first interval, or at
- * once for one round; not where the agent does not know yet who this host is. */
+ * once for one round. Where the agent does not know yet who this host is, it begins to poll with
+ * the second call, when it does. */
 _must_check_ int app_start(App *a);
 
 const AppConfig *app_config(const App *a);

@@ -192,6 +192,55 @@ def test_crash_with_everything_gone(host, imds):
     wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll")
 
 
+def test_restart_while_one_is_watched(host, imds):
+    """What is watched after a restart keeps nobody from polling, itself included."""
+    store = toy.local_store(host)
+    web, api = Tagged(host, store), Tagged(host, store, app="api")
+    apps = [{**t.config, "channel": "{tag:Stage}"} for t in (web, api)]
+    web.release()
+    api.release()
+    imds.tags = {"Stage": "prod"}
+    start([web, api], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    web.assert_whole("r1")
+    api.assert_whole("r1")
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    host.stop_unit("slipwayd.service")
+    imds.tags = {"Stage": "prod", "Role": "db"}
+    host.start_unit("slipwayd.service")
+    api.release()
+    api.assert_whole("r2")
+    wait_for(lambda: web.status()["poll"].get("ok"), WAIT_SEC, "a poll of what is under way")
+    assert web.state()["phase"] == "restarting" and not slipway.status(host).get("changes")
+    assert slipway.status(host)["identity"]["tags"]["Role"] == "db"
+    web.open_gate()
+    web.assert_whole("r2")
+
+
+def test_no_bus_at_the_start_and_no_metadata(host, imds):
+    """What was cut off is taken up once there is a bus, whoever this host is."""
+    web = Tagged(host, toy.local_store(host))
+    apps = [{**web.config, "channel": "{tag:Stage}"}]
+    imds.tags = {"Stage": "prod"}
+    start([web], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    web.assert_whole(web.release())
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    host.stop_unit("slipwayd.service")
+    host.run(["systemctl", "mask", "--runtime", "--now", "dbus.socket", "dbus.service"])
+    imds.close()
+    host.start_unit("slipwayd.service")
+    host.wait_journal("can't take up what was left: .*no connection to systemd", unit="slipwayd.service")
+    host.run(["systemctl", "unmask", "--runtime", "dbus.socket", "dbus.service"])
+    host.run(["systemctl", "start", "dbus.socket"])
+    web.open_gate()
+    web.wait_live("r2")
+    assert web.running() == "r2"
+    imds.open()
+
+
 def test_crash_below_a_root_of_its_own(host, imds):
     """Files that say all, with a root for each instance: the instance's id holds over a restart, not the host's name."""
     web = Tagged(host, toy.local_store(host))
