@@ -425,6 +425,12 @@ static int on_apply(sd_event_source *source, void *userdata)
         return r < 0 ? sd_event_exit(a->event, EXIT_FAILURE) : 0;
 }
 
+static void look_again(Agent *a)
+{
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_look_again(a->apps[i]);
+}
+
 static void take_config(Agent *a, Config *config)
 {
         bool waited = a->next_config;
@@ -435,8 +441,8 @@ static void take_config(Agent *a, Config *config)
                 if (news)
                         config_take_identity(a->config, config);
                 config_free(config);
-                for (size_t i = 0; i < a->n_apps && (news || waited); i++)
-                        app_look_again(a->apps[i]);
+                if (news || waited)
+                        look_again(a);
                 return;
         }
         log_info("This host is instance %s, its store %s, apps: %zu", config->instance,
@@ -452,9 +458,11 @@ static int resolve(Agent *a, char **reterr)
 
         if (r >= 0)
                 take_config(a, config);
-        else
+        else if (a->next_config) {
                 /* What was to come is not what this host is any more: what is in force stays. */
                 a->next_config = config_free(a->next_config);
+                look_again(a);
+        }
         return r;
 }
 

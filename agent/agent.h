@@ -41,7 +41,8 @@ typedef struct Agent {
         Paths paths;
         ConfigSource *source;
         Config *config;      /* what holds now; NULL: not known yet, and there are no apps */
-        Config *next_config; /* takes its place when all applications can give way */
+        Config *next_config; /* takes its place when all applications can give way; until then no
+                                deployment begins */
         Instance *instance;  /* as it was last heard, maybe before a restart; NULL: never */
         InstanceWatch *watch;
         bool asks_metadata;

@@ -914,6 +914,9 @@ static void consider(App *a)
         if (ask_brake(a))
                 return;
         judge_now(a, &verdict);
+        /* Another configuration is to decide, as soon as all can give way to it. */
+        if (a->agent->next_config)
+                return;
         if (a->stage.told)
                 act_on_request(a, verdict);
         else

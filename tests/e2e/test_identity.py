@@ -151,6 +151,35 @@ def test_tags_change(host, imds):
     assert host.unit("slipwayd.service", "MainPID")["MainPID"] == pid
 
 
+def test_change_keeps_deployments_back(host, imds):
+    """While one application is watched, no other one begins what the tags do not want any more."""
+    store = toy.local_store(host)
+    web, api = Tagged(host, store), Tagged(host, store, app="api")
+    staging = Tagged(host, store, app="api", channel="staging")
+    staging.key = api.key
+    for t in (web, api, staging):
+        t.release()
+    staging.release()
+    staging.release()
+    imds.tags = {"Stage": "prod"}
+    apps = [web.config, {**api.config, "channel": "{tag:Stage}"}]
+    start([web, api], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    web.assert_whole("r1")
+    api.assert_whole("r1")
+    web.close_gate()
+    web.release([toy.gate(), *toy.GOOD])
+    web.wait_phase("restarting", "r2")
+    imds.tags = {"Stage": "staging"}
+    wait_for(lambda: slipway.status(host).get("changes"), WAIT_SEC, "the change to be seen")
+    api.release()
+    for _ in range(3):
+        host.run(["slipway", "poll", "api"], check=False)
+    assert api.state()["phase"] == "idle" and api.running() == "r1" and slipway.status(host)["changes"]
+    web.open_gate()
+    api.assert_whole("r3")
+    web.assert_whole("r2")
+
+
 def test_rollback_with_everything_gone(host, imds):
     """No slipwayd, no metadata, nothing configured: what was last heard of the instance says where things are."""
     web = Tagged(host, toy.local_store(host))
