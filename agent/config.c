@@ -845,6 +845,13 @@ static int set_store(Config *c, char **reterr)
                         "\"s3://BUCKET\" or \"file:///DIRECTORY\", or tag the EC2 instance " TAG_STORE);
         if (store_url_check(tag, reterr) < 0)
                 return fail_prefix(reterr, -EBADMSG, "tag " TAG_STORE);
+        /* What slipway-fetch may read and write here must not be up to what it brings. */
+        if (strncmp(tag, "s3://", 5) != 0 && strncmp(tag, "https://", 8) != 0)
+                return fail(reterr, -EBADMSG,
+                            "tag " TAG_STORE
+                            " is \"%s\": a tag can name an s3:// or https:// store "
+                            "only; set \"store\"",
+                            tag);
         return set_default(&c->store, tag);
 }
 

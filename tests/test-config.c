@@ -458,13 +458,14 @@ static void tags_that_will_not_do(void **state)
                 int result;
                 const char *words;
         } table[] = {
-                {"ftp://x", "web",  "prod", -EBADMSG, "tag slipway:store: 'ftp://x' is not"  },
-                { "s3://b", "../x", "prod", -EBADMSG, "tag slipway:app is \"../x\", which"   },
-                { "s3://b", "web",  "a b",  -EBADMSG, "tag slipway:channel is \"a b\", which"},
-                { "s3://b", "web",  "",     -EBADMSG, "tag slipway:channel is \"\", which"   },
-                { NULL,     "web",  "prod", -ENODATA, "tag the EC2 instance slipway:store"   },
-                { "s3://b", NULL,   "prod", -ENODATA, "tag the EC2 instance slipway:app"     },
-                { "s3://b", "web",  NULL,   -ENODATA, "tag the EC2 instance slipway:channel" },
+                {"ftp://x",      "web",  "prod", -EBADMSG, "tag slipway:store: 'ftp://x' is not"  },
+                { "file:///srv", "web",  "prod", -EBADMSG, "s3:// or https:// store only"         },
+                { "s3://b",      "../x", "prod", -EBADMSG, "tag slipway:app is \"../x\", which"   },
+                { "s3://b",      "web",  "a b",  -EBADMSG, "tag slipway:channel is \"a b\", which"},
+                { "s3://b",      "web",  "",     -EBADMSG, "tag slipway:channel is \"\", which"   },
+                { NULL,          "web",  "prod", -ENODATA, "tag the EC2 instance slipway:store"   },
+                { "s3://b",      NULL,   "prod", -ENODATA, "tag the EC2 instance slipway:app"     },
+                { "s3://b",      "web",  NULL,   -ENODATA, "tag the EC2 instance slipway:channel" },
         };
 
         for (size_t k = 0; k < ELEMENTSOF(table); k++) {

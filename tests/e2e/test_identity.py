@@ -16,6 +16,7 @@ UNREACHABLE = 4
 ID = "i-0123456789abcdef0"
 SLIPWAYD = "/usr/lib/slipway/slipwayd"
 ROOT = "/etc/slipway/trust/root.json"
+LOCAL = {"store": "file:///srv/store"}
 
 
 class Tagged(toy.Toy):
@@ -62,8 +63,8 @@ def wait_trouble(host, text):
     return wait_for(lambda: text in slipway.status(host).get("trouble", ""), WAIT_SEC, f"status to say {text!r}")
 
 
-def store_tags(**more):
-    return {"slipway:store": "file:///srv/store", "slipway:app": "web", "slipway:channel": "prod", **more}
+def app_tags(**more):
+    return {"slipway:app": "web", "slipway:channel": "prod", **more}
 
 
 def test_nothing_but_tags(s3, bucket, host, imds):
@@ -107,16 +108,16 @@ def test_tags_change(host, imds):
     api.release()
     staging.release()
     staging.release(targets={"any": [{"Role": ["db"]}]})
-    imds.tags = store_tags()
-    start([web, api], imds, {"report": False})
+    imds.tags = app_tags()
+    start([web, api], imds, {**LOCAL, "report": False})
     web.assert_whole("r1")
     pid = host.unit("slipwayd.service", "MainPID")["MainPID"]
 
     # another channel, whose newest release is for others, until this is one of them
-    imds.tags = store_tags(**{"slipway:channel": "staging"})
+    imds.tags = app_tags(**{"slipway:channel": "staging"})
     wait_for(lambda: "not for this instance" in web.status()["poll"].get("text", ""), WAIT_SEC, "the other channel")
     assert web.running() == "r1"
-    imds.tags = store_tags(**{"slipway:channel": "staging", "Role": "db"})
+    imds.tags = app_tags(**{"slipway:channel": "staging", "Role": "db"})
     web.assert_whole("r2")
     assert slipway.status(host)["identity"]["tags"]["Role"] == "db"
 
@@ -131,7 +132,7 @@ def test_tags_change(host, imds):
     web.close_gate()
     staging.release([toy.gate(), *toy.GOOD])
     web.wait_phase("restarting", "r3")
-    imds.tags = store_tags()
+    imds.tags = app_tags()
     wait_for(lambda: slipway.status(host).get("changes"), WAIT_SEC, "the change to be seen")
     assert "the instance's tags changed" in host.run(["slipway", "status"]).stdout
     assert web.state()["phase"] == "restarting"
@@ -141,12 +142,12 @@ def test_tags_change(host, imds):
     assert {c["channel"]: c["serial"] for c in web.state()["channels"]} == {"staging": 3, "prod": 1}
 
     # another application: what was there before goes on running, and nobody looks after it
-    imds.tags = store_tags(**{"slipway:app": "api"})
+    imds.tags = app_tags(**{"slipway:app": "api"})
     api.assert_whole("r1")
     assert [app["state"]["app"] for app in slipway.status(host)["apps"]] == ["api"]
     assert web.running() == "r1" and host.exists("/var/lib/slipway/web.json")
     assert host.run(["slipway", "poll", "web"], check=False).rc != 0
-    imds.tags = store_tags()
+    imds.tags = app_tags()
     web.wait_live("r1")
     assert host.unit("slipwayd.service", "MainPID")["MainPID"] == pid
 
@@ -163,7 +164,7 @@ def test_change_keeps_deployments_back(host, imds):
     staging.release()
     imds.tags = {"Stage": "prod"}
     apps = [web.config, {**api.config, "channel": "{tag:Stage}"}]
-    start([web, api], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    start([web, api], imds, {**LOCAL, "apps": apps, "report": False})
     web.assert_whole("r1")
     api.assert_whole("r1")
     web.close_gate()
@@ -180,11 +181,11 @@ def test_change_keeps_deployments_back(host, imds):
     web.assert_whole("r2")
 
 
-def test_rollback_with_everything_gone(host, imds):
+def test_rollback_with_everything_gone(s3, bucket, host, imds):
     """No slipwayd, no metadata, nothing configured: what was last heard of the instance says where things are."""
-    web = Tagged(host, toy.local_store(host))
-    imds.tags = store_tags()
-    start([web], imds, {})
+    web = Tagged(host, formats.S3Store(s3.client(), bucket))
+    imds.tags = app_tags(**{"slipway:store": web.store.url})
+    start([web], imds, {}, environment=slipway.store_environment(s3))
     for _ in range(2):
         web.assert_whole(web.release())
     host.run(["rm", "/etc/slipway/agent.json"])
@@ -199,8 +200,8 @@ def test_rollback_with_everything_gone(host, imds):
 def test_crash_with_everything_gone(host, imds):
     """What a crash cut off is taken up before anybody says who this host is."""
     web = Tagged(host, toy.local_store(host))
-    imds.tags = store_tags()
-    start([web], imds, {})
+    imds.tags = app_tags()
+    start([web], imds, LOCAL)
     web.assert_whole(web.release())
     web.close_gate()
     web.release([toy.gate(), *toy.GOOD])
@@ -229,7 +230,7 @@ def test_restart_while_one_is_watched(host, imds):
     web.release()
     api.release()
     imds.tags = {"Stage": "prod"}
-    start([web, api], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    start([web, api], imds, {**LOCAL, "apps": apps, "report": False})
     web.assert_whole("r1")
     api.assert_whole("r1")
     web.close_gate()
@@ -252,7 +253,7 @@ def test_no_bus_at_the_start_and_no_metadata(host, imds):
     web = Tagged(host, toy.local_store(host))
     apps = [{**web.config, "channel": "{tag:Stage}"}]
     imds.tags = {"Stage": "prod"}
-    start([web], imds, {"store": "file:///srv/store", "apps": apps, "report": False})
+    start([web], imds, {**LOCAL, "apps": apps, "report": False})
     web.assert_whole(web.release())
     web.close_gate()
     web.release([toy.gate(), *toy.GOOD])
@@ -275,7 +276,7 @@ def test_crash_below_a_root_of_its_own(host, imds):
     web = Tagged(host, toy.local_store(host))
     web.root = f"/srv/{ID}/web"
     host.run(["ln", "-s", web.root, "/srv/web"])  # for the unit
-    settings = {"store": "file:///srv/store", "apps": [{**web.config, "root": "/srv/{instance-id}/web"}], "report": False}
+    settings = {**LOCAL, "apps": [{**web.config, "root": "/srv/{instance-id}/web"}], "report": False}
     start([web], imds, settings)
     web.assert_whole(web.release())
     web.close_gate()
@@ -299,10 +300,10 @@ def test_tags_not_exposed(host, imds):
     web = Tagged(host, toy.local_store(host))
     web.release()
     imds.tags = None
-    start([web], imds, {})
+    start([web], imds, LOCAL)
     wait_trouble(host, f"--instance-id {ID} --instance-metadata-tags enabled")
     status = host.run(["slipway", "status"]).stdout
-    assert "what to deploy is not known yet" in status and "tag the EC2 instance slipway:store" in status
+    assert "what to deploy is not known yet" in status and "tag the EC2 instance slipway:app" in status
     check = host.run(["slipway", "check"], check=False)
     assert check.rc == 1 and "the instance's tags are not exposed in its metadata" in check.stdout
     for args in ([], ["web"]):
@@ -311,13 +312,18 @@ def test_tags_not_exposed(host, imds):
     once = host.run([SLIPWAYD, "--once"], env=imds.environment, check=False)
     assert once.rc == 1 and "the instance's tags are not exposed in its metadata" in once.stderr
     # what must not be a path, a pattern or a place
-    imds.tags = store_tags(**{"slipway:channel": "../../x"})
+    imds.tags = app_tags(**{"slipway:channel": "../../x"})
     wait_trouble(host, "tag slipway:channel is")
-    imds.tags = store_tags()
+    imds.tags = app_tags()
     web.assert_whole("r1")
     assert "trouble" not in slipway.status(host)
     # what is in force stays so when tags go
     imds.tags = None
+    wait_trouble(host, "the instance's tags are not exposed in its metadata")
+    web.assert_whole(web.release())
+    # nor are they forgotten, also over a restart, while nothing but credentials is missing to ask the API
+    assert slipway.status(host)["identity"]["tags"] == app_tags()
+    host.run(["systemctl", "restart", "slipwayd.service"])
     wait_trouble(host, "the instance's tags are not exposed in its metadata")
     web.assert_whole(web.release())
 
@@ -346,8 +352,8 @@ def test_metadata_is_broken(host, imds):
     """Whatever comes: a message, within a time, and the right answer when it comes."""
     web = Tagged(host, toy.local_store(host))
     web.release()
-    imds.tags = store_tags(Role="web")
-    prepare([web], imds, {})
+    imds.tags = app_tags(Role="web")
+    prepare([web], imds, LOCAL)
 
     def once(**environment):
         return host.run([SLIPWAYD, "--once"], env={**imds.environment, **environment}, check=False)
@@ -366,7 +372,7 @@ def test_metadata_is_broken(host, imds):
     result = once(AWS_EC2_METADATA_SERVICE_ENDPOINT="http://192.0.2.1")
     assert result.rc == UNREACHABLE and "link-local or private address" in result.stderr
     result = once(AWS_EC2_METADATA_DISABLED="true")
-    assert result.rc == 1 and "store: missing" in result.stderr
+    assert result.rc == 1 and "apps: missing" in result.stderr
     assert not host.exists("/srv/web/current")
     imds.fault("PUT", 503, times=2)
     imds.fault("GET .*tags", 429, times=2)
@@ -376,7 +382,7 @@ def test_metadata_is_broken(host, imds):
     host.start_unit("slipwayd.service")
     web.wait_live("r1")
     imds.forget_tokens()
-    imds.tags = store_tags(Role="db")
+    imds.tags = app_tags(Role="db")
     wait_for(lambda: slipway.status(host)["identity"]["tags"]["Role"] == "db", WAIT_SEC, "the tag's change")
     assert "trouble" not in slipway.status(host)
 
@@ -396,9 +402,9 @@ def used_usec(host, sec):
 def test_network_comes_late(host, imds):
     web = Tagged(host, toy.local_store(host))
     web.release()
-    imds.tags = store_tags()
+    imds.tags = app_tags()
     host.net_down()
-    start([web], imds, {})
+    start([web], imds, LOCAL)
     text = wait_trouble(host, "can't ask who this host is")
     assert text and "can't ask who this host is" in host.run(["systemctl", "status", "slipwayd.service"]).stdout
     down_usec = used_usec(host, 12)
@@ -413,7 +419,7 @@ def test_network_comes_late(host, imds):
     host.stop_unit("slipwayd.service")
     host.run(["rm", "/var/lib/slipway/instance"])
     host.net_down()
-    prepare([web], imds, {"store": "file:///srv/store", "apps": [web.config], "report": False})
+    prepare([web], imds, {**LOCAL, "apps": [web.config], "report": False})
     host.start_unit("slipwayd.service")
     web.wait_live("r1")
     web.assert_whole(web.release())
