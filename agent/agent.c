@@ -433,20 +433,20 @@ static void look_again(Agent *a)
 
 static void take_config(Agent *a, Config *config)
 {
-        bool waited = a->next_config;
+        _cleanup_(config_freep) Config *before = TAKE_PTR(a->next_config);
 
-        a->next_config = config_free(a->next_config);
         if (a->config && !a->recalled && config_deploys_equal(a->config, config)) {
                 bool news = !config_identity_equal(a->config, config);
                 if (news)
                         config_take_identity(a->config, config);
                 config_free(config);
-                if (news || waited)
+                if (news || before)
                         look_again(a);
                 return;
         }
-        log_info("This host is instance %s, its store %s, apps: %zu", config->instance,
-                 config->store, config->n_apps);
+        if (!before || !config_deploys_equal(before, config))
+                log_info("This host is instance %s, its store %s, apps: %zu", config->instance,
+                         config->store, config->n_apps);
         a->next_config = config;
         apply_soon(a);
 }
