@@ -51,8 +51,9 @@
  * pattern.
  *
  * What the files leave out, the instance tells (instance.h): "instance", "region", "zone" and
- * "tags" one by one; the tags slipway:store (s3:// or https:// only: file:// says what slipway-fetch
- * may touch here), and slipway:app with slipway:channel, stand for "store" and "apps". Without an instance, "instance" is the host's name.
+ * "tags" one by one; the tags slipway:store (s3:// or https:// only: file:// says what
+ * slipway-fetch may touch here), and slipway:app with slipway:channel, stand for "store" and
+ * "apps". Without an instance, "instance" is the host's name.
  */
 
 #define CONFIG_SIZE_MAX       (256 * 1024) /* of one file */
