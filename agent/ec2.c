@@ -3,7 +3,7 @@
 
 #include <fcntl.h>
 
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "fd.h"
 
 #define DMI_SIZE_MAX 4096

@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <stdio.h>
 
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "brake.h"
 #include "dsse.h"
 #include "err.h"

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "aws-environment.h"
 #include "err.h"
 #include "http.h"
 
@@ -14,20 +15,6 @@ void aws_endpoint_done(AwsEndpoint *e)
         free(e->region);
         free(e->url);
         *e = (AwsEndpoint){};
-}
-
-const char *aws_environment(const char *name)
-{
-        const char *value = getenv(name);
-
-        return value && *value ? value : NULL;
-}
-
-bool aws_environment_is_on(const char *name)
-{
-        const char *value = aws_environment(name);
-
-        return value && strcasecmp(value, "true") == 0;
 }
 
 bool aws_region_is_valid(const char *region)

@@ -38,9 +38,3 @@ const char *aws_own_url(const char *service);
 /* Cuts a port that is the scheme's own: the Host header has none, so neither may the URL, since
  * both are signed. */
 void aws_drop_default_port(char *url);
-
-/* What a variable of the environment is set to, and not empty; else NULL. */
-const char *aws_environment(const char *name);
-
-/* Whether it is set to "true", in whatever case. */
-bool aws_environment_is_on(const char *name);

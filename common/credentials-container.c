@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "credentials-answer.h"
 #include "credentials-kind.h"
 #include "err.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "credentials-answer.h"
 #include "credentials-kind.h"
 #include "err.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "credentials-answer.h"
 #include "credentials-kind.h"
 #include "credentials-sts.h"

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "clock.h"
 #include "credentials-kind.h"
 #include "err.h"

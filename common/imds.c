@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 #include <sys/random.h>
 
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "clock.h"
 #include "err.h"
 #include "sink.h"

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "backoff.h"
 #include "clock.h"
 #include "credentials.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "aws-call.h"
-#include "aws-endpoint.h"
+#include "aws-environment.h"
 #include "base64.h"
 #include "digest.h"
 #include "err.h"
