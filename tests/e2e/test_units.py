@@ -217,8 +217,8 @@ def test_instances_of_a_template(web):
     host, units = web.host, ["web@1.service", "web@2.service"]
     host.write_unit("web@.service", TEMPLATE)
 
-    def release(script):
-        return web.release(script, units=[(web.unit, "restart"), *((unit, "restart") for unit in units)])
+    def release(script, **options):
+        return web.release(script, units=[(web.unit, "restart"), *((unit, "restart") for unit in units)], **options)
     release(toy.GOOD)
     web.assert_whole("r2")
     assert [web.running(unit) for unit in units] == ["r2", "r2"]
@@ -228,7 +228,7 @@ def test_instances_of_a_template(web):
     assert [web.running(unit) for unit in units] == ["r2", "r2"]
     # One that dies later takes all of them back.
     web.close_gate()
-    bad = release([toy.READY, f'[ "$1" != 1 ] || {{ {toy.gate()}; echo enough; exit 8; }}', toy.RUN])
+    bad = release([toy.READY, f'[ "$1" != 1 ] || {{ {toy.gate()}; echo enough; exit 8; }}', toy.RUN], bake="1min")
     web.wait(lambda s: s["phase"] in ("restarting", "baking") and s["pending"]["release"] == bad, f"{bad} to come up")
     web.open_gate()
     assert_taken_back(web, bad, r"web@1\.service: it did not stay up: failed \(failed\), result exit-code, main process ended "
