@@ -34,7 +34,8 @@ typedef void (*journal_tail_done_t)(const char *lines, void *userdata);
 typedef struct JournalRun {
         sd_id128_t invocation; /* InvocationID; all zeros: nothing is found */
         const char *unit;      /* Id */
-        uint64_t begun_usec;   /* InactiveExitTimestamp; 0: the unit has no other run */
+        uint64_t begun_usec;   /* ExecMainStartTimestamp; 0: it is not known, or the unit has no
+                                other run */
 } JournalRun;
 
 /* Starts to read what `run` left, which is copied. Where journald can't be asked, what has not come

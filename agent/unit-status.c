@@ -52,21 +52,21 @@ static int read_value(sd_bus_message *m, const char *name, UnitStatus *s)
                 const char *name, *type;
                 void *target;
         } wanted[] = {
-                {"Id",                     "s",        &s->id              },
-                { "LoadState",             "s",        &s->load_state      },
-                { "ActiveState",           "s",        &s->active_state    },
-                { "SubState",              "s",        &s->sub_state       },
-                { "Type",                  "s",        &s->type            },
-                { "Result",                "s",        &s->result          },
-                { "NRestarts",             "u",        &s->n_restarts      },
-                { "ExecMainCode",          "i",        &s->exec_main_code  },
-                { "ExecMainStatus",        "i",        &s->exec_main_status},
-                { "CanReload",             "b",        &s->can_reload      },
-                { "ConditionResult",       "b",        &s->condition_result},
-                { "Job",                   "(uo)",     &s->job_path        },
-                { "InactiveExitTimestamp", "t",        &s->begun_usec      },
-                { "InvocationID",          "ay",       NULL                },
-                { "Conditions",            "a(sbbsi)", NULL                },
+                {"Id",                      "s",        &s->id              },
+                { "LoadState",              "s",        &s->load_state      },
+                { "ActiveState",            "s",        &s->active_state    },
+                { "SubState",               "s",        &s->sub_state       },
+                { "Type",                   "s",        &s->type            },
+                { "Result",                 "s",        &s->result          },
+                { "NRestarts",              "u",        &s->n_restarts      },
+                { "ExecMainCode",           "i",        &s->exec_main_code  },
+                { "ExecMainStatus",         "i",        &s->exec_main_status},
+                { "CanReload",              "b",        &s->can_reload      },
+                { "ConditionResult",        "b",        &s->condition_result},
+                { "Job",                    "(uo)",     &s->job_path        },
+                { "ExecMainStartTimestamp", "t",        &s->begun_usec      },
+                { "InvocationID",           "ay",       NULL                },
+                { "Conditions",             "a(sbbsi)", NULL                },
         };
         uint32_t job_id;
         size_t i;

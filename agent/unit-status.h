@@ -21,7 +21,7 @@ typedef struct UnitStatus {
         const char *load_state, *active_state, *sub_state, *type, *result;
         const char *job_path;  /* "/": none */
         sd_id128_t invocation; /* of the run that is, or was last; another at each start */
-        uint64_t begun_usec;   /* CLOCK_REALTIME: when that run began */
+        uint64_t begun_usec;   /* CLOCK_REALTIME: when its main process began */
         uint32_t n_restarts;
         int32_t exec_main_code, exec_main_status;
         int can_reload, condition_result;       /* booleans, as sd-bus has them */
