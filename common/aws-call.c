@@ -41,6 +41,7 @@ struct AwsClient {
         const AwsService *service;
         AwsEndpoint endpoint;
         CredentialsSource *credentials;
+        SigV4Key signing_key;
         Http *http;
         AwsLimits limits;
         time_t clock_offset; /* what their clock is ahead of ours; for signing only */
@@ -94,6 +95,7 @@ AwsClient *aws_client_free(AwsClient *a)
         while (!LIST_EMPTY(&a->calls))
                 (void) aws_cancel(LIST_FIRST(&a->calls));
         aws_endpoint_done(&a->endpoint);
+        sigv4_key_done(&a->signing_key);
         free(a);
         return NULL;
 }
@@ -176,7 +178,7 @@ static int send_try(AwsCall *c, const NameValue *headers, size_t n_headers, char
 static int sign_and_send(AwsCall *c, NameValue headers[static N_HEADERS_MAX], size_t n,
                          char **reterr)
 {
-        const AwsClient *a = c->client;
+        AwsClient *a = c->client;
         _cleanup_(sigv4_done) SigV4 signature = {};
         const Credentials *credentials;
         char hash[SHA256_HEX_SIZE];
@@ -197,7 +199,7 @@ static int sign_and_send(AwsCall *c, NameValue headers[static N_HEADERS_MAX], si
                                         .region = a->endpoint.region,
                                         .service = a->service->name,
                                         .time = time(NULL) + a->clock_offset },
-                       credentials, &signature);
+                       credentials, &a->signing_key, &signature);
         if (r < 0)
                 return r;
         headers[0] = (NameValue){ "Authorization", signature.authorization };

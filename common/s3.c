@@ -46,6 +46,7 @@ struct S3 {
         S3Endpoints endpoints;
         S3Place place;                  /* without endpoint: the region is not known yet */
         CredentialsSource *credentials; /* NULL: an https:// store, not signed */
+        SigV4Key signing_key;
         Http *http;
         const StoreLimits *limits;
         const store_notice_t *notice;
@@ -121,6 +122,7 @@ S3 *s3_free(S3 *s)
                 (void) s3_cancel(LIST_FIRST(&s->calls));
         (void) http_free(s->http);
         (void) credentials_source_free(s->credentials);
+        sigv4_key_done(&s->signing_key);
         s3_place_done(&s->place);
         s3_address_done(&s->address);
         free(s->endpoint_url);
@@ -297,7 +299,7 @@ static int send_signed(S3Call *c, const Credentials *credentials, const S3Place 
                                         .region = place->region,
                                         .service = "s3",
                                         .time = time(NULL) + s->clock_offset },
-                       credentials, &signature);
+                       credentials, &s->signing_key, &signature);
         if (r < 0)
                 return r;
         headers[0] = (NameValue){ "Authorization", signature.authorization };

@@ -15,41 +15,26 @@
 #define ALGORITHM   "AWS4-HMAC-SHA256"
 #define HEADERS_MAX 32
 
-/* Ends a memory stream: its text is complete only after a close that succeeds. */
-static int stream_finish(FILE *f, char **text, char **ret)
-{
-        bool broken = ferror(f);
-
-        if (fclose(f) != 0 || broken) {
-                free(*text);
-                return -ENOMEM;
-        }
-        *ret = *text;
-        return 0;
-}
-
-static void encode_to(FILE *f, const char *s, bool keep_slashes)
+int uri_encode(const char *s, bool keep_slashes, char **ret)
 {
         static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                          "0123456789-._~";
+        static const char hex[] = "0123456789ABCDEF";
+        char *text = malloc(3 * strlen(s) + 1), *p = text;
 
+        if (!text)
+                return -ENOMEM;
         for (; *s; s++)
                 if (strchr(unreserved, *s) || (keep_slashes && *s == '/'))
-                        (void) fputc_unlocked(*s, f);
-                else
-                        (void) fprintf(f, "%%%02X", (unsigned char) *s);
-}
-
-int uri_encode(const char *s, bool keep_slashes, char **ret)
-{
-        char *text = NULL;
-        size_t size;
-        FILE *f = open_memstream(&text, &size);
-
-        if (!f)
-                return -ENOMEM;
-        encode_to(f, s, keep_slashes);
-        return stream_finish(f, &text, ret);
+                        *p++ = *s;
+                else {
+                        *p++ = '%';
+                        *p++ = hex[(unsigned char) *s >> 4];
+                        *p++ = hex[(unsigned char) *s & 15];
+                }
+        *p = '\0';
+        *ret = text;
+        return 0;
 }
 
 /* Sorting whole "name=value" texts would be wrong: "=" sorts after "-" and the digits. */
@@ -80,15 +65,23 @@ static int params_encode(const NameValue *params, size_t n_params, EncodedParam 
 
 static int params_join(const EncodedParam *encoded, size_t n_params, char **ret)
 {
-        char *text = NULL;
-        size_t size;
-        FILE *f = open_memstream(&text, &size);
+        size_t size = 1;
+        char *text, *p;
 
-        if (!f)
-                return -ENOMEM;
         for (size_t i = 0; i < n_params; i++)
-                (void) fprintf(f, "%s%s=%s", i > 0 ? "&" : "", encoded[i].name, encoded[i].value);
-        return stream_finish(f, &text, ret);
+                size += strlen(encoded[i].name) + strlen(encoded[i].value) + STRLEN("=&");
+        text = p = malloc(size);
+        if (!text)
+                return -ENOMEM;
+        *p = '\0';
+        for (size_t i = 0; i < n_params; i++) {
+                p = stpcpy(p, i > 0 ? "&" : "");
+                p = stpcpy(p, encoded[i].name);
+                p = stpcpy(p, "=");
+                p = stpcpy(p, encoded[i].value);
+        }
+        *ret = text;
+        return 0;
 }
 
 int query_format(const NameValue *params, size_t n_params, char **ret)
@@ -160,35 +153,54 @@ static void canonical_headers_to(FILE *f, const NameValue *const *headers, size_
         (void) fputc_unlocked('\n', f);
 }
 
-static void signed_names_to(FILE *f, const NameValue *const *headers, size_t n)
+/* Each name once: "host;x-amz-date". */
+static int signed_names(const NameValue *const *headers, size_t n, char **ret)
 {
+        size_t size = 1;
+        char *text, *p;
+
+        for (size_t i = 0; i < n; i++)
+                size += strlen(headers[i]->name) + STRLEN(";");
+        text = p = malloc(size);
+        if (!text)
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 if (i > 0 && strcasecmp(headers[i - 1]->name, headers[i]->name) == 0)
                         continue;
                 if (i > 0)
-                        (void) fputc_unlocked(';', f);
-                lower_to(f, headers[i]->name);
+                        *p++ = ';';
+                for (const char *c = headers[i]->name; *c; c++)
+                        *p++ = (char) tolower((unsigned char) *c);
         }
+        *p = '\0';
+        *ret = text;
+        return 0;
 }
 
 static int canonical_request(const SigV4Request *request, const NameValue *const *headers, size_t n,
-                             char **ret)
+                             const char *names, char **ret)
 {
         char *text = NULL;
         size_t size;
         FILE *f = open_memstream(&text, &size);
+        bool broken;
 
         if (!f)
                 return -ENOMEM;
         (void) fprintf(f, "%s\n%s\n%s\n", request->method, request->path, strempty(request->query));
         canonical_headers_to(f, headers, n);
-        (void) fputc_unlocked('\n', f);
-        signed_names_to(f, headers, n);
-        (void) fprintf(f, "\n%s", request->payload_hash);
-        return stream_finish(f, &text, ret);
+        (void) fprintf(f, "\n%s\n%s", names, request->payload_hash);
+        /* Complete only after a close that succeeds. */
+        broken = ferror(f);
+        if (fclose(f) != 0 || broken) {
+                secret_free(text);
+                return -ENOMEM;
+        }
+        *ret = text;
+        return 0;
 }
 
-static int string_to_sign(const SigV4Request *request, const SigV4 *s, char **ret)
+static int string_to_sign(const SigV4 *s, const char *scope, char **ret)
 {
         char hex[SHA256_HEX_SIZE];
         Sha256 digest;
@@ -196,8 +208,8 @@ static int string_to_sign(const SigV4Request *request, const SigV4 *s, char **re
 
         if (r < 0)
                 return r;
-        if (asprintf(ret, ALGORITHM "\n%s\n%.8s/%s/%s/aws4_request\n%s", s->date, s->date,
-                     request->region, request->service, sha256_to_hex(&digest, hex)) < 0) {
+        if (asprintf(ret, ALGORITHM "\n%s\n%s\n%s", s->date, scope, sha256_to_hex(&digest, hex)) <
+            0) {
                 *ret = NULL;
                 return -ENOMEM;
         }
@@ -212,48 +224,67 @@ static int hmac(const void *key, size_t key_size, const char *text, Sha256 *ret)
                        : -ENOMEM;
 }
 
-static int sign_text(const SigV4Request *request, const Credentials *credentials, const SigV4 *s,
-                     Sha256 *ret)
+static int derive(const SigV4Request *request, const char *secret, const char *date, Sha256 *ret)
 {
+        _cleanup_(secret_freep) char *first = NULL;
         char day[9];
-        Sha256 key;
-        char *first = NULL;
+        const char *const chain[] = { request->region, request->service, "aws4_request" };
         int r;
 
-        if (asprintf(&first, "AWS4%s", credentials->secret) < 0)
-                return -ENOMEM;
-        (void) snprintf(day, sizeof(day), "%.8s", s->date);
-        const char *const chain[] = { day, request->region, request->service, "aws4_request" };
-        r = hmac(first, strlen(first), chain[0], &key);
-        for (size_t i = 1; r >= 0 && i < ELEMENTSOF(chain); i++)
-                r = hmac(key.bytes, SHA256_SIZE, chain[i], &key);
-        if (r >= 0)
-                r = hmac(key.bytes, SHA256_SIZE, s->string_to_sign, ret);
-        explicit_bzero(first, strlen(first));
-        explicit_bzero(&key, sizeof(key));
-        free(first);
+        if (asprintf(&first, "AWS4%s", secret) < 0)
+                return first = NULL, -ENOMEM;
+        (void) snprintf(day, sizeof(day), "%.8s", date);
+        r = hmac(first, strlen(first), day, ret);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(chain); i++)
+                r = hmac(ret->bytes, SHA256_SIZE, chain[i], ret);
         return r;
 }
 
-static int authorization(const SigV4Request *request, const Credentials *credentials,
-                         const NameValue *const *headers, size_t n, const SigV4 *s, char **ret)
+/* Derives it if it is not the one of this secret and scope already. */
+static int key_renew(SigV4Key *key, const SigV4Request *request, const char *secret,
+                     const char *scope, const char *date)
+{
+        _cleanup_(sigv4_key_done) SigV4Key new = {};
+        int r;
+
+        if (streq_ptr(key->scope, scope) && streq_ptr(key->secret, secret))
+                return 0;
+        new.scope = strdup(scope);
+        new.secret = strdup(secret);
+        if (!new.scope || !new.secret)
+                return -ENOMEM;
+        r = derive(request, secret, date, &new.key);
+        if (r < 0)
+                return r;
+        sigv4_key_done(key);
+        *key = new;
+        new = (SigV4Key){};
+        return 0;
+}
+
+void sigv4_key_done(SigV4Key *key)
+{
+        secret_free(key->secret);
+        free(key->scope);
+        explicit_bzero(&key->key, sizeof(key->key));
+        *key = (SigV4Key){};
+}
+
+static int authorization(const SigV4 *s, const Credentials *credentials, const SigV4Key *key,
+                         const char *names, char **ret)
 {
         char hex[SHA256_HEX_SIZE];
         Sha256 signature;
-        char *text = NULL;
-        size_t size;
-        int r = sign_text(request, credentials, s, &signature);
+        int r = hmac(key->key.bytes, SHA256_SIZE, s->string_to_sign, &signature);
 
         if (r < 0)
                 return r;
-        FILE *f = open_memstream(&text, &size);
-        if (!f)
+        if (asprintf(ret, ALGORITHM " Credential=%s/%s, SignedHeaders=%s, Signature=%s",
+                     credentials->key_id, key->scope, names, sha256_to_hex(&signature, hex)) < 0) {
+                *ret = NULL;
                 return -ENOMEM;
-        (void) fprintf(f, ALGORITHM " Credential=%s/%.8s/%s/%s/aws4_request, SignedHeaders=",
-                       credentials->key_id, s->date, request->region, request->service);
-        signed_names_to(f, headers, n);
-        (void) fprintf(f, ", Signature=%s", sha256_to_hex(&signature, hex));
-        return stream_finish(f, &text, ret);
+        }
+        return 0;
 }
 
 static int date_format(time_t t, char ret[static 17])
@@ -265,7 +296,28 @@ static int date_format(time_t t, char ret[static 17])
         return 0;
 }
 
-int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV4 *ret)
+/* The text of each step goes into the next one. */
+static int sign_headers(const SigV4Request *request, const Credentials *credentials,
+                        const NameValue *const *headers, size_t n, SigV4Key *key, SigV4 *s)
+{
+        _cleanup_free_ char *scope = NULL, *names = NULL;
+        int r;
+
+        if (asprintf(&scope, "%.8s/%s/%s/aws4_request", s->date, request->region,
+                     request->service) < 0)
+                return scope = NULL, -ENOMEM;
+        r = signed_names(headers, n, &names);
+        if (r >= 0)
+                r = canonical_request(request, headers, n, names, &s->canonical_request);
+        if (r >= 0)
+                r = string_to_sign(s, scope, &s->string_to_sign);
+        if (r >= 0)
+                r = key_renew(key, request, credentials->secret, scope, s->date);
+        return r < 0 ? r : authorization(s, credentials, key, names, &s->authorization);
+}
+
+int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV4Key *key,
+               SigV4 *ret)
 {
         _cleanup_(sigv4_done) SigV4 s = {};
         const NameValue *headers[HEADERS_MAX];
@@ -284,13 +336,7 @@ int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV
         if (credentials->session_token)
                 headers[n++] = &token;
         headers_sort(headers, n);
-        r = canonical_request(request, headers, n, &s.canonical_request);
-        if (r < 0)
-                return r;
-        r = string_to_sign(request, &s, &s.string_to_sign);
-        if (r < 0)
-                return r;
-        r = authorization(request, credentials, headers, n, &s, &s.authorization);
+        r = sign_headers(request, credentials, headers, n, key, &s);
         if (r < 0)
                 return r;
         *ret = s;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "credentials.h"
+#include "digest.h"
 #include "macro.h"
 #include "name-value.h"
 
@@ -39,10 +40,19 @@ typedef struct SigV4 {
                                  secrets but the session token */
 } SigV4;
 
+/* What the secret signs with on one day, in one region, for one service: whoever signs more than
+ * once keeps it, as deriving it takes four of the five HMACs of a signature. All zero at first. */
+typedef struct SigV4Key {
+        char *secret, *scope; /* what it was derived from */
+        Sha256 key;
+} SigV4Key;
+
+void sigv4_key_done(SigV4Key *key);
+
 /* If the credentials have a session token, it is signed as x-amz-security-token and must be sent.
- * Writes *ret only on success. */
+ * `key` is renewed when it is not the one that is needed. Writes *ret only on success. */
 _must_check_ int sigv4_sign(const SigV4Request *request, const Credentials *credentials,
-                            SigV4 *ret);
+                            SigV4Key *key, SigV4 *ret);
 void sigv4_done(SigV4 *s);
 
 /* Percent-encodes all but A-Z a-z 0-9 - . _ ~ (and "/" if slashes are to stay), upper-case hex. */

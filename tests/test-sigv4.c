@@ -18,6 +18,9 @@ static const Credentials example = {
 /* 20130524T000000Z */
 #define EXAMPLE_TIME 1369353600
 
+/* One for all tests: they sign for many secrets and scopes, in turn. */
+static SigV4Key kept;
+
 /* Amazon S3 API Reference, "Signature Calculations for the Authorization Header", examples. */
 static void s3_examples(void **state)
 {
@@ -72,7 +75,7 @@ static void s3_examples(void **state)
                                                              .region = "us-east-1",
                                                              .service = "s3",
                                                              .time = EXAMPLE_TIME },
-                                            &example, &s),
+                                            &example, &kept, &s),
                                  0);
                 (void) snprintf(expected, sizeof(expected),
                                 "AWS4-HMAC-SHA256 "
@@ -82,6 +85,60 @@ static void s3_examples(void **state)
                 assert_string_equal(s.authorization, expected);
                 assert_string_equal(s.date, "20130524T000000Z");
         }
+}
+
+static char *signature_of(const SigV4Request *request, const Credentials *credentials,
+                          SigV4Key *key)
+{
+        SigV4 s = {};
+        char *text;
+
+        assert_int_equal(sigv4_sign(request, credentials, key, &s), 0);
+        text = TAKE_PTR(s.authorization);
+        sigv4_done(&s);
+        return text;
+}
+
+/* With the kept key, right after the one for `before`, as with a new one. */
+static void expect_renewed(const SigV4Request *request, const Credentials *credentials,
+                           const SigV4Request *before)
+{
+        _cleanup_(sigv4_key_done) SigV4Key new = {};
+        _cleanup_free_ char *expected = signature_of(request, credentials, &new);
+        _cleanup_free_ char *first = signature_of(before, &example, &kept);
+        _cleanup_free_ char *renewed = signature_of(request, credentials, &kept);
+        _cleanup_free_ char *again = signature_of(request, credentials, &kept);
+
+        assert_string_equal(renewed, expected);
+        assert_string_equal(again, expected);
+        assert_string_not_equal(renewed, first);
+}
+
+static void the_key_is_that_of_secret_and_scope(void **state)
+{
+        static const NameValue host = { "Host", "examplebucket.s3.amazonaws.com" };
+        static const Credentials other = { .key_id = (char *) "AKIAIOSFODNN7EXAMPLE",
+                                           .secret = (char *) "another" };
+        const SigV4Request q = { .method = "GET",
+                                 .path = "/",
+                                 .headers = &host,
+                                 .n_headers = 1,
+                                 .payload_hash = SIGV4_EMPTY_PAYLOAD,
+                                 .region = "us-east-1",
+                                 .service = "s3",
+                                 .time = EXAMPLE_TIME };
+        SigV4Request tomorrow = q, region = q, service = q, today = q;
+
+        (void) state;
+        tomorrow.time += 24 * 3600;
+        region.region = "eu-central-1";
+        service.service = "kms";
+        today.time += 24 * 3600 - 1;
+        expect_renewed(&tomorrow, &example, &q);
+        expect_renewed(&region, &example, &q);
+        expect_renewed(&service, &example, &q);
+        expect_renewed(&today, &example, &q);
+        expect_renewed(&q, &other, &q);
 }
 
 static void query_is_encoded_and_sorted(void **state)
@@ -113,9 +170,9 @@ static void too_many_headers(void **state)
         SigV4 s = {};
 
         (void) state;
-        assert_int_equal(
-                sigv4_sign(&(SigV4Request){ .headers = headers, .n_headers = 40 }, &example, &s),
-                -E2BIG);
+        assert_int_equal(sigv4_sign(&(SigV4Request){ .headers = headers, .n_headers = 40 },
+                                    &example, &kept, &s),
+                         -E2BIG);
         assert_null(s.authorization);
 }
 
@@ -279,7 +336,7 @@ static void suite_check(const SuiteCase *c)
                 .service = cJSON_GetObjectItem(c->context, "service")->valuestring,
                 .time = timegm(&tm),
         };
-        assert_int_equal(sigv4_sign(&request, &credentials, &s), 0);
+        assert_int_equal(sigv4_sign(&request, &credentials, &kept, &s), 0);
         assert_string_equal(s.canonical_request, c->expected_canonical);
         assert_string_equal(s.string_to_sign, c->expected_string);
         assert_string_equal(strstr(s.authorization, "Signature=") + STRLEN("Signature="),
@@ -421,7 +478,7 @@ static void recorded_check(const cJSON *q)
                 .secret = (char *) text_of(q, "secret_key"),
                 .session_token = token,
         };
-        assert_int_equal(sigv4_sign(&request, &credentials, &s), 0);
+        assert_int_equal(sigv4_sign(&request, &credentials, &kept, &s), 0);
         (void) snprintf(expected, sizeof(expected), "SignedHeaders=%s, Signature=%s",
                         text_of(q, "signed_headers"), text_of(q, "signature"));
         assert_string_equal(strstr(s.authorization, "SignedHeaders="), expected);
@@ -453,13 +510,23 @@ static void recorded_requests(void **state)
         assert_true(n >= 13);
 }
 
+static int forget_key(void **state)
+{
+        (void) state;
+        sigv4_key_done(&kept);
+        return 0;
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(s3_examples),       cmocka_unit_test(query_is_encoded_and_sorted),
-                cmocka_unit_test(too_many_headers),  cmocka_unit_test(public_suite),
+                cmocka_unit_test(s3_examples),
+                cmocka_unit_test(the_key_is_that_of_secret_and_scope),
+                cmocka_unit_test(query_is_encoded_and_sorted),
+                cmocka_unit_test(too_many_headers),
+                cmocka_unit_test(public_suite),
                 cmocka_unit_test(recorded_requests),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, NULL, forget_key);
 }
