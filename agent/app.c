@@ -18,13 +18,10 @@
 #include "poller.h"
 #include "prune.h"
 #include "reporter.h"
+#include "retry.h"
 #include "site.h"
 #include "sweep.h"
 #include "transaction.h"
-
-/* The wait before a deployment that failed for a passing reason is tried again: doubling. */
-#define RETRY_MIN_SEC 5
-#define RETRY_MAX_SEC 600
 
 /* A window opens for a whole fleet in the same second. What sd-event may delay by ten seconds or a
  * minute, it puts at a place in there that it takes from the boot ID (sleep_between() in its
@@ -37,16 +34,6 @@ typedef struct Told {
         app_told_t told;
         void *userdata;
 } Told;
-
-/* A deployment that failed for a reason that may pass. */
-typedef struct Retry {
-        uint64_t deployment; /* 0: none */
-        uint64_t at_usec;    /* CLOCK_BOOTTIME */
-        uint64_t at_sec;     /* the same for people */
-        uint64_t delay_sec;
-        bool put_off; /* it did not fail */
-        char *reason;
-} Retry;
 
 /* What a deployment that did not come to its end may have left in the spool. */
 typedef struct Spooled {
@@ -76,7 +63,7 @@ struct App {
         Manifest *wanted; /* the channel's manifest: its signatures hold, the rest is judged at each
                              poll */
         Sha256 wanted_digest;
-        Retry retry;
+        Retry *retry;
         Spooled spooled;
         bool spool_known; /* nothing is in the spool that `spooled` and the transaction don't say */
 
@@ -124,7 +111,7 @@ App *app_free(App *a)
         free(a->poll_text);
         free(a->credentials);
         free(a->refused);
-        free(a->retry.reason);
+        retry_free(a->retry);
         file_order_free(a->file_order);
         free(a->asked_by);
         hold_done(&a->new_hold);
@@ -154,6 +141,9 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         };
         a->bus_watch = (BusWatch){ .changed = on_bus_changed, .userdata = a };
         bus_watch(agent->bus, &a->bus_watch);
+        r = retry_new(&a->retry);
+        if (r < 0)
+                return r;
         r = site_new(config, agent->event, agent->bus, &agent->unpack_identity, agent->state_dir_fd,
                      agent->runtime_dir_fd, &a->site, reterr);
         if (r < 0)
@@ -332,21 +322,6 @@ static uint64_t boottime_usec(void)
         return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void plan_retry(App *a, uint64_t deployment, int error, const char *reason)
-{
-        Retry *retry = &a->retry;
-
-        if (retry->deployment != deployment)
-                retry->delay_sec = 0;
-        retry->deployment = deployment;
-        retry->put_off = error == -EAGAIN;
-        retry->delay_sec = CLAMP(retry->delay_sec * 2, RETRY_MIN_SEC, RETRY_MAX_SEC);
-        retry->at_usec = boottime_usec() + retry->delay_sec * 1000000;
-        retry->at_sec = (uint64_t) time(NULL) + retry->delay_sec;
-        if (state_set(&retry->reason, strempty(reason)) < 0)
-                retry->deployment = 0;
-}
-
 static void remember_spooled(App *a, const Manifest *m)
 {
         a->spooled = (Spooled){ m->deployment, m->index.sha256, m->artifact.sha256 };
@@ -399,25 +374,22 @@ static void add_brake(const App *a, JudgeContext *c)
 static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_damage)
 {
         const Config *config = a->agent->config;
-        const Retry *retry = &a->retry;
-        uint64_t now_usec = boottime_usec();
+        RetryWait retry = retry_wait(a->retry, boottime_usec());
         JudgeContext c = { .state = a->site->state,
                            .tags = config->tags,
                            .n_tags = config->n_tags,
                            .now_sec = time(NULL),
-                           .activate_by_hand = a->config->activate_by_hand };
+                           .activate_by_hand = a->config->activate_by_hand,
+                           .retry_deployment = retry.deployment,
+                           .retry_at_sec = retry.at_sec,
+                           .retry_reason = retry.reason,
+                           .put_off = retry.put_off };
 
         if (a->brake)
                 add_brake(a, &c);
         if (streq_ptr(a->site->state->current, m->release))
                 c.live = live_check(a->site, &m->activate, ret_damage);
         c.damage = strempty(*ret_damage);
-        if (retry->deployment > 0 && now_usec < retry->at_usec) {
-                c.retry_deployment = retry->deployment;
-                c.retry_at_sec = retry->at_sec;
-                c.retry_reason = retry->reason;
-                c.put_off = retry->put_off;
-        }
         return c;
 }
 
@@ -534,7 +506,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
 
         if (m && kept.error < 0) {
                 remember_spooled(a, m);
-                plan_retry(a, m->deployment, kept.error, kept.reason);
+                retry_plan(a->retry, m->deployment, kept.error, kept.reason, boottime_usec());
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
@@ -708,7 +680,8 @@ static void act(App *a, Verdict verdict)
                 settle(a, ROUND_DEFERRED);
                 return;
         case VERDICT_RETRY:
-                settle(a, a->retry.put_off ? ROUND_DEFERRED : ROUND_FAILED);
+                settle(a, retry_wait(a->retry, boottime_usec()).put_off ? ROUND_DEFERRED
+                                                                        : ROUND_FAILED);
                 return;
         case VERDICT_FAILED:
                 settle(a, ROUND_FAILED);
@@ -1562,7 +1535,7 @@ int app_resume(App *a, char **reterr)
 {
         int r;
 
-        a->retry.deployment = 0;
+        retry_forget(a->retry);
         /* A hold that began while something was under way ends in the same way. */
         if (a->transaction && !a->site->state->hold.by)
                 return fail_busy(a, reterr);
