@@ -8,7 +8,6 @@
 #include "confirmation.h"
 #include "err.h"
 #include "file-order.h"
-#include "index-store.h"
 #include "json-read.h"
 #include "judge.h"
 #include "live.h"
@@ -16,11 +15,10 @@
 #include "memory.h"
 #include "name.h"
 #include "poller.h"
-#include "prune.h"
+#include "pruner.h"
 #include "reporter.h"
 #include "retry.h"
 #include "site.h"
-#include "sweep.h"
 #include "transaction.h"
 
 /* A window opens for a whole fleet in the same second. What sd-event may delay by ten seconds or a
@@ -81,8 +79,7 @@ struct App {
         Plan *plan;
         plan_done_t planned; /* who waits for it */
         void *planned_userdata;
-        Sweep *sweep;
-        bool prune_again;
+        Pruner *pruner;
         Reporter *reporter;
         bool verdict_unreported;
         unsigned reported_version; /* of the state */
@@ -92,6 +89,7 @@ struct App {
 static void report(App *a);
 static void consider(App *a);
 static void on_bus_changed(sd_bus *bus, void *userdata);
+static void on_pruner_idle(void *userdata);
 
 App *app_free(App *a)
 {
@@ -102,7 +100,7 @@ App *app_free(App *a)
         brake_free(a->brake);
         transaction_free(a->transaction);
         plan_free(a->plan);
-        sweep_free(a->sweep);
+        pruner_free(a->pruner);
         reporter_free(a->reporter);
         sd_event_source_disable_unref(a->hold_source);
         sd_event_source_disable_unref(a->window_source);
@@ -151,6 +149,9 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         a->site->fetch = agent->fetch_identity;
         a->site->instance = agent->config->instance;
         a->site->unit_dir = agent->paths.unit_dir;
+        r = pruner_new(a->site, on_pruner_idle, a, &a->pruner);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(a);
         return 0;
 }
@@ -181,8 +182,8 @@ void app_hurry(App *a, bool hurry)
 
 int app_round_result(const App *a)
 {
-        bool busy = a->transaction || (a->brake && brake_is_asking(a->brake)) || a->sweep ||
-                    (a->reporter && reporter_is_busy(a->reporter));
+        bool busy = a->transaction || (a->brake && brake_is_asking(a->brake)) ||
+                    pruner_is_busy(a->pruner) || (a->reporter && reporter_is_busy(a->reporter));
 
         return busy ? -EBUSY : a->round_result;
 }
@@ -238,78 +239,18 @@ static void refuse(App *a, int error, const char *err)
 
 /* Pruning */
 
-static void on_swept(int result, const char *reason, void *userdata)
+static void on_pruner_idle(void *userdata)
 {
         App *a = userdata;
 
-        if (result < 0)
-                site_log(a->site, LOG_WARNING,
-                         "App %s: %s; it is tried again after the next deployment", a->config->app,
-                         reason);
-        a->sweep = sweep_free(a->sweep);
         agent_app_settled(a->agent);
 }
 
-/* With the lock held: what is not needed leaves the state first, then the disk. */
-static int select_and_sweep(App *a)
-{
-        char **names = NULL;
-        size_t n = 0;
-        int r = site_reconcile(a->site);
-
-        /* What nobody signed for is not removed, nor what belongs to another root. */
-        if (r >= 0 && !streq_ptr(a->site->state->root, a->config->root))
-                return 0;
-        if (r >= 0)
-                r = prune_select(a->site->releases_fd, a->site->state, a->config->keep,
-                                 a->config->budget_bytes, &names, &n);
-        if (r < 0 || n == 0) {
-                free(names);
-                return r < 0 ? r : index_store_prune(a->site->state_dir_fd, a->site->state);
-        }
-        r = site_save(a->site);
-        if (r >= 0)
-                r = index_store_prune(a->site->state_dir_fd, a->site->state);
-        if (r >= 0)
-                r = prune_retire(a->site->releases_fd, names, n);
-        if (r < 0) {
-                for (size_t i = 0; i < n; i++)
-                        free(names[i]);
-                free(names);
-                return r;
-        }
-        return sweep_start(a->agent->event, &a->agent->unpack_identity, a->site->releases_fd, names,
-                           n, on_swept, a, &a->sweep);
-}
-
-/* Never while something is staged, which would look like a leftover, nor without slipwayd: it does
- * it later. */
+/* Without slipwayd it is not done: it does it later. */
 static void prune(App *a)
 {
-        _cleanup_free_ char *err = NULL;
-        int r;
-
-        if (a->sweep || a->transaction || a->agent->options.offline)
-                return;
-        /* Where another program is at work, or the disk is not, it is tried again at the next poll.
-         */
-        r = site_lock(a->site, NULL, &err);
-        if (r < 0) {
-                a->prune_again = true;
-                return;
-        }
-        if (a->site->state->phase == PHASE_IDLE) {
-                /* A crash in the last moment of a transaction. */
-                site_clear_running(a->site);
-                if (a->site->releases_fd >= 0)
-                        r = select_and_sweep(a);
-        }
-        site_unlock(a->site);
-        if (r < 0 && !a->prune_again)
-                site_log(a->site, LOG_WARNING,
-                         "App %s: can't look for what is not needed any more: %s", a->config->app,
-                         strerror(-r));
-        a->prune_again = r < 0;
+        if (!a->transaction && !a->agent->options.offline)
+                pruner_run(a->pruner);
 }
 
 /* Transactions */
@@ -547,7 +488,7 @@ static void deploy(App *a, const char *by, bool stage)
         int r;
 
         /* What it would still remove is found again, and may be what is needed now. */
-        a->sweep = sweep_free(a->sweep);
+        pruner_stop(a->pruner);
         r = transaction_deploy(a->site, a->agent->fetcher, &order, &transaction_callbacks, a,
                                &a->transaction, &err);
         if (r < 0) {
@@ -981,7 +922,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
         if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
                 consider(a);
-        if (a->prune_again)
+        if (pruner_is_due(a->pruner))
                 prune(a);
         report(a);
         return well;
@@ -1227,7 +1168,7 @@ int app_rollback(App *a, const char *release, const char *by, app_told_t told, v
         /* What is being fetched or baked is given up: the state says where it stood. */
         a->transaction = transaction_free(a->transaction);
         tell(&a->order, -EIO, "given up for a rollback");
-        a->sweep = sweep_free(a->sweep);
+        pruner_stop(a->pruner);
         r = transaction_rollback(a->site, found ? found : release, by, &transaction_callbacks, a,
                                  &a->transaction, reterr);
         if (r < 0) {
@@ -1276,7 +1217,7 @@ int app_activate(App *a, const char *by, app_told_t told, void *userdata, char *
 
         if (is_asked(a))
                 return fail_busy(a, reterr);
-        a->sweep = sweep_free(a->sweep);
+        pruner_stop(a->pruner);
         r = transaction_activate(a->site, by, &transaction_callbacks, a, &a->transaction, reterr);
         if (r < 0)
                 return r;
@@ -1334,7 +1275,7 @@ static int begin_files(App *a, char **ret_text, char **reterr)
         r = is_cut_off_early(a) ? take_up(a, reterr) : 0;
         if (r < 0)
                 return r;
-        a->sweep = sweep_free(a->sweep);
+        pruner_stop(a->pruner);
         r = transaction_deploy(a->site, a->agent->fetcher, &order, &transaction_callbacks, a,
                                &a->transaction, reterr);
         if (r < 0)
