@@ -16,15 +16,14 @@ import http.server
 import re
 import select
 import socket
-import socketserver
 import ssl
 import struct
 import threading
-import traceback
+
+import listener
 
 CHUNK_BYTES = 64 << 10
 UPSTREAM_TIMEOUT_SEC = 60
-HANDSHAKE_TIMEOUT_SEC = 10
 HOLD_LIMIT_SEC = 120
 libc = ctypes.CDLL(None, use_errno=True)
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "expect"}
@@ -383,31 +382,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _handle
 
 
-class FaultProxy(socketserver.ThreadingTCPServer):
+class FaultProxy(listener.Listener):
     """The proxy: start it with `with`. `endpoint` is its URL; tls is an ssl.SSLContext for HTTPS towards the client."""
 
-    allow_reuse_address = True
-    daemon_threads = False
-    # closing is told to every connection, so that no thread outlives the proxy
-    block_on_close = True
-    request_queue_size = 128
-
     def __init__(self, address, upstream, *, tls=None):
-        super().__init__((address, 0), Handler)
+        super().__init__((address, 0), Handler, tls=tls)
         self.upstream = upstream
         self.requests = []
-        self.closing = threading.Event()
-        self._tls = tls
         self._rules = []
-        self._errors = []
-        self._connections = set()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="fault proxy")
 
     @property
     def endpoint(self):
-        address, port = self.server_address
-        return f"{'https' if self._tls else 'http'}://{address}:{port}"
+        return self.url
 
     def fault(self, pattern, fault, *, method=None, times=None):
         """Adds a rule: requests whose path and query match the pattern (re.search), at most `times` of them."""
@@ -436,49 +423,3 @@ class FaultProxy(socketserver.ThreadingTCPServer):
         """The requests so far whose path and query match."""
         with self._lock:
             return [r for r in self.requests if re.search(pattern, r.path) and method in (None, r.method)]
-
-    # -- socketserver
-
-    def process_request_thread(self, request, client_address):
-        with self._lock:
-            self._connections.add(request)
-        try:
-            if self._tls is not None:
-                request.settimeout(HANDSHAKE_TIMEOUT_SEC)
-                with self._lock:
-                    self._connections.discard(request)
-                    request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-                    self._connections.add(request)
-                request.do_handshake()
-                request.settimeout(None)
-            super().process_request_thread(request, client_address)
-        except OSError:
-            # a TLS handshake that the client broke off is the client's affair
-            self.shutdown_request(request)
-        finally:
-            with self._lock:
-                self._connections.discard(request)
-
-    def handle_error(self, request, client_address):
-        text = traceback.format_exc()
-        with self._lock:
-            self._errors.append(text)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind, *_):
-        self.closing.set()
-        self.shutdown()
-        self._thread.join()
-        with self._lock:
-            for connection in self._connections:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    # gone already
-                    pass
-        self.server_close()
-        if self._errors and kind is None:
-            raise AssertionError("the fault proxy itself failed:\n" + "\n".join(self._errors))
