@@ -9,6 +9,7 @@ import pytest
 
 import application
 import aws_emulator
+import certificates
 import fault_proxy
 import follower as follower_module
 import formats
@@ -16,6 +17,7 @@ import host as host_module
 import s3_server
 import sandbox
 import slipway
+import ssm_server
 
 HOSTS = pytest.StashKey()
 SUMMARY = pytest.StashKey()  # lines for the end of the run
@@ -162,6 +164,19 @@ def s3_proxy(s3):
     """A fault proxy in front of the S3 server, with TLS, reachable from the hosts; see fault_proxy."""
     with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def ssm_authority(tmp_path):
+    """Who signed the certificate of `ssm`; a host is to trust_ca(ssm_authority.certificate)."""
+    return certificates.Authority(tmp_path / "ssm")
+
+
+@pytest.fixture
+def ssm(ssm_authority):
+    """A stand-in for SSM's endpoints, with TLS, reachable from the hosts; it knows no instance yet. See ssm_server."""
+    with ssm_server.SsmServer(sandbox.SERVER_ADDRESS, tls=ssm_authority.context(sandbox.SERVER_ADDRESS)) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -632,6 +632,23 @@ def test_messages_of_another_form(server, client, case):
 # -- the server as such
 
 
+def test_hosts_reach_it(ssm, ssm_authority, host):
+    ssm.add_instance(INSTANCE, "AKIDEXAMPLE", "secret")
+    untrusted = 60
+    assert host.run(["curl", "-s", ssm.url("ssm")], check=False).rc == untrusted
+    host.trust_ca(ssm_authority.certificate)
+    client = Client(ssm, INSTANCE, "AKIDEXAMPLE", "secret")
+    body = json.dumps({"InstanceId": INSTANCE})
+    said = {}
+    for service, url in ssm.urls.items():
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.UpdateInstanceInformation"}
+        headers = client.signed("POST", f"{url}/", headers, body.encode(), service)
+        arguments = [a for name, value in headers.items() for a in ("-H", f"{name}: {value}")]
+        said[service] = host.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-d", body, *arguments, url]).stdout
+    assert said == {"ssm": "200", "ec2messages": "400", "ssmmessages": "404"}
+    assert len(ssm.pings(INSTANCE)) == 1
+
+
 def test_complaints_are_raised_at_the_end(tmp_path):
     with pytest.raises(AssertionError, match="not masked"):
         with start() as server:
