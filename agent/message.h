@@ -39,24 +39,34 @@ typedef enum MessageType {
 
         MESSAGE_IDENTIFY, /* Who is this host? Answered by IDENTIFIED. */
 
+        MESSAGE_LISTEN, /* text: "CHANNEL INSTANCE REGION ZONE" (ssm.h; "-": not known). Take orders
+                         * from far away; until CANCEL. Answered by LISTENING... and ORDER... */
+        MESSAGE_ORDER_NEWS, /* offset: number of the ORDER of LISTEN `id`; result: as in
+                             * remote-order.h; descriptor: memfd with the words. No answer. */
+
         MESSAGE_PROBE, /* to slipway-fetch --probe. text: URL of this host; size: limit for the
                         * whole answer, in microseconds. Answered by PROBED. */
 
         /* slipway-fetch to slipwayd */
-        MESSAGE_POLLED,     /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,
-                             * POLL_ABSENT,    POLL_UNKNOWN, or a negative errno; text: why;
-                             * with the first three, a word for the credentials that were used, or
-                             * none. */
-        MESSAGE_BRAKED,     /* result: 0 (not halted), BRAKED_ON, POLL_ABSENT, POLL_UNKNOWN, or a
-                             * negative errno; text: who and why. */
-        MESSAGE_SPOOLED,    /* descriptor: the spool file, read-only. */
-        MESSAGE_AVAILABLE,  /* size: so many bytes from the start are there. */
-        MESSAGE_GOT,        /* result: 0 or a negative errno; text: why. */
-        MESSAGE_GOT_AGAIN,  /* offset, size as asked; result; text: why. */
-        MESSAGE_PUT_DONE,   /* result; text: why. */
-        MESSAGE_IDENTIFIED, /* result: 0 with descriptor (memfd, instance.h), or a negative errno;
-                             * text: why. */
-        MESSAGE_PROBED,     /* result: the HTTP status that came, or a negative errno; text: why. */
+        MESSAGE_POLLED,       /* result: 0 with descriptor (memfd, packed envelope), POLL_UNCHANGED,
+                               * POLL_ABSENT,    POLL_UNKNOWN, or a negative errno; text: why;
+                               * with the first three, a word for the credentials that were used, or
+                               * none. */
+        MESSAGE_BRAKED,       /* result: 0 (not halted), BRAKED_ON, POLL_ABSENT, POLL_UNKNOWN, or a
+                               * negative errno; text: who and why. */
+        MESSAGE_SPOOLED,      /* descriptor: the spool file, read-only. */
+        MESSAGE_AVAILABLE,    /* size: so many bytes from the start are there. */
+        MESSAGE_GOT,          /* result: 0 or a negative errno; text: why. */
+        MESSAGE_GOT_AGAIN,    /* offset, size as asked; result; text: why. */
+        MESSAGE_PUT_DONE,     /* result; text: why. */
+        MESSAGE_IDENTIFIED,   /* result: 0 with descriptor (memfd, instance.h), or a negative errno;
+                               * text: why. */
+        MESSAGE_LISTENING,    /* result: 0 (orders can come) or a negative errno; size: by which
+                               * SsmChannel; text: why not. The first one at once. */
+        MESSAGE_ORDER,        /* offset: its number; size: 1: it was handed over before; text: the
+                               * order (remote-order.h). */
+        MESSAGE_ORDER_CANCEL, /* offset: its number. */
+        MESSAGE_PROBED, /* result: the HTTP status that came, or a negative errno; text: why. */
 
         /* slipwayd to slipway-unpack, one order per process */
         MESSAGE_INDEX, /* descriptor: the index file; size, sha256: what it must be. First message.

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+
+#include "credentials.h"
+#include "http.h"
+#include "macro.h"
+#include "ssm-channel.h"
+
+/*
+ * Tells Systems Manager every five minutes that this instance is there (UpdateInstanceInformation
+ * of the service ssm): without it no command is sent here. The first time at once, the second after
+ * a random part of five minutes. A failure is tried again after a minute, then with growing pauses
+ * up to five. Source: amazon-ssm-agent's agent/health; AWS does not document this operation.
+ */
+
+typedef struct SsmHealth SsmHealth;
+
+/* The ping went well (0) or did not, and why. Said when that changes, or the words do. */
+typedef void (*ssm_health_state_t)(int result, const char *why, void *userdata);
+
+_must_check_ int ssm_health_new(Http *http, CredentialsSource *credentials,
+                                const SsmIdentity *identity, ssm_health_state_t state,
+                                void *userdata, SsmHealth **ret, char **reterr);
+SsmHealth *ssm_health_free(SsmHealth *h); /* without calling back */
+DEFINE_CLEANUP_FUNC(SsmHealth *, ssm_health_free);
+
+/* The channel that commands come by: "ec2messages", "ssmmessages" (constants), or "" while that is
+ * open. A change is told at once. */
+void ssm_health_set_channel(SsmHealth *h, const char *channel);
+
+/* As in ssm-mds.h. */
+uint64_t ssm_health_due_in_usec(const SsmHealth *h);
+void ssm_health_start_due(SsmHealth *h);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+#include "macro.h"
+#include "remote-order.h"
+#include "ssm-channel.h"
+
+/*
+ * What a message of Run Command wants. The payload of aws.ssm.sendCommand:
+ *
+ *   { "CommandId": "<uuid>", "DocumentName": "Slipway-Deploy",
+ *     "Parameters": { "action": "deploy", "app": "web", "release": "2026.11.22-1f3a9c2" },
+ *     "DocumentContent": { "schemaVersion": "2.2", "mainSteps": [ { "action": "...",
+ *                                                                   "name": "slipway" } ] } }
+ *
+ * and of aws.ssm.cancelCommand: { "CancelMessageId": "aws.ssm.<uuid>.<instance>" }. Members that
+ * are not listed are passed over, for AWS adds some; two of the same name are refused. Only the
+ * document Slipway-Deploy (packaging/aws/slipway-deploy.json) is carried out, by its name and
+ * parameters; its content is read for the name of its step alone, which answers are about.
+ */
+
+#define SSM_DOCUMENT      "Slipway-Deploy"
+#define SSM_AGE_MAX_SEC   (48 * 3600) /* as amazon-ssm-agent has it */
+#define SSM_AHEAD_MAX_SEC (15 * 60)   /* that a message may come from the future */
+
+/* A step of a document, as far as answers name it. */
+typedef struct SsmStep {
+        char *name;   /* the key in answers: a step's name, or with schema 1.x its plugin */
+        char *plugin; /* "aws:runShellScript" */
+} SsmStep;
+
+#define SSM_STEPS_MAX 32
+
+typedef enum SsmKind {
+        SSM_ORDER,
+        SSM_CANCEL,
+} SsmKind;
+
+/* What can be told of a message. */
+typedef struct SsmRequest {
+        SsmKind kind;
+        char *command; /* of CANCEL: that is to be cancelled */
+        char *document;
+        SsmStep *steps;
+        size_t n_steps;
+        RemoteOrder order; /* .command is NULL: refused */
+} SsmRequest;
+
+void ssm_request_done(SsmRequest *r);
+
+/* `now_sec` by the service's clock as far as it is known.
+ *   0           *ret is set
+ *   -EPERM      an order that is refused: *ret is set but for its order, *reterr says why and what
+ * to use instead: another document, a schema, action or parameter that is not known, a message that
+ * is too old -EBADMSG    malformed, not for `instance`, or of another digest than it says: *reterr
+ * says why -ENOTSUP    another topic */
+_must_check_ int ssm_request_parse(const SsmMessage *m, const char *instance, time_t now_sec,
+                                   SsmRequest *ret, char **reterr);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "macro.h"
+#include "ssm-order.h"
+
+/*
+ * The payloads of replies, as the console shows them: a receipt, results of steps while the command
+ * goes on, and the final one. Limits in bytes, as amazon-ssm-agent keeps them: standardOutput and
+ * standardError 24,000, `output` 2,500; what is longer is cut between two characters, and says so.
+ * Bytes that are no UTF-8 come as U+FFFD.
+ */
+
+#define SSM_OUTPUT_MAX 24000
+
+typedef enum SsmStatus {
+        SSM_IN_PROGRESS,
+        SSM_SUCCESS,
+        SSM_FAILED,
+        SSM_CANCELLED,
+        SSM_TIMED_OUT,
+        _SSM_STATUS_MAX,
+        _SSM_STATUS_INVALID = -1,
+} SsmStatus;
+
+const char *ssm_status_to_string(SsmStatus s); /* "InProgress" */
+SsmStatus ssm_status_from_string(const char *s);
+
+/* What became of one step; the texts are the caller's. */
+typedef struct SsmResult {
+        const SsmStep *step;
+        SsmStatus status;
+        const char *output, *error;      /* NULL: nothing */
+        uint64_t began_msec, ended_msec; /* since the epoch; ended 0: it goes on */
+} SsmResult;
+
+typedef struct SsmReplyInput {
+        SsmStatus status;  /* of the document */
+        const char *trace; /* why the document as a whole failed; NULL: nothing */
+        const SsmResult *results;
+        size_t n_results; /* 0 with SSM_IN_PROGRESS: the receipt */
+        uint64_t now_msec;
+        bool gateway; /* for ssmmessages, which leaves a member out */
+} SsmReplyInput;
+
+_must_check_ int ssm_reply_build(const SsmReplyInput *input, char **ret);
