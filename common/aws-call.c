@@ -161,7 +161,7 @@ static int send_try(AwsCall *c, const NameValue *headers, size_t n_headers, char
                                   .headers = headers,
                                   .n_headers = n_headers,
                                   .upload = &c->upload,
-                                  .size_max = AWS_ANSWER_SIZE_MAX,
+                                  .size_max = c->request.size_max,
                                   .connect_sec = limits->connect_sec,
                                   .stall_sec = limits->stall_sec,
                                   .deadline_msec = limits->deadline_sec * 1000,
@@ -263,6 +263,8 @@ int aws_start(AwsClient *a, const AwsRequest *request, aws_done_t done, void *us
         r = format_body(a, request, &c->body);
         if (r < 0)
                 return r;
+        if (c->request.size_max == 0)
+                c->request.size_max = AWS_ANSWER_SIZE_MAX;
         c->request.json = NULL;
         c->request.params = NULL;
         c->upload = (HttpUpload){ .data = c->body, .size = strlen(c->body) };
@@ -377,7 +379,8 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
 
         c->transfer = NULL;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
-                retry(c, result, AWS_TRANSIENT, err, true);
+                retry(c, http_response_unresolved(response) ? -ENOENT : result, AWS_TRANSIENT, err,
+                      true);
                 return;
         }
         if (result >= 0 && status >= 200 && status < 300) {

@@ -43,7 +43,7 @@ const char *aws_client_region(const AwsClient *a);
 
 typedef struct AwsLimits {
         unsigned connect_sec;  /* 10: until a connection stands, TLS included */
-        unsigned stall_sec;    /* 15: without anything moving */
+        unsigned stall_sec;    /* 15: without anything moving; 0: no such limit */
         unsigned deadline_sec; /* 60: for one try in all */
         unsigned backoff_msec; /* 200: the longest wait before the second try; doubles up to 20 s,
                                   five times as long when the service asks for patience; the real
@@ -69,6 +69,7 @@ typedef struct AwsRequest {
         size_t n_params;
         const AwsHint *hints; /* ended by one without code; NULL: none */
         unsigned n_tries;     /* 0: the default, 4 */
+        size_t size_max;      /* of the answer; 0: AWS_ANSWER_SIZE_MAX */
 } AwsRequest;
 
 /* `result`: 0 with the body of a 2xx answer, `data` (NUL-terminated, may be taken by TAKE_PTR), or
@@ -76,9 +77,10 @@ typedef struct AwsRequest {
  *   -EACCES    the permission is missing (it is named), or the credentials are not taken
  *   -EREMOTEIO the service refused for another reason: its code and message are in the text
  *   -EHOSTDOWN can't be reached, after all tries
+ *   -ENOENT    the same, as the name of its host does not resolve: there may be no such endpoint
  *   -EBUSY     5xx or throttled, after all tries
  *   -ETIMEDOUT one of the limits of time, after all tries
- *   -EFBIG     an answer of more than AWS_ANSWER_SIZE_MAX
+ *   -EFBIG     an answer of more than `size_max`
  *   or another one of http.h or credentials.h.
  * The call is gone after the callback; others may be started and cancelled in it. */
 typedef void (*aws_done_t)(int result, char **data, size_t size, const char *err, void *userdata);

@@ -127,6 +127,7 @@ AwsVerdict aws_error_judge(unsigned status, const char *code)
                 { "RequestTimeoutException",             AWS_TRANSIENT},
                 { "AccessDenied",                        AWS_DENIED   },
                 { "AccessDeniedException",               AWS_DENIED   },
+                { "AuthorizationFailureException",       AWS_DENIED   },
                 { "UnauthorizedOperation",               AWS_DENIED   },
                 { "AuthFailure",                         AWS_REFUSED  },
                 { "ExpiredToken",                        AWS_REFUSED  },

@@ -36,7 +36,7 @@ struct HttpResponse {
         size_t headers_size;
         char *error_body;
         size_t error_body_size;
-        bool resent;
+        bool resent, unresolved;
 };
 
 struct HttpTransfer {
@@ -194,6 +194,11 @@ const char *http_response_error_body(const HttpResponse *r, size_t *ret_size)
 bool http_response_resent(const HttpResponse *r)
 {
         return r->resent;
+}
+
+bool http_response_unresolved(const HttpResponse *r)
+{
+        return r->unresolved;
 }
 
 time_t http_response_date(const HttpResponse *r)
@@ -709,6 +714,7 @@ static int judge(HttpTransfer *t, CURLcode code)
                 return fail(&t->err, -EINVAL, "the bundle of authorities can't be used: %s",
                             t->curl_err);
         default:
+                t->response.unresolved = code == CURLE_COULDNT_RESOLVE_HOST;
                 return fail(&t->err, -EHOSTDOWN, "no answer from %s: %s", t->host,
                             *t->curl_err ? t->curl_err : curl_easy_strerror(code));
         }

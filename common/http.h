@@ -52,6 +52,10 @@ time_t http_response_date(const HttpResponse *r);
  */
 bool http_response_resent(const HttpResponse *r);
 
+/* Whether there was no answer because the host's name has no address, or nobody could tell it: the
+ * two look alike. Behind a proxy it is the proxy that looks the name up. */
+bool http_response_unresolved(const HttpResponse *r);
+
 typedef struct HttpTransfer HttpTransfer;
 
 /* Takes bytes of a 2xx body as they come. A negative errno ends the transfer with it. Must not

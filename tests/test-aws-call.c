@@ -372,6 +372,38 @@ static void refused_connection(void **state)
         assert_non_null(strstr(err, "can't sign (tried 1 times): no answer from 127.0.0.1"));
 }
 
+/* RFC 6761, 6.4: "invalid" never resolves. */
+static void unresolved_name(void **state)
+{
+        Fixture *f = *state;
+        _cleanup_(aws_client_freep) AwsClient *a = NULL;
+        _cleanup_free_ char *data = NULL, *err = NULL;
+        size_t size;
+
+        assert_int_equal(setenv("AWS_ENDPOINT_URL_KMS", "https://kms.invalid", 1), 0);
+        assert_int_equal(aws_client_new(&json_service, NULL, f->http, f->credentials, &a, NULL), 0);
+        assert_int_equal(unsetenv("AWS_ENDPOINT_URL_KMS"), 0);
+        assert_int_equal(
+                aws_call(a,
+                         &(AwsRequest){
+                                 .action = "Sign", .what = "sign", .json = "{}", .n_tries = 1 },
+                         &data, &size, &err),
+                -ENOENT);
+        assert_non_null(strstr(err, "no answer from kms.invalid"));
+}
+
+static void own_size(void **state)
+{
+        Fixture *f = *state;
+        AwsRequest echo = { .action = "Echo", .what = "x", .json = "{\"a\":1}", .size_max = 7 };
+        _cleanup_free_ char *data = NULL, *none = NULL, *err = NULL;
+        size_t size;
+
+        assert_int_equal(aws_call(f->json, &echo, &data, &size, NULL), 0);
+        echo.size_max = 6;
+        assert_int_equal(aws_call(f->json, &echo, &none, &size, &err), -EFBIG);
+}
+
 static void backoffs(void **state)
 {
         uint64_t longest = 0;
@@ -397,6 +429,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(stalls, setup, teardown),
                 cmocka_unit_test_setup_teardown(cancels, setup, teardown),
                 cmocka_unit_test_setup_teardown(refused_connection, setup, teardown),
+                cmocka_unit_test_setup_teardown(unresolved_name, setup, teardown),
+                cmocka_unit_test_setup_teardown(own_size, setup, teardown),
                 cmocka_unit_test(backoffs),
         };
 
