@@ -417,6 +417,15 @@ static void backoffs(void **state)
                 longest = MAX(longest, backoff_usec(3, 10));
         }
         assert_true(longest > 20);
+        assert_int_equal(backoff_pause_usec(1, 0, 100), 0);
+        for (int i = 0; i < 1000; i++) {
+                const uint64_t first = backoff_pause_usec(1, 2000, 300000);
+                const uint64_t third = backoff_pause_usec(3, 2000, 300000);
+                const uint64_t last = backoff_pause_usec(1000, 2000, 300000);
+                assert_true(first >= 2000 && first <= 2500);
+                assert_true(third >= 8000 && third <= 10000);
+                assert_true(last >= 240000 && last <= 300000);
+        }
 }
 
 int main(void)
