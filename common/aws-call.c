@@ -356,7 +356,9 @@ static void judge_error(AwsCall *c, const HttpResponse *response, const AwsError
 {
         const AwsVerdict verdict = aws_error_judge(http_response_status(response), e->code);
         _cleanup_free_ char *err = NULL, *text = NULL;
-        int result = verdict == AWS_DENIED || verdict == AWS_REFUSED ? -EACCES : -EREMOTEIO;
+        int result = verdict == AWS_DENIED || verdict == AWS_REFUSED ? -EACCES
+                     : *e->code                                      ? -EREMOTEIO
+                                                                     : -EPROTO;
 
         explain(c, verdict, e, response, &err);
         if (verdict == AWS_REFUSED && c->client->credentials &&

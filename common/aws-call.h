@@ -76,6 +76,7 @@ typedef struct AwsRequest {
  * with `err` set:
  *   -EACCES    the permission is missing (it is named), or the credentials are not taken
  *   -EREMOTEIO the service refused for another reason: its code and message are in the text
+ *   -EPROTO    refused without a code: by something on the way, as it looks
  *   -EHOSTDOWN can't be reached, after all tries
  *   -ENOENT    the same, as the name of its host does not resolve: there may be no such endpoint
  *   -EBUSY     5xx or throttled, after all tries
