@@ -338,7 +338,7 @@ static void pause_polls(SsmMds *m, unsigned n_failed, uint64_t max_usec)
 static bool is_unanswered(int result)
 {
         return result == -EHOSTDOWN || result == -ETIMEDOUT || result == -EBUSY ||
-               result == -ENOENT;
+               result == -ENOENT || result == -EPROTO;
 }
 
 static void poll_failed(SsmMds *m, int result, const char *why, bool slow)

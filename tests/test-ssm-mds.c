@@ -39,6 +39,7 @@ typedef enum Act {
         EXPIRED,
         DENIED,
         UNKNOWN_ID,
+        NOT_FOUND, /* as by a proxy */
         OK,
 } Act;
 
@@ -151,6 +152,9 @@ static void answer_error(const FaultRequest *q, Act act)
                 break;
         case UNKNOWN_ID:
                 text(q, 400, "{\"__type\":\"InvalidMessageIdException\",\"Message\":\"no such\"}");
+                break;
+        case NOT_FOUND:
+                text(q, 404, "<html>");
                 break;
         default: /* DENIED */
                 text(q, 400,
@@ -704,6 +708,7 @@ static void replies_refused(void **state)
                 int result, n_tries;
         } table[] = {
                 {UNKNOWN_ID, -EREMOTEIO, 1},
+                { NOT_FOUND, -EPROTO,    1},
                 { DENIED,    -EACCES,    1},
                 { HTML,      -EBADMSG,   1},
                 { DOWN,      -EBUSY,     3},
