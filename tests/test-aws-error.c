@@ -55,6 +55,7 @@ static void verdicts(void **state)
 {
         (void) state;
         assert_int_equal(aws_error_judge(400, "ThrottlingException"), AWS_THROTTLED);
+        assert_int_equal(aws_error_judge(400, "AuthorizationFailureException"), AWS_DENIED);
         assert_int_equal(aws_error_judge(503, ""), AWS_THROTTLED);
         assert_int_equal(aws_error_judge(429, "Other"), AWS_THROTTLED);
         assert_int_equal(aws_error_judge(500, "KMSInternalException"), AWS_TRANSIENT);
