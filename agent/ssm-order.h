@@ -18,8 +18,9 @@
  *                                                                   "name": "slipway" } ] } }
  *
  * and of aws.ssm.cancelCommand: { "CancelMessageId": "aws.ssm.<uuid>.<instance>" }. Members that
- * are not listed are passed over, for AWS adds some; two of a name that is listed are refused. Null
- * is as good as absent, and so is a parameter that is an empty string. Only the document
+ * are not listed are passed over, for AWS adds some; two of a name that is listed are refused.
+ * Parameters and what names the steps may be null, and a parameter that is an empty string is none.
+ * A payload has to be JSON as json-read.h takes it: no fractions, no DEL. Only the document
  * Slipway-Deploy (packaging/aws/slipway-deploy.json) is carried out, by its name and parameters;
  * its content is read for its schema and the names of its steps, which answers are about.
  *
