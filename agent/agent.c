@@ -87,6 +87,8 @@ static int open_directories(Agent *a, char **reterr)
                 r = own_directory(a->paths.runtime_dir, 0700, &nobody, &a->runtime_dir_fd, reterr);
         if (r >= 0 && fetches(a))
                 r = own_directory(a->paths.cache_dir, 0700, &a->fetch_identity, NULL, reterr);
+        if (r >= 0 && fetches(a))
+                r = own_directory(a->paths.fetch_state_dir, 0700, &a->fetch_identity, NULL, reterr);
         return r;
 }
 
@@ -202,8 +204,8 @@ static int open_all(Agent *a, char **reterr)
         if (r >= 0)
                 r = bus_new(a->event, a->options.user, &a->bus);
         if (r >= 0 && fetches(a))
-                r = fetcher_new(a->event, NULL, a->paths.cache_dir, &a->fetch_identity,
-                                &a->fetcher);
+                r = fetcher_new(a->event, NULL, a->paths.cache_dir, a->paths.fetch_state_dir,
+                                &a->fetch_identity, &a->fetcher);
         if (r >= 0)
                 r = sd_event_add_defer(a->event, &a->apply_source, on_apply, a);
         if (r >= 0)

@@ -104,6 +104,7 @@ static void check_users(Check *c)
         check_directory(c, c->paths.state_dir, geteuid(), "root", true);
         check_directory(c, c->paths.runtime_dir, geteuid(), "root", true);
         check_directory(c, c->paths.cache_dir, fetch.uid, "slipway", true);
+        check_directory(c, c->paths.fetch_state_dir, fetch.uid, "slipway", true);
         for (size_t i = 0; c->config && i < c->config->n_apps; i++)
                 check_releases(c, c->config->apps[i].root, unpack.uid);
         if (c->findings.n == n)

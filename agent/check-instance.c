@@ -56,7 +56,7 @@ static int ask_by(Check *c, Asked *a, Fetcher **fetcher, InstanceWatch **watch)
                 return -errno;
         r = sd_event_new(&a->event);
         if (r >= 0)
-                r = fetcher_new(a->event, NULL, c->paths.cache_dir, &identity, fetcher);
+                r = fetcher_new(a->event, NULL, c->paths.cache_dir, NULL, &identity, fetcher);
         if (r >= 0)
                 r = instance_watch_new(a->event, *fetcher, 2 * LIMIT_USEC, on_told, a, watch);
         if (r >= 0)

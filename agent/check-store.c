@@ -183,7 +183,8 @@ static int ask_all(Round *round, char **reterr)
                 return -ENOMEM;
         r = sd_event_new(&round->event);
         if (r >= 0)
-                r = fetcher_new(round->event, NULL, c->paths.cache_dir, &identity, &round->fetcher);
+                r = fetcher_new(round->event, NULL, c->paths.cache_dir, NULL, &identity,
+                                &round->fetcher);
         if (r >= 0)
                 r = fetcher_set_store(round->fetcher, c->config->store);
         if (r >= 0)

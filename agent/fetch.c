@@ -70,6 +70,7 @@ struct Get {
 
 struct Fetch {
         const char *store_url; /* NULL: not known yet */
+        const char *state_dir; /* NULL: takes no orders */
         int socket_fd;
         Http *http; /* for everything but the store */
         Store *store;
@@ -848,15 +849,15 @@ static int receive(Fetch *f)
         return 0;
 }
 
-int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch **ret,
-              char **reterr)
+int fetch_new(const char *store_url, const char *cache_dir, const char *state_dir, int socket_fd,
+              Fetch **ret, char **reterr)
 {
         _cleanup_(fetch_freep) Fetch *f = calloc(1, sizeof(Fetch));
         int r;
 
         if (!f)
                 return -ENOMEM;
-        *f = (Fetch){ .store_url = store_url, .socket_fd = socket_fd };
+        *f = (Fetch){ .store_url = store_url, .state_dir = state_dir, .socket_fd = socket_fd };
         r = spool_open(cache_dir, &f->spool, reterr);
         if (r < 0)
                 return r;

@@ -18,11 +18,12 @@
 
 typedef struct Fetch Fetch;
 
-/* `socket_fd` and the strings must outlive it. The store is opened at the first request, and again
+/* `state_dir` is where it remembers orders; NULL: it takes none. `socket_fd` and the strings must
+ * outlive it. The store is opened at the first request, and again
  * after a failure, so that a missing setting is an answer with its reason. With store_url NULL it
  * can tell who this host is, and open files. */
-_must_check_ int fetch_new(const char *store_url, const char *cache_dir, int socket_fd, Fetch **ret,
-                           char **reterr);
+_must_check_ int fetch_new(const char *store_url, const char *cache_dir, const char *state_dir,
+                           int socket_fd, Fetch **ret, char **reterr);
 Fetch *fetch_free(Fetch *f);
 DEFINE_CLEANUP_FUNC(Fetch *, fetch_free);
 

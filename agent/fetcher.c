@@ -29,7 +29,7 @@ struct FetchRequest {
 
 struct Fetcher {
         sd_event *event;
-        char *store, *cache_dir;
+        char *store, *cache_dir, *state_dir;
         Identity identity;
         Child *child;
         uint64_t last_id, started_usec, delay_usec;
@@ -46,6 +46,11 @@ static uint64_t now_usec(void)
         return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+static bool goes_on(const FetchRequest *r)
+{
+        return r->type == MESSAGE_GET || r->type == MESSAGE_PROBE || r->type == MESSAGE_LISTEN;
+}
+
 FetchRequest *fetch_request_free(FetchRequest *r)
 {
         Message cancel = { .type = MESSAGE_CANCEL };
@@ -53,7 +58,7 @@ FetchRequest *fetch_request_free(FetchRequest *r)
         if (!r)
                 return NULL;
         cancel.id = r->id;
-        if (r->sent && (r->type == MESSAGE_GET || r->type == MESSAGE_PROBE) && r->fetcher->child &&
+        if (r->sent && goes_on(r) && r->fetcher->child &&
             child_send(r->fetcher->child, &cancel, -1) < 0)
                 log_debug("Can't send CANCEL: the request goes on for nobody");
         *r->link = r->next;
@@ -76,6 +81,7 @@ Fetcher *fetcher_free(Fetcher *f)
         sd_event_unref(f->event);
         free(f->store);
         free(f->cache_dir);
+        free(f->state_dir);
         free(f->why_ended);
         free(f);
         return NULL;
@@ -164,6 +170,11 @@ static bool is_answer(FetchRequest *r, const Message *m)
                 return ends_request(r, MESSAGE_PROBE);
         case MESSAGE_IDENTIFIED:
                 return ends_request(r, MESSAGE_IDENTIFY);
+        case MESSAGE_LISTENING:
+                return ends_request(r, MESSAGE_LISTEN);
+        case MESSAGE_ORDER:
+        case MESSAGE_ORDER_CANCEL:
+                return r->type == MESSAGE_LISTEN;
         case MESSAGE_SPOOLED:
                 return r->type == MESSAGE_GET;
         case MESSAGE_AVAILABLE:
@@ -213,7 +224,7 @@ static void on_child_exited(Child *c, const char *how, void *userdata)
         lose_all(f, how);
 }
 
-static void list_arguments(const Fetcher *f, char *arguments[static 6])
+static void list_arguments(const Fetcher *f, char *arguments[static 8])
 {
         size_t n = 0;
 
@@ -224,6 +235,10 @@ static void list_arguments(const Fetcher *f, char *arguments[static 6])
         }
         arguments[n++] = (char *) (f->cache_dir ? "--cache" : "--probe");
         arguments[n++] = f->cache_dir; /* NULL: the end */
+        if (f->cache_dir && f->state_dir) {
+                arguments[n++] = (char *) "--state";
+                arguments[n++] = f->state_dir;
+        }
         arguments[n] = NULL;
 }
 
@@ -237,7 +252,7 @@ static int start(Fetcher *f)
                                               "ALL_PROXY",     "no_proxy",     "NO_PROXY",
                                               "SSL_CERT_FILE", "SSL_CERT_DIR", NULL };
         static const char *const nothing[] = { NULL };
-        char *arguments[6];
+        char *arguments[8];
         _cleanup_free_ char *err = NULL;
         int enabled, r;
 
@@ -262,8 +277,8 @@ static int on_restart(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const Identity *identity,
-                Fetcher **ret)
+int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const char *state_dir,
+                const Identity *identity, Fetcher **ret)
 {
         _cleanup_(fetcher_freep) Fetcher *f = calloc(1, sizeof(Fetcher));
         int r;
@@ -276,7 +291,9 @@ int fetcher_new(sd_event *event, const char *store, const char *cache_dir, const
                 f->store = strdup(store);
         if (cache_dir)
                 f->cache_dir = strdup(cache_dir);
-        if ((store && !f->store) || (cache_dir && !f->cache_dir))
+        if (state_dir)
+                f->state_dir = strdup(state_dir);
+        if ((store && !f->store) || (cache_dir && !f->cache_dir) || (state_dir && !f->state_dir))
                 return -ENOMEM;
         r = sd_event_add_defer(event, &f->lost_source, on_lost, f);
         if (r < 0)
@@ -385,9 +402,12 @@ int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply, void *u
         return 0;
 }
 
-int fetch_request_send(FetchRequest *r, Message *m)
+int fetch_request_send(FetchRequest *r, Message *m, int fd)
 {
-        return request_send(r, m, -1);
+        if (m->type != MESSAGE_ORDER_NEWS)
+                return request_send(r, m, fd);
+        m->id = r->id;
+        return r->fetcher->child ? child_send(r->fetcher->child, m, fd) : -EHOSTDOWN;
 }
 
 void fetcher_drop(Fetcher *f, const Sha256 *sha256)

@@ -9,7 +9,8 @@
  * slipwayd's side of slipway-fetch: starts it, starts it again with back-off when it dies, gives
  * each request an id and each answer to the request it belongs to. Answers to nobody, or to another
  * kind of request, are dropped: fetch may have been taken over. A fetch that owes an answer and
- * says nothing for 15 minutes (no byte more of an object) is killed.
+ * says nothing for 15 minutes (no byte more of an object) is killed; to LISTEN it owes the first
+ * LISTENING alone.
  */
 
 typedef struct Fetcher Fetcher;
@@ -20,11 +21,12 @@ typedef struct FetchRequest FetchRequest;
  * here. */
 typedef void (*fetch_reply_t)(const Message *m, int *fd, void *userdata);
 
-/* `store` is the store's URL, `cache_dir` where the spool may be. Does not start the child yet.
- * With store NULL only IDENTIFY and OPEN are answered, until fetcher_set_store(). With cache_dir
- * NULL as well it is one for PROBE requests only (prober.h), which is given no credentials. */
+/* `store` is the store's URL, `cache_dir` where the spool may be, `state_dir` where it remembers
+ * orders (NULL: it can't LISTEN). Does not start the child yet. With store NULL only IDENTIFY, OPEN
+ * and LISTEN are answered, until fetcher_set_store(). With cache_dir NULL as well it is one for
+ * PROBE requests only (prober.h), which is given no credentials. */
 _must_check_ int fetcher_new(sd_event *event, const char *store, const char *cache_dir,
-                             const Identity *identity, Fetcher **ret);
+                             const char *state_dir, const Identity *identity, Fetcher **ret);
 Fetcher *fetcher_free(Fetcher *f);
 DEFINE_CLEANUP_FUNC(Fetcher *, fetcher_free);
 
@@ -46,10 +48,13 @@ bool fetcher_is_running(const Fetcher *f);
 _must_check_ int fetcher_request(Fetcher *f, Message *m, int fd, fetch_reply_t reply,
                                  void *userdata, FetchRequest **ret);
 
-/* Another message about the same request (MESSAGE_GET_AGAIN). */
-_must_check_ int fetch_request_send(FetchRequest *r, Message *m);
+/* Another message about the same request: MESSAGE_GET_AGAIN, which is answered, or
+ * MESSAGE_ORDER_NEWS, which is not, and so gives an error at once: -EAGAIN (slipway-fetch does not
+ * read), -EPIPE or -EHOSTDOWN (it is gone, which the request is told as well). The descriptor stays
+ * the caller's. */
+_must_check_ int fetch_request_send(FetchRequest *r, Message *m, int fd);
 
-/* Stops listening to it. */
+/* Stops listening to it: what goes on in slipway-fetch for it alone is cancelled. */
 FetchRequest *fetch_request_free(FetchRequest *r);
 DEFINE_CLEANUP_FUNC(FetchRequest *, fetch_request_free);
 

@@ -114,7 +114,7 @@ static void on_answered(void *userdata)
 static int add_http_probe(Health *h, const HttpProbe *http)
 {
         const Site *s = h->place.site;
-        int r = h->prober ? 0 : fetcher_new(s->event, NULL, NULL, &s->fetch, &h->prober);
+        int r = h->prober ? 0 : fetcher_new(s->event, NULL, NULL, NULL, &s->fetch, &h->prober);
 
         if (r >= 0)
                 r = probe_http_new(s->event, h->prober, http, on_answered, h,

@@ -8,6 +8,7 @@ void paths_done(Paths *p)
 {
         free(p->config_file);
         free(p->state_dir);
+        free(p->fetch_state_dir);
         free(p->cache_dir);
         free(p->runtime_dir);
         free(p->unit_dir);
@@ -43,6 +44,9 @@ static int init_user(Paths *p, char **reterr)
         if (r >= 0)
                 r = user_path("XDG_STATE_HOME", "/.local/state", "/slipway", &p->state_dir, reterr);
         if (r >= 0)
+                r = user_path("XDG_STATE_HOME", "/.local/state", "/slipway-fetch",
+                              &p->fetch_state_dir, reterr);
+        if (r >= 0)
                 r = user_path("XDG_CACHE_HOME", "/.cache", "/slipway", &p->cache_dir, reterr);
         if (r >= 0)
                 r = user_path("XDG_RUNTIME_DIR", NULL, "/slipway", &p->runtime_dir, reterr);
@@ -55,10 +59,12 @@ static int init_system(Paths *p)
 {
         p->config_file = strdup("/etc/slipway/agent.json");
         p->state_dir = strdup("/var/lib/slipway");
+        p->fetch_state_dir = strdup("/var/lib/slipway-fetch");
         p->cache_dir = strdup("/var/cache/slipway");
         p->runtime_dir = strdup("/run/slipway");
         p->unit_dir = strdup("/etc/systemd/system");
-        return p->config_file && p->state_dir && p->cache_dir && p->runtime_dir && p->unit_dir
+        return p->config_file && p->state_dir && p->fetch_state_dir && p->cache_dir &&
+                               p->runtime_dir && p->unit_dir
                        ? 0
                        : -ENOMEM;
 }

@@ -20,6 +20,7 @@
 
 static const char *arg_store = NULL;
 static const char *arg_cache = NULL;
+static const char *arg_state = NULL;
 static bool arg_probe = false;
 
 static int parse_options(int argc, char *argv[])
@@ -27,8 +28,9 @@ static int parse_options(int argc, char *argv[])
         static const struct option options[] = {
                 {"store",            required_argument, NULL, 's' },
                 { "cache",              required_argument, NULL, 'c' },
-                { "probe",                 no_argument, NULL, 'p' },
-                {              }
+                { "state",                 required_argument, NULL, 'd' },
+                { "probe",no_argument, NULL, 'p' },
+                {          }
         };
         int c;
 
@@ -40,13 +42,16 @@ static int parse_options(int argc, char *argv[])
                 case 'c':
                         arg_cache = optarg;
                         break;
+                case 'd':
+                        arg_state = optarg;
+                        break;
                 case 'p':
                         arg_probe = true;
                         break;
                 default:
                         return -EINVAL;
                 }
-        return !arg_cache == arg_probe && optind == argc ? 0 : -EINVAL;
+        return !arg_cache == arg_probe && (arg_cache || !arg_state) && optind == argc ? 0 : -EINVAL;
 }
 
 #define N_FDS_MAX 256
@@ -145,6 +150,8 @@ static void allow_file_store(Rules *rules, const char *directory)
 static void allow_store(Rules *rules)
 {
         allow(rules, arg_cache, SPOOL);
+        if (arg_state)
+                allow(rules, arg_state, SPOOL);
         if (arg_store && strncmp(arg_store, FILE_SCHEME, STRLEN(FILE_SCHEME)) == 0)
                 allow_file_store(rules, arg_store + STRLEN(FILE_SCHEME));
         allow_environment(rules);
@@ -183,7 +190,7 @@ static int confine(char **reterr)
 static int run_fetch(char **reterr)
 {
         _cleanup_(fetch_freep) Fetch *fetch = NULL;
-        int r = fetch_new(arg_store, arg_cache, MESSAGE_FD, &fetch, reterr);
+        int r = fetch_new(arg_store, arg_cache, arg_state, MESSAGE_FD, &fetch, reterr);
 
         while (r == 0)
                 r = fetch_step(fetch);

@@ -162,7 +162,7 @@ static void on_bad_frame(Staging *s, const Message *m)
                 "release %s: bytes %llu to %llu of the artifact are not what was signed: fetching them again",
                 s->manifest->release, (unsigned long long) m->offset,
                 (unsigned long long) (m->offset + m->size));
-        r = fetch_request_send(s->artifact_request, &again);
+        r = fetch_request_send(s->artifact_request, &again, -1);
         if (r < 0)
                 finish_errno(s, r, "can't ask slipway-fetch");
 }

@@ -59,6 +59,38 @@ static int chatter(void)
         return EXIT_SUCCESS;
 }
 
+/* Orders of somebody far away, and others that nobody asked for; each piece of news about the first
+ * is given back as trouble. Ends when nobody listens any more. */
+static int give_orders(void)
+{
+        Message m, order = { .type = MESSAGE_ORDER, .offset = 1 };
+        char words[64] = {};
+        int fd;
+
+        while (message_receive(MESSAGE_FD, &m, &fd) == 1 && m.type != MESSAGE_CANCEL) {
+                order.id = m.id;
+                if (m.type == MESSAGE_LISTEN &&
+                    (message_reply(MESSAGE_FD, MESSAGE_LISTENING, m.id, 0, NULL) < 0 ||
+                     message_send(MESSAGE_FD, &order, -1) < 0 ||
+                     message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, 0, NULL) < 0 ||
+                     message_reply(MESSAGE_FD, MESSAGE_ORDER_CANCEL, m.id, 0, NULL) < 0))
+                        return EXIT_FAILURE;
+                if (m.type == MESSAGE_ORDER_NEWS &&
+                    (m.offset != 1 || pread(fd, words, sizeof(words) - 1, 0) < 0 ||
+                     message_reply(MESSAGE_FD, MESSAGE_LISTENING, m.id, m.result, words) < 0))
+                        return EXIT_FAILURE;
+                /* To nobody but a LISTEN. */
+                if (m.type == MESSAGE_POLL &&
+                    (message_send(MESSAGE_FD, &order, -1) < 0 ||
+                     message_reply(MESSAGE_FD, MESSAGE_LISTENING, m.id, 0, NULL) < 0 ||
+                     message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, 0, NULL) < 0))
+                        return EXIT_FAILURE;
+                if (fd >= 0)
+                        (void) close(fd);
+        }
+        return EXIT_SUCCESS;
+}
+
 /* Ends when it is started for the first time in this directory, then never reads a message. */
 static int fail_then_be_deaf(const char *directory)
 {
@@ -128,6 +160,8 @@ int main(int argc, char *argv[], char *environment[])
                 return say_without_end();
         if (streq(part, "chatter"))
                 return chatter();
+        if (streq(part, "orders"))
+                return give_orders();
         if (streq(part, "--probe"))
                 return answer_probes();
         if (streq(part, "fail-then-deaf"))

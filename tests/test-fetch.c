@@ -38,7 +38,7 @@ static void bench_open(Bench *b, char *dir)
         assert_return_code(mkdir_parents(b->cache, 0700), 0);
         assert_return_code(mkdir_parents(store, 0700), 0);
         assert_return_code(message_pair(b->sockets), 0);
-        assert_return_code(fetch_new(b->url, b->cache, b->sockets[1], &b->fetch, NULL), 0);
+        assert_return_code(fetch_new(b->url, b->cache, NULL, b->sockets[1], &b->fetch, NULL), 0);
 }
 
 static void bench_close(Bench *b)
@@ -251,7 +251,7 @@ static void files_are_opened_without_a_store(void **state)
 
         bench_open(&b, *state);
         fetch_free(b.fetch);
-        assert_return_code(fetch_new("s3://", b.cache, b.sockets[1], &b.fetch, NULL), 0);
+        assert_return_code(fetch_new("s3://", b.cache, NULL, b.sockets[1], &b.fetch, NULL), 0);
         ask_with_fd(&b, &m, good, &reply, &got);
         assert_int_equal(reply.type, MESSAGE_POLLED);
         assert_int_equal(reply.result, 0);
@@ -281,7 +281,7 @@ static void no_store_is_an_answer(void **state)
 
         bench_open(&b, *state);
         fetch_free(b.fetch);
-        assert_return_code(fetch_new("ftp://x", b.cache, b.sockets[1], &b.fetch, NULL), 0);
+        assert_return_code(fetch_new("ftp://x", b.cache, NULL, b.sockets[1], &b.fetch, NULL), 0);
         ask(&b, &m, &reply, &fd);
         assert_int_equal(reply.type, MESSAGE_POLLED);
         assert_true(reply.result < 0);
@@ -368,8 +368,8 @@ static void s3_open(Bench *b, char *dir, FaultServer *server, fault_serve_t serv
         assert_return_code(setenv("AWS_SECRET_ACCESS_KEY", "secret", 1), 0);
         bench_open(b, dir);
         fetch_free(b->fetch);
-        assert_return_code(fetch_new("s3://bucket/pre", b->cache, b->sockets[1], &b->fetch, NULL),
-                           0);
+        assert_return_code(
+                fetch_new("s3://bucket/pre", b->cache, NULL, b->sockets[1], &b->fetch, NULL), 0);
 }
 
 static void s3_close(Bench *b, FaultServer *server)
@@ -474,7 +474,8 @@ static void a_restart_costs_a_chunk(void **state)
         fd_close(b.sockets[0]);
         fd_close(b.sockets[1]);
         assert_return_code(message_pair(b.sockets), 0);
-        assert_return_code(fetch_new("s3://bucket/pre", b.cache, b.sockets[1], &b.fetch, NULL), 0);
+        assert_return_code(
+                fetch_new("s3://bucket/pre", b.cache, NULL, b.sockets[1], &b.fetch, NULL), 0);
         m.id = 2;
         check_spool(get(&b, &m, 0));
         assert_int_equal(server.counts->scratch[N_FIRST], 1);
@@ -719,8 +720,8 @@ static pid_t start_program(Bench *b)
                     /* The search for leaks is a process of its own, which the sandbox forbids. */
                     setenv("ASAN_OPTIONS", "detect_leaks=0", 1) < 0)
                         _exit(99);
-                (void) execl(program, program, "--store", b->url, "--cache", b->cache,
-                             (char *) NULL);
+                (void) execl(program, program, "--store", b->url, "--cache", b->cache, "--state",
+                             b->dir, (char *) NULL);
                 _exit(99);
         }
         b->sockets[1] = fd_close(b->sockets[1]);

@@ -10,6 +10,7 @@
 typedef struct Heard {
         unsigned n;
         Message last;
+        uint32_t types[4];
 } Heard;
 
 static void hear(const Message *m, int *fd, void *userdata)
@@ -44,7 +45,7 @@ static void only_its_answers_come(void **state)
         Heard first = {}, second = {};
 
         assert_return_code(sd_event_new(&event), 0);
-        assert_return_code(fetcher_new(event, "chatter", *state, &same, &f), 0);
+        assert_return_code(fetcher_new(event, "chatter", *state, NULL, &same, &f), 0);
         FetchRequest *a = request(f, MESSAGE_POLL, &first);
         await(event, &first);
         assert_int_equal(first.last.type, MESSAGE_POLLED);
@@ -66,7 +67,7 @@ static void each_loss_has_its_reason(void **state)
         Heard h = {};
 
         assert_return_code(sd_event_new(&event), 0);
-        assert_return_code(fetcher_new(event, "fail-then-deaf", *state, &same, &f), 0);
+        assert_return_code(fetcher_new(event, "fail-then-deaf", *state, NULL, &same, &f), 0);
         FetchRequest *r = request(f, MESSAGE_POLL, &h);
         await(event, &h);
         assert_int_equal(h.last.type, 0);
@@ -107,7 +108,7 @@ static void ends_for_another_store(void **state)
         Heard first = {}, second = {};
 
         assert_return_code(sd_event_new(&event), 0);
-        assert_return_code(fetcher_new(event, "chatter", *state, &same, &f), 0);
+        assert_return_code(fetcher_new(event, "chatter", *state, NULL, &same, &f), 0);
         FetchRequest *r = request(f, MESSAGE_POLL, &first);
         assert_return_code(fetcher_set_store(f, "chatter"), 0);
         assert_true(fetcher_is_running(f));
@@ -122,12 +123,94 @@ static void ends_for_another_store(void **state)
         fetch_request_free(r);
 }
 
+static void hear_types(const Message *m, int *fd, void *userdata)
+{
+        Heard *h = userdata;
+
+        hear(m, fd, userdata);
+        assert_in_range(h->n, 1, ELEMENTSOF(h->types));
+        h->types[h->n - 1] = m->type;
+}
+
+static void await_n(sd_event *event, Heard *h, unsigned n)
+{
+        while (h->n < n)
+                assert_true(sd_event_run(event, 20 * 1000000) > 0);
+}
+
+static void orders_come_to_who_listens(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        _cleanup_close_ int words = memfd_sealed("t", "it is done", 10);
+        const Identity same = {};
+        Heard listens = {}, polls = {};
+        Message m = { .type = MESSAGE_LISTEN }, news = { .type = MESSAGE_ORDER_NEWS, .offset = 1 };
+        FetchRequest *r = NULL;
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "orders", *state, *state, &same, &f), 0);
+        assert_return_code(fetcher_request(f, &m, -EBADF, hear_types, &listens, &r), 0);
+        await_n(event, &listens, 3);
+        assert_int_equal(listens.types[0], MESSAGE_LISTENING);
+        assert_int_equal(listens.types[1], MESSAGE_ORDER);
+        assert_int_equal(listens.types[2], MESSAGE_ORDER_CANCEL);
+        news.result = -ECANCELED;
+        assert_return_code(fetch_request_send(r, &news, words), 0);
+        await_n(event, &listens, 4);
+        assert_int_equal(listens.last.result, -ECANCELED);
+        assert_string_equal(listens.last.text, "it is done");
+        FetchRequest *poll = request(f, MESSAGE_POLL, &polls);
+        await(event, &polls);
+        assert_int_equal(polls.last.type, MESSAGE_POLLED);
+        /* Nobody listens any more. */
+        assert_int_equal(listens.n, 4);
+        fetch_request_free(r);
+        while (fetcher_is_running(f))
+                assert_true(sd_event_run(event, 20 * 1000000) > 0);
+        fetch_request_free(poll);
+}
+
+/* Who wants to give news of an order hears at once that nobody takes them. */
+static void news_for_nobody(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard h = {};
+        Message m = { .type = MESSAGE_LISTEN }, news = { .type = MESSAGE_ORDER_NEWS };
+        FetchRequest *r = NULL;
+        int k;
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "fail-then-deaf", *state, NULL, &same, &f), 0);
+        assert_return_code(fetcher_request(f, &m, -EBADF, hear, &h, &r), 0);
+        await(event, &h);
+        assert_int_equal(fetch_request_send(r, &news, -1), -EHOSTDOWN);
+        fetch_request_free(r);
+        for (;;) {
+                h = (Heard){};
+                r = request(f, MESSAGE_LISTEN, &h);
+                if (fetcher_is_running(f))
+                        break;
+                await(event, &h);
+                fetch_request_free(r);
+                assert_true(sd_event_run(event, 10 * 1000) >= 0);
+        }
+        do
+                k = fetch_request_send(r, &news, -1);
+        while (k == 0);
+        assert_int_equal(k, -EAGAIN);
+        assert_int_equal(h.n, 0);
+        fetch_request_free(r);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                test_in_dir(only_its_answers_come),
-                test_in_dir(each_loss_has_its_reason),
-                test_in_dir(ends_for_another_store),
+                test_in_dir(only_its_answers_come),  test_in_dir(each_loss_has_its_reason),
+                test_in_dir(ends_for_another_store), test_in_dir(orders_come_to_who_listens),
+                test_in_dir(news_for_nobody),
         };
         sigset_t child;
 

@@ -28,7 +28,7 @@ static _Noreturn void fetch(const char *store, const char *directory, int socket
 {
         _cleanup_free_ char *err = NULL;
         Fetch *f = NULL;
-        int r = fetch_new(store, directory, socket_fd, &f, &err);
+        int r = fetch_new(store, directory, NULL, socket_fd, &f, &err);
 
         while (r == 0)
                 r = fetch_step(f);

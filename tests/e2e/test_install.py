@@ -23,7 +23,8 @@ def test_programs_find_their_libraries(install, host):
 def test_users_and_directories(host):
     fetcher, unpacker = (host.run(["id", "-u", name]).stdout for name in ("slipway", "slipway-unpack"))
     assert fetcher != unpacker and "0\n" not in (fetcher, unpacker)
-    assert host.run(["stat", "-c", "%U %a", "/var/cache/slipway"]).stdout.split() == ["slipway", "700"]
+    for directory in ("/var/cache/slipway", "/var/lib/slipway-fetch"):
+        assert host.run(["stat", "-c", "%U %a", directory]).stdout.split() == ["slipway", "700"]
     assert host.run(["stat", "-c", "%U %a", "/run/slipway"]).stdout.split() == ["root", "700"]
 
 
