@@ -278,6 +278,64 @@ static int parse_metadata(const cJSON *v, const char *path, void *target, char *
         return json_dispatch(v, path, metadata_fields, target, reterr);
 }
 
+static int parse_channel(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        SsmChannel c =
+                cJSON_IsString(v) ? ssm_channel_from_string(v->valuestring) : _SSM_CHANNEL_INVALID;
+
+        if (c == _SSM_CHANNEL_INVALID)
+                return fail(reterr, -EBADMSG,
+                            "%s: must be \"auto\", \"ec2messages\" or \"ssmmessages\"", path);
+        *(SsmChannel *) target = c;
+        return 0;
+}
+
+static int parse_allowed(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        SsmConfig *c = target;
+        OrderAction a = cJSON_IsString(v) ? order_action_from_string(v->valuestring)
+                                          : _ORDER_ACTION_INVALID;
+
+        if (a == _ORDER_ACTION_INVALID)
+                return fail(reterr, -EBADMSG,
+                            "%s: must be \"poll\", \"deploy\", \"rollback\", \"hold\", \"resume\", "
+                            "\"confirm\" or \"status\"",
+                            path);
+        if (c->allowed[a])
+                return fail(reterr, -EBADMSG, "%s: %s stands there twice", path,
+                            order_action_to_string(a));
+        c->allowed[a] = true;
+        return 0;
+}
+
+static int parse_allow(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        SsmConfig *c = target;
+
+        memset(c->allowed, 0, sizeof(c->allowed));
+        return json_each(v, path, _ORDER_ACTION_MAX, parse_allowed, c, reterr);
+}
+
+static const JsonField ssm_fields[] = {
+        {"enabled",           json_parse_bool, offsetof(SsmConfig, enabled) },
+        { "channel", parse_channel, offsetof(SsmConfig, channel) },
+        { "allow",                  parse_allow, 0 },
+        {          },
+};
+
+static void set_ssm_defaults(SsmConfig *c)
+{
+        *c = (SsmConfig){ .channel = SSM_CHANNEL_AUTO };
+        for (OrderAction a = 0; a < _ORDER_ACTION_MAX; a++)
+                c->allowed[a] = true;
+}
+
+static int parse_ssm(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        set_ssm_defaults(target);
+        return json_dispatch(v, path, ssm_fields, target, reterr);
+}
+
 static bool absolute_path_is_clean(const char *s)
 {
         return s[0] == '/' && tree_path_is_valid(s + 1);
@@ -488,9 +546,10 @@ static const JsonField config_fields[] = {
         { "ready",                parse_ready, offsetof(Loader, config.ready_when_deployed) },
         { "ready_limit",  parse_ready_limit, offsetof(Loader, config.ready_limit_usec) },
         { "metadata",     parse_metadata, offsetof(Loader, config) },
-        { "trust",           parse_trust, offsetof(Loader, config.trust_path) },
-        { "apps",  parse_apps, 0 },
-        {},
+        { "ssm",           parse_ssm, offsetof(Loader, config.ssm) },
+        { "trust",  parse_trust, offsetof(Loader, config.trust_path) },
+        { "apps",                parse_apps, 0 },
+        {         },
 };
 
 /* --- files --- */
@@ -544,6 +603,7 @@ static int parse_files(const ConfigSource *s, Loader *l, char **reterr)
                 .report = true,
                 .ready_limit_usec = READY_LIMIT_DEFAULT_USEC,
         };
+        set_ssm_defaults(&l->config.ssm);
         for (size_t i = 0; i < s->n_files && r == 0; i++)
                 r = parse_file(l, &s->files[i], reterr);
         return r;

@@ -7,6 +7,8 @@
 #include "instance.h"
 #include "macro.h"
 #include "manifest.h"
+#include "remote-order.h"
+#include "ssm-channel.h"
 
 /*
  * The agent's configuration: /etc/slipway/agent.json, and drop-ins beside it in agent.d/, read in
@@ -23,6 +25,9 @@
  *     "ready_limit": "5min",                       1s to 1h
  *     "trust": "/etc/slipway/trust/root.json",
  *     "metadata": { "interval": "1min" },          how often EC2 is asked for the tags; 1s to 24h
+ *     "ssm": { "enabled": false,                   take orders through AWS Systems Manager
+ *              "channel": "auto",                  or "ec2messages", "ssmmessages"
+ *              "allow": ["poll", "deploy", "rollback", "hold", "resume", "confirm", "status"] },
  *     "apps": [ { "app": "web", "channel": "{tag:Stage}",     both needed
  *                 "root": "/srv/{app}",
  *                 "manifest": "{app}/channels/{channel}/manifest.json",      path in the store
@@ -35,12 +40,12 @@
  *                 "disk": { "budget": "2G", "reserve": "256M" },
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
- * The values shown for poll, report, ready, trust, metadata and below apps (but app, channel and
- * disk) are the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests may
- * name; a backslash stands for itself. "unit_files" are such patterns of the units whose files its
- * releases may bring: who brings a unit's file says what systemd runs, as root if it likes. disk:
- * what the app's releases may take together (default: no limit), and what a deployment leaves free
- * on the file systems that it writes to (default: a twentieth, at most 256M); sizes as in
+ * The values shown for poll, report, ready, trust, metadata, ssm and below apps (but app, channel
+ * and disk) are the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests
+ * may name; a backslash stands for itself. "unit_files" are such patterns of the units whose files
+ * its releases may bring: who brings a unit's file says what systemd runs, as root if it likes.
+ * disk: what the app's releases may take together (default: no limit), and what a deployment leaves
+ * free on the file systems that it writes to (default: a twentieth, at most 256M); sizes as in
  * size-text.h, at least 1M for the budget. "hook_users" are the users that the app's hooks and
  * command probes may ask for; the first one has those that ask for none, root only if it is listed.
  * "ready": when systemd is told READY=1; with "deployed" at the latest after ready_limit.
@@ -79,6 +84,13 @@ typedef struct AppConfig {
         bool activate_by_hand; /* "activate": "manual" */
 } AppConfig;
 
+/* Orders through AWS Systems Manager (orders.h). */
+typedef struct SsmConfig {
+        bool enabled;
+        SsmChannel channel;
+        bool allowed[_ORDER_ACTION_MAX]; /* which ones */
+} SsmConfig;
+
 #define CONFIG_FROM_FILES     "configuration"
 #define CONFIG_FROM_METADATA  "metadata"
 #define CONFIG_FROM_HOST_NAME "host name"
@@ -94,6 +106,7 @@ typedef struct Config {
         size_t n_tags;
         bool has_tags; /* the files have "tags", be they empty */
         uint64_t metadata_interval_usec;
+        SsmConfig ssm;
         uint64_t poll_interval_usec;
         unsigned jitter_percent;
         uint64_t halt_wait_usec;

@@ -107,6 +107,10 @@ static void defaults(void **state)
         assert_int_equal(c->apps[0].budget_bytes, 0);
         assert_int_equal(c->apps[0].reserve_bytes, ROOM_RESERVE_DEFAULT);
         assert_false(c->apps[0].activate_by_hand);
+        assert_false(c->ssm.enabled);
+        assert_int_equal(c->ssm.channel, SSM_CHANNEL_AUTO);
+        for (OrderAction a = 0; a < _ORDER_ACTION_MAX; a++)
+                assert_true(c->ssm.allowed[a]);
         assert_false(c->ready_when_deployed);
         assert_int_equal(c->ready_limit_usec, 300000000);
 }
@@ -139,6 +143,7 @@ static void everything(void **state)
                 "\"zone\":\"eu-central-1a\",\"tags\":{\"Stage\":\"prod\",\"Own Key\":\"x\"},"
                 "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\",\"halt_wait\":\"0s\"},\"report\":false,"
                 "\"ready\":\"deployed\",\"ready_limit\":\"1h\","
+                "\"ssm\":{\"enabled\":true,\"channel\":\"ssmmessages\",\"allow\":[\"status\",\"poll\"]},"
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
@@ -155,6 +160,10 @@ static void everything(void **state)
         assert_false(c->report);
         assert_true(c->ready_when_deployed);
         assert_int_equal(c->ready_limit_usec, UINT64_C(3600000000));
+        assert_true(c->ssm.enabled);
+        assert_int_equal(c->ssm.channel, SSM_CHANNEL_MGS);
+        for (OrderAction a = 0; a < _ORDER_ACTION_MAX; a++)
+                assert_int_equal(c->ssm.allowed[a], a == ORDER_POLL || a == ORDER_STATUS);
         assert_string_equal(c->trust_path, "/opt/root.json");
         assert_string_equal(c->apps[0].channel, "prod-eu-central-1a");
         assert_string_equal(c->apps[0].root, "/opt/web/prod-eu-central-1a/x");
@@ -293,6 +302,42 @@ static void broken(void **state)
         assert_refused(*state, "{\"ready_limit\":\"0s\"}", "agent.json:1: ready_limit: must be 1s");
         assert_refused(*state, "{\"ready_limit\":\"2h\"}", "agent.json:1: ready_limit: must be 1s");
         assert_refused(*state, "{\"apps\":{}}", "agent.json:1: apps: must be an array");
+}
+
+static void broken_ssm(void **state)
+{
+        assert_refused(*state, "{\"ssm\":true}", "agent.json:1: ssm: must be an object");
+        assert_refused(*state, "{\"ssm\":{\"enabled\":1}}",
+                       "agent.json:1: ssm.enabled: must be true or false");
+        assert_refused(*state, "{\"ssm\":{\"shell\":true}}",
+                       "agent.json:1: ssm.shell: this version knows no");
+        assert_refused(*state, "{\"ssm\":{\"channel\":\"mds\"}}",
+                       "agent.json:1: ssm.channel: must be \"auto\", \"ec2messages\" or");
+        assert_refused(*state, "{\"ssm\":{\"channel\":0}}", "agent.json:1: ssm.channel: must be");
+        assert_refused(*state, "{\"ssm\":{\"allow\":\"poll\"}}",
+                       "agent.json:1: ssm.allow: must be an array");
+        assert_refused(*state, "{\"ssm\":{\"allow\":[\"poll\",\n\"shell\"]}}",
+                       "agent.json:2: ssm.allow[1]: must be \"poll\", ");
+        assert_refused(*state, "{\"ssm\":{\"allow\":[1]}}", "agent.json:1: ssm.allow[0]: must be");
+        assert_refused(*state, "{\"ssm\":{\"allow\":[\"poll\",\n\"poll\"]}}",
+                       "agent.json:2: ssm.allow[1]: poll stands there twice");
+}
+
+/* As each member of a drop-in, it replaces the one before as a whole. */
+static void ssm_of_a_drop_in(void **state)
+{
+        char dir[PATH_MAX];
+        _cleanup_(config_freep) Config *c = NULL;
+
+        snprintf(dir, sizeof(dir), "%s/agent.d", (char *) *state);
+        assert_int_equal(mkdir(dir, 0755), 0);
+        write_in(dir, "10-a.json", "{\"ssm\":{\"enabled\":true,\"allow\":[]}}");
+        write_in(dir, "20-b.json", "{\"ssm\":{\"enabled\":true,\"channel\":\"ec2messages\"}}");
+        c = load_good(*state, "{\"store\":\"s3://b\",\"instance\":\"i-1\","
+                              "\"apps\":[{\"app\":\"web\",\"channel\":\"c\"}]}");
+        assert_true(c->ssm.enabled);
+        assert_int_equal(c->ssm.channel, SSM_CHANNEL_MDS);
+        assert_true(c->ssm.allowed[ORDER_ROLLBACK]);
 }
 
 static void broken_apps(void **state)
@@ -586,6 +631,8 @@ int main(void)
                 test_in_dir(drop_ins),
                 test_in_dir(unreadable),
                 test_in_dir(broken),
+                test_in_dir(broken_ssm),
+                test_in_dir(ssm_of_a_drop_in),
                 test_in_dir(broken_apps),
                 test_in_dir(placeholders_refused),
                 test_in_dir(tricks_refused),
