@@ -737,7 +737,7 @@ static bool is_held(const Activation *a)
 {
         const State *s = state_of(a);
 
-        return streq_ptr(s->pending.by, "agent") && hold_is_on(&s->hold, time(NULL));
+        return pending_is_by_channel(&s->pending) && hold_is_on(&s->hold, time(NULL));
 }
 
 static int stay(Activation *a, char **reterr)

@@ -57,6 +57,7 @@ struct App {
         char *refused; /* why the channel's manifest is of no use; there is none in `wanted` then */
         Told waiting[N_TOLD_MAX]; /* for the next verdict */
         size_t n_waiting;
+        char *polled_by; /* in whose name it is carried out; NULL: the agent's own */
 
         Manifest *wanted; /* the channel's manifest: its signatures hold, the rest is judged at each
                              poll */
@@ -112,6 +113,7 @@ App *app_free(App *a)
         retry_free(a->retry);
         file_order_free(a->file_order);
         free(a->asked_by);
+        free(a->polled_by);
         hold_done(&a->new_hold);
         free(a);
         return NULL;
@@ -610,7 +612,7 @@ static void act(App *a, Verdict verdict)
                                 "App %s: whether channel %s is halted can't be known (%s): goes on "
                                 "without that",
                                 a->config->app, a->config->channel, brake_text(a->brake));
-                deploy(a, "agent", verdict == VERDICT_STAGE);
+                deploy(a, a->polled_by ? a->polled_by : "agent", verdict == VERDICT_STAGE);
                 return;
         case VERDICT_ADOPT:
                 adopt(a);
@@ -674,10 +676,8 @@ static char *under_way_text(const App *a)
  * not of something that was here, and is made live by hand. */
 static bool is_for_channel(const App *a)
 {
-        const Pending *p = &a->site->state->pending;
-
         return transaction_manifest(a->transaction) ||
-               (p->action == ACTION_DEPLOY && streq_ptr(p->by, "agent"));
+               pending_is_by_channel(&a->site->state->pending);
 }
 
 /* A transaction goes on; a newer order overtakes one that has not switched yet. True: it is still
@@ -776,6 +776,13 @@ static void watch_hold(App *a)
                 watch_clock(a, &a->hold_source, h->until_sec, 0, on_hold_ended);
 }
 
+/* The verdict on the manifest is carried out, or nothing comes of it. */
+static void forget_asker(App *a)
+{
+        if (!a->brake || !brake_is_asking(a->brake))
+                free(TAKE_PTR(a->polled_by));
+}
+
 static void on_brake(void *userdata)
 {
         App *a = userdata;
@@ -784,6 +791,7 @@ static void on_brake(void *userdata)
         if (a->wanted)
                 consider(a);
         a->brake_is_fresh = false;
+        forget_asker(a);
         report(a);
 }
 
@@ -922,6 +930,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
         if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
                 consider(a);
+        forget_asker(a);
         if (pruner_is_due(a->pruner))
                 prune(a);
         report(a);
@@ -1127,7 +1136,7 @@ void app_leave(App *a)
 
 /* What admins ask for */
 
-int app_poll_now(App *a, app_told_t told, void *userdata)
+int app_poll_now(App *a, const char *by, app_told_t told, void *userdata)
 {
         int r;
 
@@ -1135,11 +1144,21 @@ int app_poll_now(App *a, app_told_t told, void *userdata)
                 return -EHOSTDOWN;
         if (a->n_waiting == N_TOLD_MAX)
                 return -EBUSY;
-        r = poller_poll(a->poller);
+        r = by && !a->polled_by ? state_set(&a->polled_by, by) : 0;
+        if (r >= 0)
+                r = poller_poll(a->poller);
         if (r >= 0)
                 a->waiting[a->n_waiting++] = (Told){ told, userdata };
         agent_look_again(a->agent);
         return r;
+}
+
+AppPoll app_last_poll(const App *a)
+{
+        return (AppPoll){ .ok = a->poll_ok,
+                          .verdict = a->poll_text ? a->verdict : VERDICT_UNKNOWN,
+                          .text = a->poll_text,
+                          .release = a->wanted ? a->wanted->release : NULL };
 }
 
 int app_check_rollback(App *a, const char *release, char **reterr)
@@ -1324,21 +1343,47 @@ int app_deploy_files(App *a, const OrderFiles *files, bool wait, const char *by,
         return 0;
 }
 
-/* What is under way is given up for a hold, unless it has switched or changes nothing that is live.
- */
-static bool give_up_for_hold(App *a)
+/* There is a transaction. False: it has switched, or runs its pre hooks. */
+static bool give_up(App *a, const char *why)
 {
-        const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
+        const Manifest *m = transaction_manifest(a->transaction);
+        _cleanup_free_ char *text = NULL;
 
-        if (!a->transaction || !is_for_channel(a) || transaction_is_staging(a->transaction) ||
-            !transaction_give_up(a->transaction, "held by an administrator"))
+        if (!transaction_give_up(a->transaction, why))
                 return false;
         if (m)
                 remember_spooled(a, m);
         a->transaction = transaction_free(a->transaction);
-        tell(&a->order, -EIO, "given up: held by an administrator");
+        err_set(&text, "given up: %s", why);
+        tell(&a->order, -EIO, strempty(text));
         agent_app_settled(a->agent);
         return true;
+}
+
+/* What is under way is given up for a hold, unless it has switched or changes nothing that is live.
+ */
+static bool give_up_for_hold(App *a)
+{
+        return a->transaction && is_for_channel(a) && !transaction_is_staging(a->transaction) &&
+               give_up(a, "held by an administrator");
+}
+
+int app_give_up(App *a, const char *by, char **reterr)
+{
+        const State *s = a->site->state;
+
+        if (!a->transaction || !streq_ptr(s->pending.by, by))
+                return fail(reterr, -ENOENT, "nothing by %s is under way", by);
+        if (s->pending.action == ACTION_ROLLBACK)
+                return fail(reterr, -EBUSY, "a rollback is not given up");
+        if (!give_up(a, "cancelled by who ordered it"))
+                return fail(reterr, -EBUSY,
+                            s->phase > PHASE_PREPARING ? "release %s was switched to already (%s)"
+                                                       : "the pre hooks of release %s run (%s)",
+                            strempty(s->pending.release), phase_to_string(s->phase));
+        bus_service_app_changed(a->agent, a);
+        report(a);
+        return 0;
 }
 
 static const char *hold_outcome(const App *a, bool given_up)
@@ -1349,7 +1394,7 @@ static const char *hold_outcome(const App *a, bool given_up)
                 return "; the deployment that was under way is given up before the switch";
         if (a->transaction && transaction_is_staging(a->transaction))
                 return "; what is being staged goes on, and is not made live";
-        if (a->transaction && s->phase <= PHASE_PREPARING && streq_ptr(s->pending.by, "agent"))
+        if (a->transaction && s->phase <= PHASE_PREPARING && pending_is_by_channel(&s->pending))
                 return "; the deployment that is under way is given up when its pre hooks have ended";
         if (a->transaction && s->phase <= PHASE_PREPARING)
                 return "; what is under way was asked for by hand, and goes on";

@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "file-order.h"
+#include "judge.h"
 #include "macro.h"
 #include "plan.h"
 #include "state.h"
@@ -57,8 +58,26 @@ void app_hurry(App *a, bool hurry);
 /* Told once: result 0 or negative errno, and words. */
 typedef void (*app_told_t)(int result, const char *text, void *userdata);
 
-/* Polls now; told() gets the verdict on the manifest. -EBUSY: too many wait already. */
-_must_check_ int app_poll_now(App *a, app_told_t told, void *userdata);
+/* Polls now; told() gets the verdict on the manifest, before anything begins because of it. A
+ * deployment that begins then is by `by` in the history (BY_FAR...; NULL: by the agent), and the
+ * channel's all the same. -EBUSY: too many wait already; -EHOSTDOWN: who
+ * this host is is not known yet. */
+_must_check_ int app_poll_now(App *a, const char *by, app_told_t told, void *userdata);
+
+/* What the last poll came to; borrowed. */
+typedef struct AppPoll {
+        bool ok;
+        Verdict verdict;
+        const char *text;    /* NULL: there was none yet */
+        const char *release; /* the channel's; NULL: it has none that is of use */
+} AppPoll;
+
+AppPoll app_last_poll(const App *a);
+
+/* Gives up what `by` has begun, without a trace, as app_hold() does; the channel's deployment may
+ * begin again with the next poll. -ENOENT: nothing by them is under way; -EBUSY: it has switched,
+ * or its pre hooks run, and so goes on. */
+_must_check_ int app_give_up(App *a, const char *by, char **reterr);
 
 /* Rolls back to `release`, or with NULL to the one before the present one, and pins it: the
  * channel's present deployment is not installed over it. What is being fetched or watched for

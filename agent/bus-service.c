@@ -95,7 +95,7 @@ static void reply_told(int result, const char *text, void *userdata)
 
 static int method_poll(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        int r = app_poll_now(userdata, reply_told, sd_bus_message_ref(m));
+        int r = app_poll_now(userdata, NULL, reply_told, sd_bus_message_ref(m));
 
         if (r < 0) {
                 sd_bus_message_unref(m);

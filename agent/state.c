@@ -707,6 +707,12 @@ int state_save(const State *s, int dir_fd)
         return file_write_atomic_at(dir_fd, name, text, strlen(text), 0600);
 }
 
+bool pending_is_by_channel(const Pending *p)
+{
+        return p->action == ACTION_DEPLOY &&
+               (streq_ptr(p->by, "agent") || strncmp(strempty(p->by), BY_FAR, STRLEN(BY_FAR)) == 0);
+}
+
 /* Changing */
 
 static uint64_t now_msec(void)

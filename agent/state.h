@@ -113,7 +113,7 @@ typedef struct PhaseTimes {
 /* A transaction that is under way. */
 typedef struct Pending {
         char *release, *from; /* from: NULL when there was none */
-        char *by;             /* "agent", or who asked */
+        char *by;             /* "agent", "ssm:<command>", or who asked */
         char *reason;         /* why it is being taken back; NULL while it is not */
         uint64_t deployment, serial;
         /* When it has to be confirmed, once that is known (confirmation.h): within so long, until
@@ -126,6 +126,13 @@ typedef struct Pending {
         PhaseTimes took;       /* the phases before */
         uint64_t attempts;     /* starts of the agent that went on with it */
 } Pending;
+
+/* How the name begins of who asks from far away (orders.h). */
+#define BY_FAR "ssm:"
+
+/* It brings the channel's deployment here: by the agent itself, or because somebody far away had it
+ * ask the channel. */
+bool pending_is_by_channel(const Pending *p);
 
 /* A deployment that was brought here to be made live later. */
 typedef struct Staged {
