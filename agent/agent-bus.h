@@ -57,6 +57,11 @@
  *                   "tags": { "Stage": "prod" },
  *                   "tags_from": "configuration", "metadata" or "ec2:DescribeTags",
  *                   "tags_error": "why there are none" },
+ *     "ssm": { "channel": "ec2messages",      where orders from far away are taken (orders.h)
+ *              "listening": true, "trouble": "why none can come",
+ *              "orders": [ { "command": "<uuid>", "action": "deploy", "app": "web", "release": "r3",
+ *                            "at": "2026-11-22T14:00:00Z",
+ *                            "result": "under way", "done", "failed" or "cancelled" } ] },
  *     "apps": [ { "root": "/srv/web", "due": false (a deployment is under way, staged, or to come),
  *                 "state": { as in state.h },
  *                 "credentials": "environment",      what the store was asked with last

@@ -15,6 +15,7 @@
 #include "fd.h"
 #include "log.h"
 #include "memory.h"
+#include "orders.h"
 
 /* What systemd gives us beyond the limit to say that we are ready. */
 #define START_MARGIN_USEC (UINT64_C(30) * 1000000)
@@ -26,6 +27,7 @@ Agent *agent_free(Agent *a)
         for (size_t i = 0; i < a->n_apps; i++)
                 app_free(a->apps[i]);
         free(a->apps);
+        orders_free(a->orders);
         sd_event_source_disable_unref(a->ready_limit_source);
         sd_event_source_disable_unref(a->apply_source);
         instance_watch_free(a->watch);
@@ -161,7 +163,8 @@ static int load_config(Agent *a, char **reterr)
                 return recall_config(a, reterr);
         r = config_resolve(a->source, NULL, &a->config, &err);
         a->asks_metadata =
-                has_metadata && (r < 0 || !settings(a)->instance || !settings(a)->has_tags);
+                has_metadata && (r < 0 || !settings(a)->instance || !settings(a)->has_tags ||
+                                 (settings(a)->ssm.enabled && !settings(a)->region));
         if (r < 0 && (!a->asks_metadata || r != -ENODATA))
                 return err ? fail(reterr, r, "%s", err) : r;
         a->needs_metadata = r < 0;
@@ -292,6 +295,7 @@ void agent_app_settled(Agent *a)
         int worst = ROUND_OK;
 
         apply_soon(a);
+        orders_app_changed(a->orders);
         if (a->ready_limit_source && is_settled(a))
                 say_ready(a);
         if (!a->options.once || !is_known(a) || a->next_config)
@@ -339,6 +343,7 @@ static int start_apps(Agent *a)
                         return log_error_errno(r, "Can't start with app %s: %s",
                                                app_config(a->apps[i])->app, strerror(-r));
         }
+        orders_look_again(a->orders);
         agent_app_settled(a);
         return 0;
 }
@@ -442,6 +447,7 @@ static void take_config(Agent *a, Config *config)
                 if (news)
                         config_take_identity(a->config, config);
                 config_free(config);
+                orders_look_again(a->orders);
                 if (news || before)
                         look_again(a);
                 return;
@@ -550,10 +556,19 @@ void agent_look_again(Agent *a)
                 log_warning("Can't ask who this host is: %s", strerror(-r));
 }
 
+static int take_orders(Agent *a)
+{
+        int r = settings(a)->ssm.enabled && !a->options.once ? orders_new(a, &a->orders) : 0;
+
+        return r < 0 ? log_error_errno(r, "Can't take orders: %s", strerror(-r)) : 0;
+}
+
 static int begin(Agent *a)
 {
-        int r = a->config ? start_apps(a) : 0;
+        int r = take_orders(a);
 
+        if (r >= 0 && a->config)
+                r = start_apps(a);
         if (r < 0 || !a->asks_metadata)
                 return r;
         r = instance_watch_new(a->event, a->fetcher, settings(a)->metadata_interval_usec,

@@ -25,6 +25,7 @@
 
 typedef struct App App;
 typedef struct BusService BusService;
+typedef struct Orders Orders;
 
 typedef struct AgentOptions {
         bool user;       /* everything unprivileged, on the user's bus and below XDG directories */
@@ -57,6 +58,7 @@ typedef struct Agent {
         Bus *bus;
         BusService *service; /* NULL: slipway can't ask this one (once, offline) */
         Fetcher *fetcher;
+        Orders *orders; /* from far away; NULL: none are taken */
         Identity fetch_identity, unpack_identity;
         int state_dir_fd, runtime_dir_fd;
         sd_event_source *ready_limit_source; /* NULL: nobody waits any more for READY=1 */

@@ -11,6 +11,7 @@
 #include "fd.h"
 #include "json-read.h"
 #include "log.h"
+#include "orders.h"
 
 #define APP_BUS_PREFIX AGENT_BUS_PATH "/app"
 
@@ -48,6 +49,8 @@ static int describe(Agent *a, char **ret)
                                                                                   : "stopped"))
                 return -ENOMEM;
         r = a->config ? identity_describe(a->config, o) : 0;
+        if (r >= 0)
+                r = orders_describe(a->orders, o);
         if (r < 0)
                 return r;
         apps = cJSON_AddArrayToObject(o, "apps");
@@ -515,6 +518,7 @@ void bus_service_app_changed(Agent *a, App *app)
         _cleanup_free_ char *path = NULL;
         sd_bus *bus = a->service ? bus_get(a->bus) : NULL;
 
+        orders_app_changed(a->orders);
         if (!bus || sd_bus_path_encode(APP_BUS_PREFIX, app_config(app)->app, &path) < 0)
                 return;
         /* Nobody waits for this signal; a bus that is gone shows elsewhere. */

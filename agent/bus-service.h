@@ -24,5 +24,6 @@ DEFINE_CLEANUP_FUNC(BusService *, bus_service_free);
 /* The agent's applications are others now: what was offered for those before is gone. */
 _must_check_ int bus_service_apps_changed(BusService *s);
 
-/* Tells who listens that properties of this application may have changed. */
+/* Tells who listens, on the bus and far away (orders.h), that properties of this application may
+ * have changed. */
 void bus_service_app_changed(Agent *a, App *app);

@@ -16,23 +16,29 @@
  * The same command is carried out once: those of this life of slipwayd are known by their names;
  * one that slipway-fetch hands over again after slipwayd was started anew is answered by what the
  * state and the history say became of it, and begins nothing.
+ *
+ * slipway-fetch may have been taken over: at most ORDERS_KNOWN_MAX orders are known (the oldest
+ * that has ended goes first), ORDERS_UNDER_WAY_MAX of them under way, and more than a burst of
+ * ORDERS_BURST and one a second are refused.
  */
 
-typedef struct Orders Orders;
+#define ORDERS_KNOWN_MAX     64
+#define ORDERS_UNDER_WAY_MAX 16
+#define ORDERS_BURST         32
 
-/* Begins to listen when the event loop runs, and again whenever slipway-fetch was started anew. */
+/* Begins to listen when the event loop runs, and again whenever slipway-fetch was started anew.
+ * The agent's fetcher must outlive it; its applications must not call back after it was freed. */
 _must_check_ int orders_new(Agent *agent, Orders **ret);
 Orders *orders_free(Orders *o);
 DEFINE_CLEANUP_FUNC(Orders *, orders_free);
 
-/* The configuration, or what is known of the instance, is another one now. */
+/* The configuration, or what is known of the instance, is another one now. NULL is fine here and
+ * below. */
 void orders_look_again(Orders *o);
 
-/* Something about the app changed: its phase, its release, what is remembered. */
-void orders_app_changed(Orders *o, const App *app);
+/* Something about an application changed: its phase, its release, what is remembered. What that
+ * means is looked at from the event loop. */
+void orders_app_changed(Orders *o);
 
-/* Adds "ssm" to Describe() (agent-bus.h): { "channel": "ec2messages", "listening": true,
- * "trouble": "...", "orders": [ { "command": "...", "action": "deploy", "app": "web", "at": "...",
- * "result": "under way" | "done" | "failed" } ] }, the last ones first. Nothing when it is not
- * enabled. */
+/* Adds "ssm" to Describe() (agent-bus.h). */
 _must_check_ int orders_describe(const Orders *o, cJSON *object);

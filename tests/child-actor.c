@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fd.h"
 #include "macro.h"
 #include "message.h"
 
@@ -91,6 +95,113 @@ static int give_orders(void)
         return EXIT_SUCCESS;
 }
 
+/* Appends what it hears of orders to the file "news": "NUMBER RESULT WORDS", their lines' ends as
+ * '|'; and "listen TEXT", "cancel". */
+static int note_news(const Message *m, int fd)
+{
+        _cleanup_free_ char *words = NULL;
+        size_t size = 0;
+        FILE *f = fopen("news", "a");
+
+        if (!f)
+                return -errno;
+        if (m->type == MESSAGE_LISTEN)
+                fprintf(f, "listen %s\n", m->text);
+        else if (m->type == MESSAGE_CANCEL)
+                fprintf(f, "cancel\n");
+        else if (fd_read_all(fd, 65536, &words, &size) >= 0) {
+                for (char *s = words; *s; s++)
+                        *s = *s == '\n' ? '|' : *s;
+                fprintf(f, "%llu %d %s\n", (unsigned long long) m->offset, m->result, words);
+        }
+        return fclose(f) == 0 ? 0 : -errno;
+}
+
+/* The channel's manifest is in the file "manifest", packed; without it there is none. */
+static int answer_store(const Message *m)
+{
+        Message answer = { .type = MESSAGE_POLLED, .id = m->id };
+        int fd, r;
+
+        if (m->type == MESSAGE_BRAKE)
+                return message_reply(MESSAGE_FD, MESSAGE_BRAKED, m->id, 0, NULL);
+        if (m->type != MESSAGE_POLL)
+                return 0;
+        fd = open("manifest", O_RDONLY | O_CLOEXEC);
+        answer.result = fd < 0 ? POLL_ABSENT : 0;
+        r = message_send(MESSAGE_FD, &answer, fd);
+        fd_close(fd);
+        return r;
+}
+
+/* A line of the script: "NUMBER ORDER", "again NUMBER ORDER", "cancel NUMBER", "trouble WORDS" or
+ * "die". */
+static int play_line(const char *line, uint64_t listen_id)
+{
+        Message m = { .type = MESSAGE_ORDER, .id = listen_id };
+        char *end;
+
+        if (strcmp(line, "die") == 0)
+                return -ECANCELED;
+        if (strncmp(line, "trouble ", 8) == 0)
+                return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, -EACCES, line + 8);
+        if (strncmp(line, "again ", 6) == 0) {
+                m.size = 1;
+                line += 6;
+        } else if (strncmp(line, "cancel ", 7) == 0) {
+                m.type = MESSAGE_ORDER_CANCEL;
+                line += 7;
+        }
+        m.offset = strtoull(line, &end, 10);
+        (void) snprintf(m.text, sizeof(m.text), "%s", *end ? end + 1 : "");
+        return message_send(MESSAGE_FD, &m, -1);
+}
+
+/* In a directory with a fifo "script", which says what comes from far away. */
+static int play_afar(const char *directory)
+{
+        struct pollfd fds[2] = {
+                {.fd = MESSAGE_FD, .events = POLLIN },
+                { .events = POLLIN              }
+        };
+        char line[4096];
+        uint64_t listen_id = 0;
+        FILE *script;
+
+        if (chdir(directory) < 0 || !(script = fopen("script", "r+")))
+                return EXIT_FAILURE;
+        setvbuf(script, NULL, _IONBF, 0);
+        fds[1].fd = fileno(script);
+        while (poll(fds, 2, -1) > 0) {
+                Message m;
+                int fd = -EBADF, r = 0;
+
+                if (fds[0].revents) {
+                        if (message_receive(MESSAGE_FD, &m, &fd) != 1)
+                                return EXIT_SUCCESS;
+                        if (m.type == MESSAGE_LISTEN) {
+                                Message answer = { .type = MESSAGE_LISTENING,
+                                                   .id = m.id,
+                                                   .size = 1 };
+                                listen_id = m.id;
+                                r = message_send(MESSAGE_FD, &answer, -1);
+                        }
+                        if (r >= 0)
+                                r = m.type == MESSAGE_LISTEN || m.type == MESSAGE_ORDER_NEWS ||
+                                                    m.type == MESSAGE_CANCEL
+                                            ? note_news(&m, fd)
+                                            : answer_store(&m);
+                        fd_close(fd);
+                } else if (listen_id > 0 && fgets(line, sizeof(line), script)) {
+                        line[strcspn(line, "\n")] = '\0';
+                        r = play_line(line, listen_id);
+                }
+                if (r < 0)
+                        return EXIT_FAILURE;
+        }
+        return EXIT_FAILURE;
+}
+
 /* Ends when it is started for the first time in this directory, then never reads a message. */
 static int fail_then_be_deaf(const char *directory)
 {
@@ -162,6 +273,8 @@ int main(int argc, char *argv[], char *environment[])
                 return chatter();
         if (streq(part, "orders"))
                 return give_orders();
+        if (streq(part, "file:///afar"))
+                return play_afar(argv[4]);
         if (streq(part, "--probe"))
                 return answer_probes();
         if (streq(part, "fail-then-deaf"))
