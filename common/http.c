@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "err.h"
 #include "fd.h"
+#include "http-internal.h"
 #include "secret.h"
 
 #define ERROR_BODY_MAX    65536
@@ -40,6 +41,7 @@ struct HttpResponse {
 };
 
 struct HttpTransfer {
+        HttpEasy base; /* the first member */
         Http *http;
         CURL *easy;
         struct curl_slist *headers;
@@ -69,7 +71,9 @@ struct Http {
         bool just_started;
         LIST_HEAD(, HttpTransfer) transfers;
         LIST_HEAD(, Http) guests; /* what http_step() does besides */
-        Http *host;               /* whose guest it is */
+        LIST_HEAD(, HttpWatch) watches;
+        uint64_t round; /* of http_step() */
+        Http *host;     /* whose guest it is */
         LIST_ENTRY(Http) guest_entry;
 };
 
@@ -86,6 +90,7 @@ int http_new(const char *ca_file, Http **ret)
         }
         LIST_INIT(&h->transfers);
         LIST_INIT(&h->guests);
+        LIST_INIT(&h->watches);
         h->multi = curl_multi_init();
         if (!h->multi)
                 return -ENOMEM;
@@ -127,6 +132,8 @@ Http *http_free(Http *h)
                 detach(LIST_FIRST(&h->guests));
         while (!LIST_EMPTY(&h->transfers))
                 (void) http_cancel(LIST_FIRST(&h->transfers));
+        while (!LIST_EMPTY(&h->watches))
+                LIST_FIRST(&h->watches)->end(LIST_FIRST(&h->watches));
         curl_easy_cleanup(h->spare);
         if (h->multi)
                 (void) curl_multi_cleanup(h->multi);
@@ -162,7 +169,7 @@ HttpTransfer *http_cancel(HttpTransfer *t)
                 return NULL;
         LIST_REMOVE(t, entry);
         if (!t->waits)
-                (void) curl_multi_remove_handle(t->http->multi, t->easy);
+                http_remove_easy(t->http, t->easy);
         transfer_free(t);
         return NULL;
 }
@@ -518,40 +525,72 @@ static int add_headers(HttpTransfer *t, const HttpRequest *request)
 
 /* Options can fail for lack of memory or for an option that this libcurl was built without; both
  * end the request. */
-#define SET(t, option, value) (curl_easy_setopt((t)->easy, option, value) != CURLE_OK)
+#define SET_EASY(easy, option, value) (curl_easy_setopt(easy, option, value) != CURLE_OK)
+#define SET(t, option, value)         SET_EASY((t)->easy, option, value)
+
+/* What holds for each connection. `direct`: as check_url() says. */
+static int set_connection(const Http *h, CURL *easy, const char *url, bool direct,
+                          unsigned connect_sec)
+{
+        bool bad = SET_EASY(easy, CURLOPT_URL, url) || SET_EASY(easy, CURLOPT_NOSIGNAL, 1L) ||
+                   SET_EASY(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) ||
+                   SET_EASY(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) ||
+                   SET_EASY(easy, CURLOPT_TCP_KEEPALIVE, 1L) ||
+                   SET_EASY(easy, CURLOPT_CONNECTTIMEOUT, (long) connect_sec);
+
+        if (direct)
+                bad = bad || SET_EASY(easy, CURLOPT_NOPROXY, "*");
+#if LIBCURL_VERSION_NUM >= 0x075500
+        bad = bad || SET_EASY(easy, CURLOPT_PROTOCOLS_STR, direct ? "http,https" : "https");
+#else
+        bad = bad ||
+              SET_EASY(easy, CURLOPT_PROTOCOLS,
+                       direct ? (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long) CURLPROTO_HTTPS);
+#endif
+        /* With a directory set besides, libcurl would read all of it for every connection. */
+        bad = bad || SET_EASY(easy, CURLOPT_CAPATH, NULL);
+        if (h->ca_file)
+                bad = bad || SET_EASY(easy, CURLOPT_CAINFO, h->ca_file) ||
+                      SET_EASY(easy, CURLOPT_PROXY_CAINFO, h->ca_file);
+        return bad ? -EINVAL : 0;
+}
+
+static int fail_option(char **reterr, int error)
+{
+        return fail(reterr, error, "libcurl %s does not take an option that is needed",
+                    LIBCURL_VERSION);
+}
+
+int http_set_connection(const Http *h, CURL *easy, const char *url, unsigned connect_sec,
+                        char **ret_host, char **reterr)
+{
+        _cleanup_free_ char *host = NULL;
+        bool direct;
+        int r = check_url(url, false, &host, &direct, reterr);
+
+        if (r < 0)
+                return r;
+        r = set_connection(h, easy, url, direct, connect_sec);
+        if (r < 0)
+                return fail_option(reterr, r);
+        *ret_host = TAKE_PTR(host);
+        return 0;
+}
 
 static int set_url(HttpTransfer *t, const HttpRequest *request, bool direct)
 {
-        bool bad = SET(t, CURLOPT_URL, request->url) || SET(t, CURLOPT_PATH_AS_IS, 1L) ||
-                   SET(t, CURLOPT_FOLLOWLOCATION, 0L) ||
-                   SET(t, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) ||
-                   SET(t, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+        int r = set_connection(t->http, t->easy, request->url, direct, request->connect_sec);
+        bool bad = r < 0 || SET(t, CURLOPT_PATH_AS_IS, 1L) || SET(t, CURLOPT_FOLLOWLOCATION, 0L);
 
-        if (direct)
-                bad = bad || SET(t, CURLOPT_NOPROXY, "*");
         if (request->local)
                 bad = bad || SET(t, CURLOPT_SSL_VERIFYPEER, 0L) ||
                       SET(t, CURLOPT_SSL_VERIFYHOST, 0L);
-#if LIBCURL_VERSION_NUM >= 0x075500
-        bad = bad || SET(t, CURLOPT_PROTOCOLS_STR, direct ? "http,https" : "https");
-#else
-        bad = bad ||
-              SET(t, CURLOPT_PROTOCOLS,
-                  direct ? (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS) : (long) CURLPROTO_HTTPS);
-#endif
-        /* With a directory set besides, libcurl would read all of it for every connection. */
-        bad = bad || SET(t, CURLOPT_CAPATH, NULL);
-        if (t->http->ca_file)
-                bad = bad || SET(t, CURLOPT_CAINFO, t->http->ca_file) ||
-                      SET(t, CURLOPT_PROXY_CAINFO, t->http->ca_file);
         return bad ? -EINVAL : 0;
 }
 
 static int set_limits(HttpTransfer *t, const HttpRequest *request)
 {
-        bool bad = SET(t, CURLOPT_NOSIGNAL, 1L) || SET(t, CURLOPT_TCP_KEEPALIVE, 1L) ||
-                   SET(t, CURLOPT_CONNECTTIMEOUT, (long) request->connect_sec) ||
-                   SET(t, CURLOPT_TIMEOUT_MS, (long) request->deadline_msec) ||
+        bool bad = SET(t, CURLOPT_TIMEOUT_MS, (long) request->deadline_msec) ||
                    SET(t, CURLOPT_MAXLIFETIME_CONN, LIFETIME_SEC) ||
                    SET(t, CURLOPT_DNS_CACHE_TIMEOUT, request->fresh ? 0L : DNS_CACHE_SEC);
 
@@ -587,11 +626,13 @@ static int set_callbacks(HttpTransfer *t)
         bool bad = SET(t, CURLOPT_HTTPHEADER, t->headers) || SET(t, CURLOPT_HEADERDATA, t) ||
                    SET(t, CURLOPT_HEADERFUNCTION, on_header) || SET(t, CURLOPT_WRITEDATA, t) ||
                    SET(t, CURLOPT_WRITEFUNCTION, on_write) ||
-                   SET(t, CURLOPT_ERRORBUFFER, t->curl_err) || SET(t, CURLOPT_PRIVATE, t) ||
+                   SET(t, CURLOPT_ERRORBUFFER, t->curl_err) || SET(t, CURLOPT_PRIVATE, &t->base) ||
                    SET(t, CURLOPT_USERAGENT, "slipway/" SLIPWAY_VERSION);
 
         return bad ? -EINVAL : 0;
 }
+
+static void transfer_finished(HttpEasy *e, CURLcode code);
 
 static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
 {
@@ -601,6 +642,7 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         if (!t)
                 return -ENOMEM;
         *t = (HttpTransfer){
+                .base.finished = transfer_finished,
                 .http = h,
                 .range_offset = request->range_offset,
                 .range_size = request->range_size,
@@ -628,13 +670,26 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         return 0;
 }
 
+int http_add_easy(Http *h, CURL *easy)
+{
+        if (curl_multi_add_handle(h->multi, easy) != CURLM_OK)
+                return -ENOMEM;
+        h->just_started = true;
+        return 0;
+}
+
+void http_remove_easy(Http *h, CURL *easy)
+{
+        (void) curl_multi_remove_handle(h->multi, easy);
+}
+
 static int begin(HttpTransfer *t)
 {
-        if (curl_multi_add_handle(t->http->multi, t->easy) != CURLM_OK)
-                return -ENOMEM;
-        t->waits = false;
-        t->http->just_started = true;
-        return 0;
+        int r = http_add_easy(t->http, t->easy);
+
+        if (r >= 0)
+                t->waits = false;
+        return r;
 }
 
 int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **reterr)
@@ -658,8 +713,7 @@ int http_start(Http *h, const HttpRequest *request, HttpTransfer **ret, char **r
         if (r >= 0)
                 r = set_callbacks(t);
         if (r < 0)
-                return fail(reterr, r, "libcurl %s does not take an option that is needed",
-                            LIBCURL_VERSION);
+                return fail_option(reterr, r);
         if (request->delay_msec > 0) {
                 t->waits = true;
                 t->due_usec = clock_usec(CLOCK_MONOTONIC) + (uint64_t) request->delay_msec * 1000;
@@ -691,33 +745,37 @@ static void drop_duration(char *text)
                 }
 }
 
-/* What libcurl's result means to a caller. */
-static int judge(HttpTransfer *t, CURLcode code)
+int http_judge(CURLcode code, const char *host, char *text, char **reterr)
 {
-        drop_duration(t->curl_err);
-        if (t->error < 0)
-                return t->error;
+        drop_duration(text);
         switch (code) {
         case CURLE_OK:
-                break;
+                return 0;
         case CURLE_OPERATION_TIMEDOUT:
-                return fail(&t->err, -ETIMEDOUT, "%s does not answer in time: %s", t->host,
-                            t->curl_err);
+                return fail(reterr, -ETIMEDOUT, "%s does not answer in time: %s", host, text);
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
         case CURLE_PEER_FAILED_VERIFICATION:
-                return fail(&t->err, -EKEYREJECTED,
+                return fail(reterr, -EKEYREJECTED,
                             "the certificate of %s is not trusted: %s (if it should be, set "
                             "AWS_CA_BUNDLE to a file with its authority)",
-                            t->host, t->curl_err);
+                            host, text);
         case CURLE_SSL_CACERT_BADFILE:
-                return fail(&t->err, -EINVAL, "the bundle of authorities can't be used: %s",
-                            t->curl_err);
+                return fail(reterr, -EINVAL, "the bundle of authorities can't be used: %s", text);
         default:
-                t->response.unresolved = code == CURLE_COULDNT_RESOLVE_HOST;
-                return fail(&t->err, -EHOSTDOWN, "no answer from %s: %s", t->host,
-                            *t->curl_err ? t->curl_err : curl_easy_strerror(code));
+                return fail(reterr, -EHOSTDOWN, "no answer from %s: %s", host,
+                            *text ? text : curl_easy_strerror(code));
         }
+}
+
+/* What libcurl's result means to a caller. */
+static int judge(HttpTransfer *t, CURLcode code)
+{
+        int r = t->error < 0 ? t->error : http_judge(code, t->host, t->curl_err, &t->err);
+
+        t->response.unresolved = code == CURLE_COULDNT_RESOLVE_HOST;
+        if (r < 0)
+                return r;
         if (is_success(t) && t->n_received < t->range_size)
                 return fail(&t->err, -EPROTO, "%s sent only %" PRIu64 " of %" PRIu64 " bytes",
                             t->host, t->n_received, t->range_size);
@@ -731,13 +789,20 @@ static void tell_done(HttpTransfer *t, int result)
         transfer_free(t);
 }
 
+static void transfer_finished(HttpEasy *e, CURLcode code)
+{
+        HttpTransfer *t = (HttpTransfer *) e;
+
+        http_remove_easy(t->http, t->easy);
+        tell_done(t, judge(t, code));
+}
+
 static void finish(CURL *easy, CURLcode code)
 {
-        HttpTransfer *t = NULL;
+        HttpEasy *e = NULL;
 
-        (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &t);
-        (void) curl_multi_remove_handle(t->http->multi, easy);
-        tell_done(t, judge(t, code));
+        (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &e);
+        e->finished(e, code);
 }
 
 static int perform(Http *h)
@@ -783,11 +848,11 @@ again:
 }
 
 /* What one step waits for; the first is extra_fd, if there is one. */
-typedef struct Waits {
+struct HttpWaits {
         struct curl_waitfd fds[1 + GUEST_FDS_MAX];
         unsigned n;
         uint64_t timeout_usec;
-} Waits;
+};
 
 static bool is_idle(const Http *h)
 {
@@ -799,44 +864,92 @@ static bool is_idle(const Http *h)
         return true;
 }
 
+void http_wait_at_most(HttpWaits *w, uint64_t usec)
+{
+        w->timeout_usec = MIN(w->timeout_usec, usec);
+}
+
+/* With too many for us, there is another look soon. */
+void http_wait_for_fd(HttpWaits *w, int fd, short events)
+{
+        if (w->n < ELEMENTSOF(w->fds))
+                w->fds[w->n++] = (struct curl_waitfd){ .fd = fd, .events = events };
+        else
+                http_wait_at_most(w, GUEST_LOOK_USEC);
+}
+
 /* libcurl tells the sockets of another handle only by select()'s sets (until 8.8); without any, as
- * while it looks up a name, or with too many for us, there is another look soon. */
-static void wait_for_sockets(Waits *w, Http *guest)
+ * while it looks up a name, there is another look soon. */
+void http_wait_for_all(HttpWaits *w, Http *h)
 {
         fd_set in, out, err;
         int max = -1, n = 0;
+        long msec = -1;
 
         FD_ZERO(&in);
         FD_ZERO(&out);
         FD_ZERO(&err);
-        (void) curl_multi_fdset(guest->multi, &in, &out, &err, &max);
+        (void) curl_multi_fdset(h->multi, &in, &out, &err, &max);
         for (int fd = 0; fd <= max; fd++) {
                 int events = (FD_ISSET(fd, &in) ? CURL_WAIT_POLLIN : 0) |
                              (FD_ISSET(fd, &out) ? CURL_WAIT_POLLOUT : 0);
                 n += events != 0;
-                if (events && w->n < ELEMENTSOF(w->fds))
-                        w->fds[w->n++] = (struct curl_waitfd){ .fd = fd, .events = (short) events };
+                if (events)
+                        http_wait_for_fd(w, fd, (short) events);
         }
-        if (n == 0 || w->n == ELEMENTSOF(w->fds))
-                w->timeout_usec = MIN(w->timeout_usec, GUEST_LOOK_USEC);
+        if (n == 0)
+                http_wait_at_most(w, GUEST_LOOK_USEC);
+        (void) curl_multi_timeout(h->multi, &msec);
+        if (msec >= 0)
+                http_wait_at_most(w, (uint64_t) msec * 1000);
 }
 
-static void wait_for_guests(Waits *w, Http *h)
+static void wait_for_watches(HttpWaits *w, Http *h)
+{
+        HttpWatch *watch;
+
+        LIST_FOREACH(watch, &h->watches, entry)
+        watch->wait(watch, w);
+}
+
+static void wait_for_guests(HttpWaits *w, Http *h)
 {
         Http *guest;
 
+        wait_for_watches(w, h);
         LIST_FOREACH(guest, &h->guests, guest_entry)
         {
-                long msec = -1;
                 w->timeout_usec = guest->just_started ? 0 : until_due(guest, w->timeout_usec);
                 guest->just_started = false;
-                if (!is_idle(guest)) {
-                        wait_for_sockets(w, guest);
-                        (void) curl_multi_timeout(guest->multi, &msec);
-                }
-                if (msec >= 0)
-                        w->timeout_usec = MIN(w->timeout_usec, (uint64_t) msec * 1000);
+                if (!is_idle(guest))
+                        http_wait_for_all(w, guest);
                 wait_for_guests(w, guest);
+        }
+}
+
+void http_add_watch(Http *h, HttpWatch *w)
+{
+        w->round = h->round;
+        LIST_INSERT_HEAD(&h->watches, w, entry);
+}
+
+void http_remove_watch(HttpWatch *w)
+{
+        LIST_REMOVE(w, entry);
+}
+
+/* Acting calls back, which may change the list. */
+static void act_on_watches(Http *h)
+{
+        HttpWatch *w;
+
+        h->round++;
+again:
+        LIST_FOREACH(w, &h->watches, entry)
+        if (w->round != h->round) {
+                w->round = h->round;
+                w->act(w);
+                goto again;
         }
 }
 
@@ -848,6 +961,7 @@ static int perform_all(Http *h)
 
         begin_due(h);
         r = perform(h);
+        act_on_watches(h);
         LIST_FOREACH(guest, &h->guests, guest_entry)
         if (r >= 0)
                 r = perform_all(guest);
@@ -856,7 +970,7 @@ static int perform_all(Http *h)
 
 int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
 {
-        Waits w = { .timeout_usec = until_due(h, timeout_usec) };
+        HttpWaits w = { .timeout_usec = until_due(h, timeout_usec) };
         int r, n;
 
         if (extra_fd >= 0)
