@@ -44,9 +44,8 @@ _must_check_ int ssm_new(Http *http, const SsmOptions *options, const SsmCallbac
 Ssm *ssm_free(Ssm *s); /* without calling back; what is under way stays remembered */
 DEFINE_CLEANUP_FUNC(Ssm *, ssm_free);
 
-/* `result`: one of these, 0 (done), -ECANCELED, or another negative errno (failed); `output`: words
- * for people, NUL-terminated, at most SSM_OUTPUT_MAX bytes. A number that is not known is ignored.
- */
+/* What became of an order: `result` and `output`, NUL-terminated, as in remote-order.h. A number
+ * that is not known is ignored. */
 void ssm_news(Ssm *s, uint64_t number, int result, const char *output);
 
 /* For the loop that steps `http`: in how many microseconds start_due() has something to do
