@@ -15,6 +15,7 @@
 #include "message.h"
 #include "metadata.h"
 #include "spool.h"
+#include "ssm-relay.h"
 #include "store.h"
 
 #define N_RANGES_MAX   4
@@ -77,6 +78,7 @@ struct Fetch {
         bool attached;        /* the store steps `http` as well */
         Metadata *metadata;   /* NULL: nobody has asked */
         uint64_t identify_id; /* 0: it is not being asked */
+        SsmRelay *relay;      /* NULL: nobody listens */
         Spool *spool;
         Known *known;
         size_t n_known;
@@ -330,6 +332,33 @@ static int do_identify(Fetch *f, const Message *m, char **reterr)
         if (r >= 0)
                 f->identify_id = m->id;
         return r;
+}
+
+/* Orders from far away */
+
+static int do_listen(Fetch *f, const Message *m, char **reterr)
+{
+        if (!f->state_dir)
+                return fail(reterr, -EPROTO, "there is no place to remember orders in");
+        f->relay = ssm_relay_free(f->relay);
+        return ssm_relay_new(f->socket_fd, f->http, f->state_dir, m, &f->relay, reterr);
+}
+
+/* News of what nobody listens for any more are nothing. */
+static void do_order_news(Fetch *f, const Message *m, int fd)
+{
+        int r = f->relay && ssm_relay_id(f->relay) == m->id ? ssm_relay_news(f->relay, m, fd) : 0;
+
+        if (r < 0)
+                log_warning("Can't pass on what became of an order: %s", strerror(-r));
+}
+
+static bool stops_listening(Fetch *f, const Message *m)
+{
+        if (m->type != MESSAGE_CANCEL || !f->relay || ssm_relay_id(f->relay) != m->id)
+                return false;
+        f->relay = ssm_relay_free(f->relay);
+        return true;
 }
 
 /* Files that slipwayd was handed */
@@ -772,6 +801,8 @@ static MessageType answer_type(MessageType request)
                 return MESSAGE_GOT_AGAIN;
         case MESSAGE_IDENTIFY:
                 return MESSAGE_IDENTIFIED;
+        case MESSAGE_LISTEN:
+                return MESSAGE_LISTENING;
         default:
                 return MESSAGE_GOT;
         }
@@ -796,15 +827,10 @@ static int open_store(Fetch *f, char **reterr)
         return 0;
 }
 
-static int obey(Fetch *f, const Message *m, int fd, char **reterr)
+static int obey_store(Fetch *f, const Message *m, int fd, char **reterr)
 {
         int r;
 
-        /* These need no store, and may come because there is none. */
-        if (m->type == MESSAGE_OPEN)
-                return do_open(f, m, fd, reterr);
-        if (m->type == MESSAGE_IDENTIFY)
-                return do_identify(f, m, reterr);
         if (!f->store_url)
                 return fail(reterr, -EINVAL, "where the store is, is not known yet");
         r = open_store(f, reterr);
@@ -829,6 +855,24 @@ static int obey(Fetch *f, const Message *m, int fd, char **reterr)
                 return 0;
         default:
                 return -EPROTO;
+        }
+}
+
+/* These need no store, and may come because there is none. */
+static int obey(Fetch *f, const Message *m, int fd, char **reterr)
+{
+        switch (m->type) {
+        case MESSAGE_OPEN:
+                return do_open(f, m, fd, reterr);
+        case MESSAGE_IDENTIFY:
+                return do_identify(f, m, reterr);
+        case MESSAGE_LISTEN:
+                return do_listen(f, m, reterr);
+        case MESSAGE_ORDER_NEWS:
+                do_order_news(f, m, fd);
+                return 0;
+        default:
+                return stops_listening(f, m) ? 0 : obey_store(f, m, fd, reterr);
         }
 }
 
@@ -883,24 +927,40 @@ Fetch *fetch_free(Fetch *f)
         free(f->known);
         store_free(f->store);
         metadata_free(f->metadata);
+        ssm_relay_free(f->relay);
         http_free(f->http);
         spool_free(f->spool);
         free(f);
         return NULL;
 }
 
+static uint64_t due_in_usec(const Fetch *f)
+{
+        uint64_t due = f->metadata ? metadata_due_in_usec(f->metadata) : UINT64_MAX;
+
+        return f->relay ? MIN(due, ssm_relay_due_in_usec(f->relay)) : due;
+}
+
+/* Which may call back. */
+static int start_due(Fetch *f)
+{
+        if (f->metadata)
+                metadata_start_due(f->metadata);
+        return f->relay ? ssm_relay_start_due(f->relay) : 0;
+}
+
 int fetch_step(Fetch *f)
 {
         /* A store in a directory never waits while it has something to do. */
         bool busy = f->store && store_n_calls(f->store) > 0;
-        uint64_t wait_usec = f->metadata ? metadata_due_in_usec(f->metadata) : UINT64_MAX;
+        uint64_t wait_usec = due_in_usec(f);
         int r = busy || f->attached ? store_step(f->store, f->socket_fd, wait_usec) : 0;
 
         if (r == 0 && !f->attached)
                 r = http_step(f->http, busy ? -1 : f->socket_fd, busy ? 0 : wait_usec);
-        if (f->metadata)
-                metadata_start_due(f->metadata);
         if (r == 1)
                 r = receive(f);
+        if (r == 0)
+                r = start_due(f);
         return f->error < 0 ? f->error : r;
 }
