@@ -372,7 +372,42 @@ static int print_notes(const cJSON *app, const ViewContext *c, FILE *f)
         return 0;
 }
 
-static void print_agent(const cJSON *agent, FILE *f)
+/* The last order that came. */
+static void print_order(const cJSON *ssm, uint64_t now_sec, FILE *f)
+{
+        const cJSON *order = cJSON_GetArrayItem(get(ssm, "orders"), 0);
+        const char *app = get_text(order, "app"), *release = get_text(order, "release");
+        char when[TIME_AGO_SIZE];
+
+        if (order)
+                fprintf(f, "  the last order: %s%s%s%s%s, %s, %s (%s)\n",
+                        strempty(get_text(order, "action")), app ? " " : "", strempty(app),
+                        release ? " " : "", strempty(release), strempty(get_text(order, "result")),
+                        strempty(ago(now_sec, get_time(order, "at"), when)),
+                        strempty(get_text(order, "command")));
+}
+
+static void print_ssm(const cJSON *ssm, uint64_t now_sec, FILE *f)
+{
+        const char *trouble = get_text(ssm, "trouble"), *other = get_text(ssm, "other_agent");
+
+        if (!ssm)
+                return;
+        if (cJSON_IsTrue(get(ssm, "listening")))
+                fprintf(f, "orders can come through AWS Systems Manager, by %s\n",
+                        strempty(get_text(ssm, "channel")));
+        else
+                fprintf(f, "no orders can come through AWS Systems Manager%s%s\n",
+                        trouble ? ": " : " yet", strempty(trouble));
+        if (other)
+                fprintf(f,
+                        "  %s runs here too, and they may go to it instead: systemctl disable "
+                        "--now %s\n",
+                        other, other);
+        print_order(ssm, now_sec, f);
+}
+
+static void print_agent(const cJSON *agent, uint64_t now_sec, FILE *f)
 {
         const char *version = get_text(agent, "version"), *fetch = get_text(agent, "fetch");
         const char *store = get_text(agent, "store"), *trouble = get_text(agent, "trouble");
@@ -393,6 +428,7 @@ static void print_agent(const cJSON *agent, FILE *f)
         if (fetch && !streq(fetch, "running"))
                 fprintf(f, "slipway-fetch: %s: no news from the store until it runs again\n",
                         fetch);
+        print_ssm(get(agent, "ssm"), now_sec, f);
         fputc('\n', f);
 }
 
@@ -433,7 +469,7 @@ int view_overview(const cJSON *agent, const ViewContext *c, FILE *f)
                 if (r < 0)
                         return r;
         }
-        print_agent(agent, f);
+        print_agent(agent, now_sec, f);
         table_print(t, f);
         cJSON_ArrayForEach(app, get(agent, "apps"))
         {
@@ -508,7 +544,7 @@ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f
         uint64_t since_sec = live_since(state);
         char when[TIME_AGO_SIZE], n[NUMBER_SIZE], at[TIME_TEXT_SIZE];
 
-        print_agent(agent, f);
+        print_agent(agent, now_sec, f);
         fprintf(f, "%s, channel %s\n", strempty(get_text(state, "app")),
                 strempty(get_text(state, "channel")));
         fprintf(f, "       live: %s", current ? current : "nothing yet");

@@ -59,6 +59,7 @@
  *                   "tags_error": "why there are none" },
  *     "ssm": { "channel": "ec2messages",      where orders from far away are taken (orders.h)
  *              "listening": true, "trouble": "why none can come",
+ *              "other_agent": "amazon-ssm-agent.service",       which runs, and may take them
  *              "orders": [ { "command": "<uuid>", "action": "deploy", "app": "web", "release": "r3",
  *                            "at": "2026-11-22T14:00:00Z",
  *                            "result": "under way", "done", "failed" or "cancelled" } ] },

@@ -122,7 +122,7 @@ int app_status_report(const AppStatus *s, cJSON **ret)
         if (!o || !cJSON_AddStringToObject(o, "schema", "slipway/status/1") ||
             !cJSON_AddStringToObject(o, "instance", s->host->instance) ||
             identity_describe(s->host, o) < 0 || !add_text(o, "credentials", s->credentials) ||
-            !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
+            !add_text(o, "ssm", s->ssm) || !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
             !cJSON_AddStringToObject(o, "text", s->poll_text))
                 return -ENOMEM;
         r = reported_state(s->state, &state);

@@ -19,6 +19,7 @@ typedef struct AppStatus {
         const State *state;
         const Config *host;      /* who this host is */
         const char *credentials; /* a word for those that the store was asked with; NULL: none */
+        const char *ssm;         /* orders_channel() */
         const char *error;       /* why the state on disk can't be read now; NULL: it can */
         bool poll_ok;
         const char *verdict;   /* verdict_to_string(); NULL: not asked yet */

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "memory.h"
 #include "name.h"
+#include "orders.h"
 #include "poller.h"
 #include "pruner.h"
 #include "reporter.h"
@@ -83,6 +84,7 @@ struct App {
         Pruner *pruner;
         Reporter *reporter;
         bool verdict_unreported;
+        const char *reported_ssm;  /* orders_channel() */
         unsigned reported_version; /* of the state */
         int round_result;          /* -EBUSY: the round goes on */
 };
@@ -967,6 +969,7 @@ static AppStatus status_now(App *a)
                 .state = a->site->state,
                 .host = a->agent->config,
                 .credentials = a->credentials,
+                .ssm = orders_channel(a->agent->orders),
                 .poll_ok = a->poll_ok,
                 .verdict = a->poll_text ? verdict_to_string(a->verdict) : NULL,
                 .poll_text = strempty(a->poll_text),
@@ -984,7 +987,8 @@ static AppStatus status_now(App *a)
  */
 static bool has_news(const App *a)
 {
-        return a->verdict_unreported || a->reported_version != a->site->state_version;
+        return a->verdict_unreported || a->reported_version != a->site->state_version ||
+               a->reported_ssm != orders_channel(a->agent->orders);
 }
 
 static void report(App *a)
@@ -998,6 +1002,7 @@ static void report(App *a)
         a->verdict_unreported = false;
         a->reported_version = a->site->state_version;
         now = status_now(a);
+        a->reported_ssm = now.ssm;
         r = app_status_report(&now, &status);
         if (r >= 0)
                 r = reporter_send(a->reporter, status);

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "err.h"
 #include "fd.h"
+#include "rival.h"
 #include "state.h"
 
 #define BUS_AREA   "bus"
@@ -285,24 +286,42 @@ static void check_live(Check *c, const AppConfig *a)
 
 /* -- others */
 
+/* An agent for which orders from Systems Manager are, too. */
+static void add_rival(Check *c, const char *unit, bool runs)
+{
+        findings_add(&c->findings, FINDING_WARN, UNITS_AREA,
+                     runs ? "%s runs here too: orders from AWS Systems Manager may go to it instead"
+                          : "%s is enabled: after a reboot orders from AWS Systems Manager may go "
+                            "to it instead",
+                     unit);
+        findings_mend(&c->findings, "systemctl disable --now %s; or set \"ssm\" off in %s", unit,
+                      c->config_path);
+}
+
+static void check_other(Check *c, const char *unit, bool is_rival)
+{
+        _cleanup_free_ char *path = NULL, *active = NULL, *enabled = NULL;
+        bool runs;
+
+        if (unit_path(c, unit, &path) < 0)
+                return;
+        active = unit_property(c, path, "ActiveState");
+        enabled = unit_property(c, path, "UnitFileState");
+        runs = streq_ptr(active, "active") || streq_ptr(active, "activating");
+        if (is_rival && (runs || streq_ptr(enabled, "enabled")))
+                add_rival(c, unit, runs);
+        else if (runs)
+                findings_add(&c->findings, FINDING_NOTE, UNITS_AREA,
+                             "%s runs here too, and may deploy as well", unit);
+}
+
 static void check_others(Check *c)
 {
-        static const char *const agents[] = {
-                "codedeploy-agent.service",
-                "amazon-ssm-agent.service",
-                "snap.amazon-ssm-agent.amazon-ssm-agent.service",
-        };
+        static const char *const rivals[] = RIVAL_UNITS;
 
-        for (size_t i = 0; i < ELEMENTSOF(agents); i++) {
-                _cleanup_free_ char *path = NULL, *active = NULL;
-
-                if (unit_path(c, agents[i], &path) < 0)
-                        continue;
-                active = unit_property(c, path, "ActiveState");
-                if (streq_ptr(active, "active"))
-                        findings_add(&c->findings, FINDING_NOTE, UNITS_AREA,
-                                     "%s runs here too, and may deploy as well", agents[i]);
-        }
+        check_other(c, "codedeploy-agent.service", false);
+        for (size_t i = 0; rivals[i]; i++)
+                check_other(c, rivals[i], c->config && c->config->ssm.enabled);
 }
 
 void check_units(Check *c)

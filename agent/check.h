@@ -47,7 +47,7 @@ void check_clock(Check *c);
 void check_files(Check *c);
 
 /* The bus, systemd, slipwayd's unit and what it may write, the units of the applications, and other
- * agents that deploy. */
+ * agents that deploy or take the same orders. */
 void check_units(Check *c);
 
 /* Asks the store for each application's manifest, by a slipway-fetch of its own, and judges what

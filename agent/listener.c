@@ -221,6 +221,11 @@ int listener_tell(Listener *l, uint64_t number, int result, const char *words)
         return fd < 0 ? fd : fetch_request_send(l->request, &m, fd);
 }
 
+const char *listener_channel(const Listener *l)
+{
+        return l->listening ? ssm_channel_to_string(l->channel) : NULL;
+}
+
 int listener_describe(const Listener *l, cJSON *object)
 {
         SsmChannel channel =

@@ -36,5 +36,8 @@ void listener_look_again(Listener *l);
  * -EHOSTDOWN, -EPIPE: it is gone. */
 _must_check_ int listener_tell(Listener *l, uint64_t number, int result, const char *words);
 
+/* By which channel orders can come; NULL: by none now. */
+const char *listener_channel(const Listener *l);
+
 /* Adds "channel", "listening" and "trouble" to the object. */
 _must_check_ int listener_describe(const Listener *l, cJSON *object);

@@ -7,6 +7,7 @@
 #include "listener.h"
 #include "log.h"
 #include "order-run.h"
+#include "rival.h"
 #include "time-text.h"
 
 /* How many Describe() shows. */
@@ -28,6 +29,7 @@ typedef struct Known {
 struct Orders {
         Agent *agent;
         Listener *listener;
+        Rival *rival; /* NULL: a user's own slipwayd, which is not the instance's */
         sd_event_source *step_source, *look_source;
         Known known[ORDERS_KNOWN_MAX]; /* in the order in which they came */
         size_t n_known;
@@ -50,6 +52,7 @@ Orders *orders_free(Orders *o)
         for (size_t i = 0; i < o->n_known; i++)
                 order_run_free(o->known[i].run);
         listener_free(o->listener);
+        rival_free(o->rival);
         sd_event_source_disable_unref(o->step_source);
         sd_event_source_disable_unref(o->look_source);
         free(o);
@@ -216,10 +219,9 @@ static void begin(Orders *o, uint64_t number, RemoteOrder *what, bool again)
                 log_notice("Order %s (%s%s%s) came through AWS Systems Manager", what->command,
                            order_action_to_string(what->action), what->app ? " " : "",
                            strempty(what->app));
-        *k = (Known){ .number = number,
-                      .numbered = true,
-                      .untold = true,
-                      .at_sec = (uint64_t) time(NULL) };
+        *k = (Known){
+                .number = number, .numbered = true, .untold = true, .at_sec = (uint64_t) time(NULL)
+        };
         r = order_run_new(o->agent, what, again, step_soon, o, &k->run);
         if (r < 0) {
                 refuse(o, number, r, "slipwayd has no memory left");
@@ -313,6 +315,8 @@ int orders_new(Agent *agent, Orders **ret)
         r = add_sources(o);
         if (r >= 0)
                 r = listener_new(agent, &callbacks, o, &o->listener);
+        if (r >= 0 && !agent->options.user)
+                r = rival_new(agent->event, agent->bus, &o->rival);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(o);
@@ -350,6 +354,13 @@ static bool add_order(cJSON *list, const Known *k)
                cJSON_AddStringToObject(v, "result", result_word(k->run));
 }
 
+const char *orders_channel(const Orders *o)
+{
+        const char *channel = o ? listener_channel(o->listener) : NULL;
+
+        return channel || !o ? channel : "none";
+}
+
 int orders_describe(const Orders *o, cJSON *object)
 {
         cJSON *ssm, *list;
@@ -359,6 +370,9 @@ int orders_describe(const Orders *o, cJSON *object)
                 return 0;
         ssm = cJSON_AddObjectToObject(object, "ssm");
         r = ssm ? listener_describe(o->listener, ssm) : -ENOMEM;
+        if (r >= 0 && o->rival && rival_unit(o->rival) &&
+            !cJSON_AddStringToObject(ssm, "other_agent", rival_unit(o->rival)))
+                return -ENOMEM;
         list = r >= 0 ? cJSON_AddArrayToObject(ssm, "orders") : NULL;
         if (!list)
                 return -ENOMEM;

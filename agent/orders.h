@@ -40,5 +40,9 @@ void orders_look_again(Orders *o);
  * means is looked at from the event loop. */
 void orders_app_changed(Orders *o);
 
+/* By which channel orders can come: "ec2messages", "ssmmessages"; "none": by none now. NULL: they
+ * are not enabled. */
+const char *orders_channel(const Orders *o);
+
 /* Adds "ssm" to Describe() (agent-bus.h). */
 _must_check_ int orders_describe(const Orders *o, cJSON *object);

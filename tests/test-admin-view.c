@@ -126,6 +126,38 @@ static void test_app(void **state)
               "       root: /srv/web\n");
 }
 
+static void assert_ssm_shown(const char *ssm, const char *lines)
+{
+        _cleanup_json_ cJSON *agent = document(NULL);
+        cJSON *value = cJSON_Parse(ssm);
+        _cleanup_free_ char *text = NULL, *wanted = NULL;
+
+        assert_non_null(value);
+        assert_true(cJSON_AddItemToObject(agent, "ssm", value));
+        text = shown(OVERVIEW, agent);
+        assert_true(asprintf(&wanted, "store s3://acme-deploy\n%s\nAPP", lines) > 0);
+        if (!strstr(text, wanted))
+                fail_msg("\"%s\", wanted \"%s\"", text, wanted);
+}
+
+static void test_ssm(void **state)
+{
+        (void) state;
+        assert_ssm_shown("{\"channel\":\"ec2messages\",\"listening\":true,\"orders\":[]}",
+                         "orders can come through AWS Systems Manager, by ec2messages\n");
+        assert_ssm_shown("{\"channel\":\"auto\",\"listening\":false,\"orders\":[]}",
+                         "no orders can come through AWS Systems Manager yet\n");
+        assert_ssm_shown("{\"channel\":\"auto\",\"listening\":false,\"trouble\":\"refused\","
+                         "\"other_agent\":\"amazon-ssm-agent.service\",\"orders\":["
+                         "{\"command\":\"0-1\",\"action\":\"deploy\",\"app\":\"web\",\"release\":"
+                         "\"r2\",\"at\":\"2026-11-22T17:57:00Z\",\"result\":\"done\"},"
+                         "{\"command\":\"0-2\",\"action\":\"poll\",\"result\":\"failed\"}]}",
+                         "no orders can come through AWS Systems Manager: refused\n"
+                         "  amazon-ssm-agent.service runs here too, and they may go to it instead: "
+                         "systemctl disable --now amazon-ssm-agent.service\n"
+                         "  the last order: deploy web r2, done, 3min ago (0-1)\n");
+}
+
 static void test_held(void **state)
 {
         (void) state;
@@ -518,6 +550,7 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_ssm),
                 cmocka_unit_test(test_held),
                 cmocka_unit_test(test_plan),
                 cmocka_unit_test(test_progress),

@@ -383,6 +383,27 @@ static void what_has_not_switched_is_given_up(void **state)
         bench_close(&b);
 }
 
+/* What somebody far away had begun is the channel's as any other. */
+static void a_hold_gives_up_what_was_ordered(void **state)
+{
+        Bench b = { .dir = *state };
+        _cleanup_close_ int lock = -EBADF;
+
+        start(&b, ENABLED);
+        lock = hold_off(&b);
+        publish(&b, "r3", 3);
+        play(&b, "1 " ID("01") " poll web - - -");
+        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, ");
+        assert_string_equal(state_of(&b)->pending.by, "ssm:" ID("01"));
+        play(&b, "2 " ID("02") " hold web - - -");
+        assert_news(&b, 1, -EIO, "failed: held by an administrator|live: r2; before: r2|");
+        assert_int_equal(state_of(&b)->phase, PHASE_IDLE);
+        play(&b, "3 " ID("03") " poll web - - -");
+        assert_news(&b, 3, 0, " holds it until it is resumed|live: r2|");
+        assert_string_equal(state_of(&b)->current, "r2");
+        bench_close(&b);
+}
+
 static void what_is_not_known_any_more_begins_nothing(void **state)
 {
         Bench b = { .dir = *state };
@@ -512,6 +533,7 @@ int main(void)
                 test_in_dir(each_order_is_carried_out),
                 test_in_dir(what_is_not_allowed_is_refused),
                 test_in_dir(what_has_not_switched_is_given_up),
+                test_in_dir(a_hold_gives_up_what_was_ordered),
                 test_in_dir(what_is_not_known_any_more_begins_nothing),
                 test_in_dir(a_lost_listener_comes_back),
                 test_in_dir(a_flood_is_refused),

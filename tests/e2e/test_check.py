@@ -83,6 +83,19 @@ def test_what_is_wrong(web):
     host.run(["systemctl", "daemon-reload"])
     host.start_unit("codedeploy-agent.service")
     assert_says(host, "note", "units", "codedeploy-agent.service runs here too")
+    host.write("/etc/systemd/system/amazon-ssm-agent.service",
+               "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
+    host.run(["systemctl", "daemon-reload"])
+    host.start_unit("amazon-ssm-agent.service")
+    assert_says(host, "note", "units", "amazon-ssm-agent.service runs here too, and may deploy")
+    config["ssm"] = {"enabled": True}
+    host.write(CONFIG, json.dumps(config))
+    assert_says(host, "warn", "units", "amazon-ssm-agent.service runs here too: orders from AWS Systems Manager may go to it")
+    host.stop_unit("amazon-ssm-agent.service")
+    assert not [f for f in check(host)[1] if "amazon-ssm-agent" in f[2]]
+    host.run(["systemctl", "enable", "amazon-ssm-agent.service"])
+    assert_says(host, "warn", "units", "amazon-ssm-agent.service is enabled: after a reboot")
+    host.run(["systemctl", "disable", "amazon-ssm-agent.service"])
     host.run(["mv", "/etc/systemd/system/web.service", "/root/"])
     host.run(["systemctl", "stop", "web.service"])
     host.run(["systemctl", "daemon-reload"])
