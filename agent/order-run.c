@@ -117,15 +117,19 @@ static const Event *own_event(const OrderRun *r, const State *s)
         return NULL;
 }
 
-static void end_by_event(OrderRun *r, const State *s, const Event *e)
+static void end_by_event(OrderRun *r, const App *app, const Event *e)
 {
+        const State *s = app_state(app);
+        AppPoll poll = app_last_poll(app);
         int result = e->result == RESULT_DONE ? 0 : e->result == RESULT_DEFERRED ? -EAGAIN : -EIO;
 
         /* Another deployment than the one that was ordered may have come to its end. */
         if (r->what.action == ORDER_DEPLOY && result == 0 &&
             (!streq_ptr(s->current, r->what.release) || s->down))
                 result = -EIO;
-        end(r, result, order_words_ended(s, e, r->before ? r->before : e->from));
+        end(r, result,
+            order_words_ended(s, e, r->before ? r->before : e->from,
+                              poll.verdict == VERDICT_RETRY ? poll.text : NULL));
 }
 
 /* Nothing came of it but what the poll says. */
@@ -307,7 +311,7 @@ static void take_verdict(OrderRun *r, App *app)
         }
         e = is_idle(s) ? new_event(r, s) : NULL;
         if (e)
-                end_by_event(r, s, e);
+                end_by_event(r, app, e);
         else if (is_idle(s))
                 end_by_poll(r, app);
         else
@@ -321,7 +325,7 @@ static void take_end(OrderRun *r, const App *app)
         const Event *e = new_event(r, s);
 
         if (e)
-                end_by_event(r, s, e);
+                end_by_event(r, app, e);
         else if (r->told)
                 end_live(r, s, r->told_result, strempty(r->told_text));
         else
@@ -350,7 +354,7 @@ static void recall(OrderRun *r, App *app)
                 return;
         }
         if (e) {
-                end_by_event(r, s, e);
+                end_by_event(r, app, e);
                 return;
         }
         switch (r->what.action) {

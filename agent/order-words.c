@@ -139,7 +139,7 @@ static void put_live(const State *s, const char *before, FILE *f)
                         s->pinned_deployment);
 }
 
-char *order_words_ended(const State *s, const Event *e, const char *before)
+char *order_words_ended(const State *s, const Event *e, const char *before, const char *next)
 {
         _cleanup_free_ char *text = NULL;
         size_t size;
@@ -149,6 +149,8 @@ char *order_words_ended(const State *s, const Event *e, const char *before)
                 return NULL;
         put_event(s, e, f);
         put_live(s, before, f);
+        if (next)
+                (void) fprintf(f, "next: %s\n", next);
         put_times(e, f);
         if (e->result != RESULT_DONE) {
                 put_hook("pre", &s->hooks.pre, e, f);

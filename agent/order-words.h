@@ -15,8 +15,9 @@
 char *order_words(const char *format, ...) _printf_(1, 2);
 
 /* How a transaction ended: `e` is its event, `before` the release that was live when it was
- * ordered, or NULL. With where its time went, and, when it failed, with what its hooks said. */
-char *order_words_ended(const State *s, const Event *e, const char *before);
+ * ordered, or NULL; `next` says what comes after it, or is NULL. With where its time went, and,
+ * when it failed, with what its hooks said. */
+char *order_words_ended(const State *s, const Event *e, const char *before, const char *next);
 
 /* Where the transaction stands that is under way. */
 char *order_words_under_way(const State *s);

@@ -201,6 +201,8 @@ static void only_files_and_directories_travel(void **state)
         assert_int_equal(receive_kind(MESSAGE_RELEASES, dir), 1);
         assert_int_equal(receive_kind(MESSAGE_SPOOLED, dir), -EPROTO);
         assert_int_equal(receive_kind(MESSAGE_REMOVE, file), -EPROTO);
+        assert_int_equal(receive_kind(MESSAGE_ORDER_NEWS, file), 1);
+        assert_int_equal(receive_kind(MESSAGE_ORDER_NEWS, dir), -EPROTO);
         assert_int_equal(receive_kind(MESSAGE_SPOOLED, device), -EPROTO);
         assert_int_equal(receive_kind(MESSAGE_POLLED, fifo[0]), -EPROTO);
         fd_close(fifo[0]);

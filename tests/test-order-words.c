@@ -44,19 +44,20 @@ static void how_it_ended(void **state)
                            0);
         assert_return_code(hook_entry_set(&s->hooks.revert, "r1", "bin/back", "of long ago", NULL),
                            0);
-        check(order_words_ended(s, &e, "r2"),
+        check(order_words_ended(s, &e, "r2", "it is tried again"),
               "web: deployment 43 (release r3) was taken back: post hook bin/warm ended with exit "
               "status 3\n"
               "live: r2; before: r2\n"
+              "next: it is tried again\n"
               "took 5.3s: fetching 1.2s, baking 4.0s\n"
               "post hook bin/warm: ended with exit status 3\n"
               "    | one\n"
               "    | two ?[31m\n");
         e.result = RESULT_DONE;
         e.reason = NULL;
-        check(order_words_ended(s, &e, NULL), "web: deployment 43 (release r3) is done\n"
-                                              "live: r2; before: nothing\n"
-                                              "took 5.3s: fetching 1.2s, baking 4.0s\n");
+        check(order_words_ended(s, &e, NULL, NULL), "web: deployment 43 (release r3) is done\n"
+                                                    "live: r2; before: nothing\n"
+                                                    "took 5.3s: fetching 1.2s, baking 4.0s\n");
         e = (Event){ .action = ACTION_ROLLBACK,
                      .release = (char *) "r2",
                      .result = RESULT_FAILED,
@@ -64,7 +65,7 @@ static void how_it_ended(void **state)
         assert_return_code(state_set(&s->pinned, "r2"), 0);
         s->pinned_deployment = 43;
         s->down = true;
-        check(order_words_ended(s, &e, "r3"),
+        check(order_words_ended(s, &e, "r3", NULL),
               "web: the rollback to release r2 failed: web.service: failed\n"
               "live: r2, but its units did not come up; before: r3\n"
               "pinned: the channel's deployment 43 is not installed over it; the next one is, or "

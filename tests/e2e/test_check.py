@@ -7,6 +7,7 @@ import pytest
 import formats
 import slipway
 import toy
+import waiting
 
 ROOT = "/etc/slipway/trust/root.json"
 CONFIG = "/etc/slipway/agent.json"
@@ -91,6 +92,10 @@ def test_what_is_wrong(web):
     config["ssm"] = {"enabled": True}
     host.write(CONFIG, json.dumps(config))
     assert_says(host, "warn", "units", "amazon-ssm-agent.service runs here too: orders from AWS Systems Manager may go to it")
+    host.run(["systemctl", "restart", "slipwayd.service"])
+    waiting.wait_for(lambda: slipway.status(host).get("ssm", {}).get("other_agent") == "amazon-ssm-agent.service", 30,
+                     "slipwayd to see the other agent")
+    assert "amazon-ssm-agent.service runs here too" in host.run(["slipway", "status"]).stdout
     host.stop_unit("amazon-ssm-agent.service")
     assert not [f for f in check(host)[1] if "amazon-ssm-agent" in f[2]]
     host.run(["systemctl", "enable", "amazon-ssm-agent.service"])
