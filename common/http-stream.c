@@ -155,8 +155,8 @@ static void stream_finished(HttpEasy *e, CURLcode code)
                 return;
         }
         s->connected = true;
-        /* At once: libcurl drops connections that nobody uses when it makes another one, and this
-         * one is in use from the first reading on. */
+        /* At once: libcurl drops connections that nobody uses when it makes another one, and the
+         * first curl_easy_recv() makes this one used (its lib/easy.c, 7.81 to 8.x). */
         exchange(s);
 }
 
