@@ -24,7 +24,8 @@ typedef struct Bench {
         Agent *agent;
         Key *key;
         FILE *script;
-        size_t news_at; /* so much of the news was looked at */
+        const char *instance; /* in the configuration; NULL: an id of EC2's */
+        size_t news_at;       /* so much of the news was looked at */
 } Bench;
 
 static char *in_dir(const Bench *b, const char *name)
@@ -134,10 +135,10 @@ static void make_config(Bench *b, const char *members)
         char text[2048];
 
         snprintf(text, sizeof(text),
-                 "{\"store\":\"file:///afar\",\"instance\":\"i-0123456789abcdef0\","
+                 "{\"store\":\"file:///afar\",\"instance\":\"%s\","
                  "\"region\":\"eu-central-1\",\"report\":false,\"poll\":{\"interval\":\"24h\"},"
                  "\"apps\":[{\"app\":\"web\",\"channel\":\"prod\",\"root\":\"%s/web\"}%s}",
-                 b->dir, members);
+                 b->instance ? b->instance : "i-0123456789abcdef0", b->dir, members);
         write_file(b->dir, "agent.json", text, strlen(text));
         if (config_read(path, false, &b->agent->source, &err) < 0 ||
             config_resolve(b->agent->source, NULL, &b->agent->config, &err) < 0)
@@ -527,6 +528,45 @@ static void trouble_is_told(void **state)
         bench_close(&b);
 }
 
+static const char *trouble_of(cJSON *described)
+{
+        return strempty(cJSON_GetStringValue(
+                cJSON_GetObjectItem(cJSON_GetObjectItem(described, "ssm"), "trouble")));
+}
+
+/* The name in the configuration need not be the one that Systems Manager knows. */
+static void it_listens_for_the_instance(void **state)
+{
+        Bench b = { .dir = *state, .instance = "web-1" };
+        _cleanup_json_ cJSON *before = NULL, *after = NULL;
+        Instance *instance = calloc(1, sizeof(Instance));
+
+        start(&b, ENABLED);
+        orders_look_again(b.agent->orders);
+        before = describe(&b);
+        assert_non_null(strstr(trouble_of(before), "instance id"));
+        assert_string_equal(orders_channel(b.agent->orders), "none");
+        assert_non_null(instance);
+        instance->id = strdup("i-00000000000000001");
+        b.agent->instance = instance;
+        orders_look_again(b.agent->orders);
+        free(await(&b, "listen auto i-00000000000000001 eu-central-1 -"));
+        /* nothing is new */
+        orders_look_again(b.agent->orders);
+        play(&b, "1 " ID("01") " status web - - -");
+        assert_news(&b, 1, 0, "live: r2");
+        after = describe(&b);
+        assert_string_equal(trouble_of(after), "");
+        assert_string_equal(orders_channel(b.agent->orders), "ec2messages");
+        b.agent->config->zone = strdup("eu-central-1a");
+        orders_look_again(b.agent->orders);
+        free(await(&b, "cancel"));
+        free(await(&b, "listen auto i-00000000000000001 eu-central-1 eu-central-1a"));
+        play(&b, "again 2 " ID("01") " status web - - -");
+        assert_news(&b, 2, 0, "live: r2");
+        bench_close(&b);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -538,6 +578,7 @@ int main(void)
                 test_in_dir(a_lost_listener_comes_back),
                 test_in_dir(a_flood_is_refused),
                 test_in_dir(trouble_is_told),
+                test_in_dir(it_listens_for_the_instance),
         };
         sigset_t child;
 
