@@ -334,29 +334,21 @@ static void take_end(OrderRun *r, const App *app)
 
 /* Orders that were handed over before slipwayd was started */
 
-#define STARTED_ANEW "slipwayd was started anew before it could say what became of this order"
-
-static void end_unknown(OrderRun *r, const State *s, bool is_so, const char *what)
+static void end_unknown(OrderRun *r, const State *s, const char *what)
 {
         _cleanup_free_ char *text = NULL;
 
-        err_set(&text, is_so ? "%s" : STARTED_ANEW ". %s", what);
-        end_live(r, s, is_so ? 0 : -EINTR, strempty(text));
+        err_set(&text,
+                "slipwayd was started anew before it could say what became of this order; %s",
+                what);
+        end_live(r, s, -EINTR, strempty(text));
 }
 
-static void recall(OrderRun *r, App *app)
+/* The history has nothing that this order began. */
+static void recall_by_state(OrderRun *r, App *app)
 {
         const State *s = app_state(app);
-        const Event *e = own_event(r, s);
 
-        if (!is_idle(s) && streq_ptr(s->pending.by, r->by)) {
-                r->stage = STAGE_FOLLOWING;
-                return;
-        }
-        if (e) {
-                end_by_event(r, app, e);
-                return;
-        }
         switch (r->what.action) {
         case ORDER_POLL:
         case ORDER_DEPLOY:
@@ -364,36 +356,64 @@ static void recall(OrderRun *r, App *app)
                 return;
         case ORDER_HOLD:
                 if (streq_ptr(s->hold.by, r->by))
-                        end_unknown(r, s, true, "nothing is deployed: held by this order");
+                        end_live(r, s, 0, "nothing is deployed: held by this order");
                 else
-                        end_unknown(r, s, false, "It holds nothing now");
+                        end_unknown(r, s, "it holds nothing now");
                 return;
         case ORDER_RESUME:
                 if (!s->hold.by && !s->pinned)
-                        end_unknown(r, s, true, "the channel decides, and is asked as ever");
+                        end_live(r, s, 0, "the channel decides, and is asked as ever");
                 else
-                        end_unknown(r, s, false, "It is held or pinned now");
+                        end_unknown(r, s, "the application is held or pinned now");
                 return;
         case ORDER_CONFIRM:
                 if (streq_ptr(s->pending.confirmed_by, r->by))
-                        end_unknown(r, s, true, "the release is confirmed");
+                        end_live(r, s, 0, "the release is confirmed");
                 else
-                        end_unknown(r, s, false,
-                                    "The history does not say who confirmed a release");
+                        end_unknown(r, s, "no release that is under way was confirmed by it");
                 return;
         case ORDER_STATUS:
                 end(r, 0, order_words_status(app));
                 return;
         default:
-                end_unknown(r, s, false, "It began nothing");
+                end_unknown(r, s, "it began nothing");
         }
+}
+
+static void recall(OrderRun *r, App *app)
+{
+        const State *s = app_state(app);
+        const Event *e = own_event(r, s);
+
+        if (!is_idle(s) && streq_ptr(s->pending.by, r->by))
+                r->stage = STAGE_FOLLOWING;
+        else if (e)
+                end_by_event(r, app, e);
+        else
+                recall_by_state(r, app);
 }
 
 /* Beginning */
 
-static App *find_app(OrderRun *r, char **reterr)
+/* "web, api" */
+static char *list_apps(const Agent *a)
+{
+        char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        for (size_t i = 0; f && i < a->n_apps; i++)
+                (void) fprintf(f, "%s%s", i > 0 ? ", " : "", app_config(a->apps[i])->app);
+        if (f && fclose(f) == 0)
+                return text;
+        free(text);
+        return NULL;
+}
+
+static App *find_app(const OrderRun *r, char **reterr)
 {
         Agent *a = r->agent;
+        _cleanup_free_ char *list = NULL;
         App *app = NULL;
 
         if (r->what.app)
@@ -402,23 +422,16 @@ static App *find_app(OrderRun *r, char **reterr)
                 app = a->apps[0];
         if (app)
                 return app;
-        if (a->n_apps == 0) {
+        list = list_apps(a);
+        if (a->n_apps == 0)
                 err_set(reterr, "what this host deploys is not known yet%s%s",
                         a->trouble ? ": " : "", strempty(a->trouble));
-                return NULL;
-        }
-        if (r->what.app)
-                err_set(reterr, "there is no application %s on this host; there are:", r->what.app);
+        else if (r->what.app)
+                err_set(reterr, "there is no application %s on this host; there are: %s",
+                        r->what.app, strempty(list));
         else
-                err_set(reterr, "say which application of this host; there are:");
-        for (size_t i = 0; i < a->n_apps && reterr && *reterr; i++) {
-                _cleanup_free_ char *longer = NULL;
-                err_set(&longer, "%s%s %s", *reterr, i > 0 ? "," : "", app_config(a->apps[i])->app);
-                if (!longer)
-                        return NULL;
-                free(*reterr);
-                *reterr = TAKE_PTR(longer);
-        }
+                err_set(reterr, "say which application of this host; there are: %s",
+                        strempty(list));
         return NULL;
 }
 

@@ -428,7 +428,7 @@ static void what_is_not_known_any_more_begins_nothing(void **state)
         play(&b, "again 6 " ID("03") " hold web - - -");
         assert_news(&b, 6, 0, "held by this order");
         play(&b, "again 7 " ID("07") " rollback web r2 - -");
-        assert_news(&b, 7, -EINTR, "It began nothing|live: r1");
+        assert_news(&b, 7, -EINTR, "it began nothing|live: r1");
         play(&b, "again 8 " ID("08") " resume web - - -");
         assert_news(&b, 8, -EINTR, "held or pinned");
         play(&b, "again 9 " ID("09") " confirm web - - -");
@@ -489,7 +489,7 @@ static void a_flood_is_refused(void **state)
                 play(&b, "again %u 10000000-0000-4000-8000-%012u rollback web - - -", 1000 + i, i);
         for (unsigned i = 0; i < 3 * ORDERS_KNOWN_MAX; i++)
                 play(&b, "again %u 20000000-0000-4000-8000-%012u poll web - - -", 2000 + i, i);
-        assert_news(&b, 1000 + 3 * ORDERS_KNOWN_MAX - 1, -EINTR, "It began nothing");
+        assert_news(&b, 1000 + 3 * ORDERS_KNOWN_MAX - 1, -EINTR, "it began nothing");
         assert_news(&b, 2000 + 3 * ORDERS_KNOWN_MAX - 1, -EBUSY, "too many orders are under way");
         o = describe(&b);
         assert_int_equal(
