@@ -429,12 +429,19 @@ static void watch_window(App *a)
                             WINDOW_SPREAD_USEC, on_window_opens);
 }
 
-static void judge_now(App *a, Verdict *ret)
+/* Takes text. */
+static void accept_verdict(App *a, Verdict verdict, char *text)
 {
-        char *text = verdict_now(a, ret);
-
-        set_verdict(a, true, *ret, text);
+        set_verdict(a, true, verdict, text);
         watch_window(a);
+}
+
+static void judge_now(App *a)
+{
+        Verdict verdict;
+        char *text = verdict_now(a, &verdict);
+
+        accept_verdict(a, verdict, text);
 }
 
 static void on_transaction_ended(const ActivationResult *result, void *userdata)
@@ -447,7 +454,6 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         bool staged = transaction_is_staging(a->transaction);
         /* It could not begin, and is still to be taken up. */
         bool left = a->site->state->phase != PHASE_IDLE;
-        Verdict verdict;
 
         if (m && kept.error < 0) {
                 remember_spooled(a, m);
@@ -463,7 +469,7 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
                 /* What was taken up after a crash is not what the round is about. */
                 consider(a);
         else if (a->wanted && a->poll_ok && a->n_waiting == 0)
-                judge_now(a, &verdict);
+                judge_now(a);
         prune(a);
         report(a);
         bus_service_app_changed(a->agent, a);
@@ -798,17 +804,13 @@ static void on_brake(void *userdata)
 }
 
 /* Whether the channel is halted is asked for only where it matters. True: on_brake() goes on. */
-static bool ask_brake(App *a)
+static bool ask_brake(App *a, Verdict v)
 {
-        _cleanup_free_ char *text = NULL;
-        Verdict v;
         int r;
 
-        if (!a->brake || a->brake_is_fresh)
-                return false;
-        text = verdict_now(a, &v);
-        if (v != VERDICT_DEPLOY && v != VERDICT_STAGE && v != VERDICT_HALTED &&
-            v != VERDICT_HALT_UNKNOWN)
+        if (!a->brake || a->brake_is_fresh ||
+            (v != VERDICT_DEPLOY && v != VERDICT_STAGE && v != VERDICT_HALTED &&
+             v != VERDICT_HALT_UNKNOWN))
                 return false;
         r = brake_ask(a->brake, on_brake, a);
         if (r < 0)
@@ -821,7 +823,7 @@ static bool ask_brake(App *a)
 /* What the channel's manifest means now. */
 static void consider(App *a)
 {
-        _cleanup_free_ char *err = NULL;
+        _cleanup_free_ char *err = NULL, *text = NULL;
         Verdict verdict;
         int r = prepare(a, &err);
 
@@ -835,9 +837,10 @@ static void consider(App *a)
         drop_forgotten(a);
         drop_spooled(a);
         watch_hold(a);
-        if (ask_brake(a))
+        text = verdict_now(a, &verdict);
+        if (ask_brake(a, verdict))
                 return;
-        judge_now(a, &verdict);
+        accept_verdict(a, verdict, TAKE_PTR(text));
         /* Another configuration is to decide, as soon as all can give way to it. */
         if (a->agent->next_config)
                 return;
@@ -1425,7 +1428,6 @@ int app_hold(App *a, const char *until, const char *reason, const char *by, char
 {
         uint64_t until_sec = 0, now_sec = time(NULL);
         _cleanup_free_ char *text = NULL;
-        Verdict verdict;
         bool given_up;
         int r = until[0] ? hold_parse_until(until, now_sec, &until_sec, reterr) : 0;
 
@@ -1441,7 +1443,7 @@ int app_hold(App *a, const char *until, const char *reason, const char *by, char
         site_log(a->site, LOG_NOTICE, "App %s: %s%s", a->config->app, strempty(text),
                  hold_outcome(a, given_up));
         if (a->wanted && a->poll_ok && !a->transaction && a->n_waiting == 0)
-                judge_now(a, &verdict);
+                judge_now(a);
         bus_service_app_changed(a->agent, a);
         report(a);
         err_set(ret, "%s%s", strempty(text), hold_outcome(a, given_up));
