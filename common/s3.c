@@ -666,9 +666,12 @@ static void judge_answer(S3Call *c, const HttpResponse *response, unsigned statu
         S3Verdict verdict = s3_error_judge(status, e->code);
         _cleanup_free_ char *err = NULL;
         int result;
+        bool expected = judge_outcome(c, status, e, &result);
 
-        explain(c, verdict, e, status, response, &err);
-        if (judge_outcome(c, status, e, &result)) {
+        /* Not for the answer to most polls: nothing has changed. */
+        if (!expected || result == STORE_UNKNOWN)
+                explain(c, verdict, e, status, response, &err);
+        if (expected) {
                 finish(c, result, response, result == STORE_UNKNOWN ? strempty(err) : NULL);
                 return;
         }
