@@ -5,8 +5,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 
 #include "digest.h"
 #include "err.h"
@@ -216,27 +217,58 @@ static int string_to_sign(const SigV4 *s, const char *scope, char **ret)
         return 0;
 }
 
-static int hmac(const void *key, size_t key_size, const char *text, Sha256 *ret)
+/* HMAC with a key, all set up for a text. */
+static int mac_new(const void *key, size_t key_size, EVP_MAC_CTX **ret)
 {
-        return HMAC(EVP_sha256(), key, (int) key_size, (const unsigned char *) text, strlen(text),
-                    ret->bytes, NULL)
-                       ? 0
-                       : -ENOMEM;
+        const OSSL_PARAM params[] = { OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+                                                                       (char *) "SHA256", 0),
+                                      OSSL_PARAM_construct_end() };
+        EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+        EVP_MAC_CTX *context = mac ? EVP_MAC_CTX_new(mac) : NULL;
+
+        EVP_MAC_free(mac);
+        if (!context || EVP_MAC_init(context, key, key_size, params) != 1) {
+                EVP_MAC_CTX_free(context);
+                return -ENOMEM;
+        }
+        *ret = context;
+        return 0;
 }
 
-static int derive(const SigV4Request *request, const char *secret, const char *date, Sha256 *ret)
+static int mac_text(const EVP_MAC_CTX *mac, const char *text, Sha256 *ret)
+{
+        EVP_MAC_CTX *context = EVP_MAC_CTX_dup(mac);
+        bool done = context &&
+                    EVP_MAC_update(context, (const unsigned char *) text, strlen(text)) == 1 &&
+                    EVP_MAC_final(context, ret->bytes, NULL, SHA256_SIZE) == 1;
+
+        EVP_MAC_CTX_free(context);
+        return done ? 0 : -ENOMEM;
+}
+
+static int derive(const SigV4Request *request, const char *secret, const char *date,
+                  EVP_MAC_CTX **ret)
 {
         _cleanup_(secret_freep) char *first = NULL;
         char day[9];
-        const char *const chain[] = { request->region, request->service, "aws4_request" };
+        const char *const chain[] = { day, request->region, request->service, "aws4_request" };
+        EVP_MAC_CTX *mac = NULL;
+        Sha256 key;
         int r;
 
         if (asprintf(&first, "AWS4%s", secret) < 0)
                 return first = NULL, -ENOMEM;
         (void) snprintf(day, sizeof(day), "%.8s", date);
-        r = hmac(first, strlen(first), day, ret);
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(chain); i++)
-                r = hmac(ret->bytes, SHA256_SIZE, chain[i], ret);
+        r = mac_new(first, strlen(first), &mac);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(chain); i++) {
+                r = mac_text(mac, chain[i], &key);
+                EVP_MAC_CTX_free(mac);
+                if (r >= 0)
+                        r = mac_new(key.bytes, SHA256_SIZE, &mac);
+        }
+        explicit_bzero(&key, sizeof(key));
+        if (r >= 0)
+                *ret = mac;
         return r;
 }
 
@@ -253,7 +285,7 @@ static int key_renew(SigV4Key *key, const SigV4Request *request, const char *sec
         new.secret = strdup(secret);
         if (!new.scope || !new.secret)
                 return -ENOMEM;
-        r = derive(request, secret, date, &new.key);
+        r = derive(request, secret, date, &new.mac);
         if (r < 0)
                 return r;
         sigv4_key_done(key);
@@ -266,7 +298,7 @@ void sigv4_key_done(SigV4Key *key)
 {
         secret_free(key->secret);
         free(key->scope);
-        explicit_bzero(&key->key, sizeof(key->key));
+        EVP_MAC_CTX_free(key->mac);
         *key = (SigV4Key){};
 }
 
@@ -275,7 +307,7 @@ static int authorization(const SigV4 *s, const Credentials *credentials, const S
 {
         char hex[SHA256_HEX_SIZE];
         Sha256 signature;
-        int r = hmac(key->key.bytes, SHA256_SIZE, s->string_to_sign, &signature);
+        int r = mac_text(key->mac, s->string_to_sign, &signature);
 
         if (r < 0)
                 return r;

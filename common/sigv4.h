@@ -4,8 +4,9 @@
 #include <stddef.h>
 #include <time.h>
 
+#include <openssl/types.h>
+
 #include "credentials.h"
-#include "digest.h"
 #include "macro.h"
 #include "name-value.h"
 
@@ -44,7 +45,7 @@ typedef struct SigV4 {
  * once keeps it, as deriving it takes four of the five HMACs of a signature. All zero at first. */
 typedef struct SigV4Key {
         char *secret, *scope; /* what it was derived from */
-        Sha256 key;
+        EVP_MAC_CTX *mac;     /* HMAC with it */
 } SigV4Key;
 
 void sigv4_key_done(SigV4Key *key);
