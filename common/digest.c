@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "digest.h"
 
+#include <pthread.h>
+
 #include <openssl/evp.h>
 
 #include "err.h"
@@ -10,9 +12,26 @@ struct Hasher {
         EVP_MD_CTX *context;
 };
 
+/* Found once: what EVP_sha256() gives is looked up among the providers at each use (crypto(7),
+ * "Performance"). */
+static EVP_MD *algorithm;
+static pthread_once_t algorithm_found = PTHREAD_ONCE_INIT;
+
+static void find_algorithm(void)
+{
+        algorithm = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+/* NULL: there is no memory. */
+static const EVP_MD *sha256_algorithm(void)
+{
+        (void) pthread_once(&algorithm_found, find_algorithm);
+        return algorithm;
+}
+
 static int hasher_start(Hasher *h)
 {
-        return EVP_DigestInit_ex(h->context, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+        return EVP_DigestInit_ex(h->context, sha256_algorithm(), NULL) == 1 ? 0 : -ENOMEM;
 }
 
 int hasher_new(Hasher **ret)
@@ -54,7 +73,8 @@ int hasher_finish(Hasher *h, Sha256 *ret)
 
 int sha256(const void *data, size_t size, Sha256 *ret)
 {
-        return EVP_Digest(data, size, ret->bytes, NULL, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
+        return EVP_Digest(data, size, ret->bytes, NULL, sha256_algorithm(), NULL) == 1 ? 0
+                                                                                       : -ENOMEM;
 }
 
 int sha256_fd(int fd, uint64_t offset, uint64_t size, Sha256 *ret)
