@@ -30,7 +30,10 @@ import toy
 from waiting import wait_for
 
 POLLS_PER_SAMPLE = 20
+N_SAMPLES_MIN = 5
 N_POLLS_WARM_UP = 30
+# libcurl closes connections that were idle for 118 s when it asks again (CURLOPT_MAXAGE_CONN): those that fetched the release
+N_POLLS_FORGET = 130
 N_POLLS_RECONNECT = 20
 N_POLLS_CURL = 20
 N_APPS_TOGETHER = 8
@@ -102,6 +105,11 @@ class Bench:
             yield fleet.boot(1)[0]
         finally:
             fleet.remove(fleet.hosts)
+
+    @staticmethod
+    def program(name):
+        """One of the programs that are built beside this file."""
+        return str(pathlib.Path(os.environ["SLIPWAY_BENCH_PROGRAMS"]) / name)
 
     def proxy(self):
         return fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, self.s3.address, tls=self.s3.tls_context())
@@ -231,7 +239,7 @@ def compare_fetches(bench, directory, endpoint, n_pairs):
     curl = ["curl", "--parallel", "--parallel-max", str(N_RANGES), "--parallel-immediate", "--config", directory / "curl.conf"]
     environment = {**os.environ, **slipway.store_environment(bench.s3, endpoint=endpoint),
                    "CURL_CA_BUNDLE": str(bench.s3.authority.path)}
-    command = [os.environ["SLIPWAY_BENCH_FETCH"], bench.publisher.url, ARTIFACT, str(len(content)),
+    command = [bench.program("fetch-object"), bench.publisher.url, ARTIFACT, str(len(content)),
                hashlib.sha256(content).hexdigest(), ours_in]
     ours, theirs = [], []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as fetcher:
@@ -320,17 +328,17 @@ def assert_unchanged(proxy, first):
     assert answers == {304}, f"polls were answered otherwise than with 304: {answers}"
 
 
-def sample_polls(proxy, processes, n_polls, n_per_sample):
+def sample_polls(proxy, processes, n_samples, n_per_sample):
     """CPU of a poll in microseconds, one value for each so many polls."""
     samples = []
-    for _ in range(max(1, n_polls // n_per_sample)):
+    for _ in range(n_samples):
         before, seen = processes.cpu_usec(), count_polls(proxy)
         wait_polls(proxy, n_per_sample)
         samples.append((processes.cpu_usec() - before) / (count_polls(proxy) - seen))
     return samples
 
 
-def sample_together(bench, n_polls):
+def sample_together(bench, n_samples):
     """The same for several applications whose polls come together, on as many connections: what a poll takes that does not
     find the caches cold."""
     names = [f"app{n}" for n in range(N_APPS_TOGETHER)]
@@ -345,7 +353,7 @@ def sample_together(bench, n_polls):
             wait_for(lambda name=name: (host.work / f"srv/{name}/current").is_symlink(), DEPLOY_LIMIT_SEC, f"{name} on {host}")
         wait_polls(proxy, N_POLLS_WARM_UP * N_APPS_TOGETHER)
         first = count_polls(proxy)
-        samples = sample_polls(proxy, Processes(host), n_polls, POLLS_PER_SAMPLE * 2)
+        samples = sample_polls(proxy, Processes(host), n_samples, POLLS_PER_SAMPLE * 2)
         assert_unchanged(proxy, first)
         host.stop_unit(UNIT)
         return samples
@@ -358,38 +366,64 @@ def sample_curl(host, proxy, url, n_polls):
               "-H", "If-None-Match: *", f"{url}#[1-{n_polls + 10}]"])
     try:
         wait_polls(proxy, 5)
-        return sample_polls(proxy, Processes(host, "curl.service"), n_polls, n_polls)
+        return sample_polls(proxy, Processes(host, "curl.service"), 1, n_polls)
     finally:
         host.stop_unit("curl.service")
 
 
+def as_sent(request):
+    """The bytes of a request that the proxy saw."""
+    lines = [f"{request.method} {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items())]
+    return "".join(f"{line}\r\n" for line in [*lines, ""])
+
+
+def sample_exchange(bench, host, proxy, request, n_samples):
+    """The same for a program that sends this request, once a second on one connection, and reads the answer: the floor of
+    what a poll can cost on this machine."""
+    program, file = "/run/tls-exchange", "/run/tls-exchange.request"
+    host.write(program, pathlib.Path(bench.program("tls-exchange")).read_bytes(), mode=0o755)
+    host.write(file, as_sent(request))
+    host.run(["systemd-run", "--quiet", "--unit=exchange.service", program, *map(str, proxy.server_address), file])
+    try:
+        wait_polls(proxy, 5)
+        first = count_polls(proxy)
+        samples = sample_polls(proxy, Processes(host, "exchange.service"), n_samples, POLLS_PER_SAMPLE)
+        assert_unchanged(proxy, first)
+        return samples
+    finally:
+        host.stop_unit("exchange.service")
+
+
 def idle_rows(bench, n_polls):
+    n_samples = max(N_SAMPLES_MIN, n_polls // POLLS_PER_SAMPLE)
     with bench.host(bench.work / "idle") as host, bench.proxy() as proxy:
         bench.go_to("large")
         bench.configure(host, endpoint=proxy.endpoint, interval="1s")
         host.start_unit(UNIT)
         wait_current(host, "large")
         wait_idle(host, "large")
-        wait_polls(proxy, N_POLLS_WARM_UP)
+        wait_polls(proxy, N_POLLS_FORGET)
 
         processes = Processes(host)
         names = processes.by_name(Processes.thread_nsec)
         pss_kib = processes.by_name(Processes.pss_kib)
         first = count_polls(proxy)
-        kept = sample_polls(proxy, processes, n_polls, POLLS_PER_SAMPLE)
+        kept = sample_polls(proxy, processes, n_samples, POLLS_PER_SAMPLE)
         n_done = count_polls(proxy) - first
         each_usec = {name: (now - names[name]) / 1000 / n_done
                      for name, now in processes.by_name(Processes.thread_nsec).items()}
         assert_unchanged(proxy, first)
         proxy.fault(MANIFEST, CloseAfterAnswer(), method="GET")
         wait_polls(proxy, 1)
-        anew = sample_polls(proxy, processes, N_POLLS_RECONNECT, N_POLLS_RECONNECT // 4)
+        anew = sample_polls(proxy, processes, 4, N_POLLS_RECONNECT // 4)
+        request = proxy.seen(MANIFEST, "GET")[-1]
         host.stop_unit(UNIT)
         proxy.clear()
+        exchange_usec = statistics.median(sample_exchange(bench, host, proxy, request, N_SAMPLES_MIN))
         url = bench.s3.client(endpoint=proxy.endpoint).generate_presigned_url(
             "get_object", Params={"Bucket": BUCKET, "Key": "deploy/web/channels/prod/manifest.json"}, ExpiresIn=PRESIGNED_SEC)
         curl = statistics.median(sample_curl(host, proxy, url, N_POLLS_CURL))
-    together = sample_together(bench, n_polls)
+    together = sample_together(bench, n_samples)
 
     pss_mb, cpu_usec = sum(pss_kib.values()) / 1024, statistics.median(kept)
 
@@ -401,7 +435,10 @@ def idle_rows(bench, n_polls):
         Row(f"idle: CPU of an unchanged poll, {N_APPS_TOGETHER} together", f"{statistics.median(together):.0f} µs", "",
             verdict(round(statistics.median(together)), IDLE_CPU_MAX_USEC, f" µs (median of {len(together)})")),
         Row("idle: CPU of one alone, once a second", f"{cpu_usec:.0f} µs", parts(each_usec, "µs"),
-            verdict(round(cpu_usec), IDLE_CPU_MAX_USEC, f" µs (median of {len(kept)} × {POLLS_PER_SAMPLE})")),
+            verdict(round(cpu_usec), IDLE_CPU_MAX_USEC, f" µs (median of {len(kept)} × {POLLS_PER_SAMPLE}; the floor takes"
+                                                        f" {exchange_usec:.0f} µs)")),
+        Row("idle: CPU of a bare TLS exchange, the floor", f"{exchange_usec:.0f} µs",
+            f"{cpu_usec / exchange_usec:.2f} is ours to it"),
         Row("idle: CPU of one with a new TLS connection", f"{statistics.median(anew):.0f} µs",
             f"{statistics.median(anew) / cpu_usec:.1f} times"),
         Row("idle: CPU of curl for the same request", f"{curl:.0f} µs", f"{cpu_usec / curl:.2f} is ours to it"),

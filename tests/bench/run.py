@@ -37,7 +37,7 @@ def main(build, *options):
             # on disk, as on an instance; agent.py puts a host in memory besides
             "SLIPWAY_E2E_WORK_ON": "disk",
             "SLIPWAY_E2E_INSTALL": install,
-            "SLIPWAY_BENCH_FETCH": str(pathlib.Path(build).resolve() / "tests/bench/fetch-object"),
+            "SLIPWAY_BENCH_PROGRAMS": str(pathlib.Path(build).resolve() / "tests/bench"),
             "SLIPWAY_E2E_HOST_ROOT": cached("host-root"),
             "SLIPWAY_E2E_S3_ROOT": cached("s3-root"),
             "SLIPWAY_E2E_APP_TREE": cached("app-tree"),
