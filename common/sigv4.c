@@ -302,21 +302,43 @@ void sigv4_key_done(SigV4Key *key)
         *key = (SigV4Key){};
 }
 
-static int authorization(const SigV4 *s, const Credentials *credentials, const SigV4Key *key,
-                         const char *names, char **ret)
-{
-        char hex[SHA256_HEX_SIZE];
-        Sha256 signature;
-        int r = mac_text(key->mac, s->string_to_sign, &signature);
+/* What is signed in, and in what: s->date is set, and the headers are sorted. */
+typedef struct Frame {
+        char *scope, *names;
+} Frame;
 
-        if (r < 0)
-                return r;
-        if (asprintf(ret, ALGORITHM " Credential=%s/%s, SignedHeaders=%s, Signature=%s",
-                     credentials->key_id, key->scope, names, sha256_to_hex(&signature, hex)) < 0) {
-                *ret = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+static void frame_done(Frame *f)
+{
+        free(f->scope);
+        free(f->names);
+}
+
+static int frame_init(Frame *f, const SigV4Request *request, const NameValue *const *headers,
+                      size_t n, const char *date)
+{
+        if (asprintf(&f->scope, "%.8s/%s/%s/aws4_request", date, request->region,
+                     request->service) < 0)
+                return f->scope = NULL, -ENOMEM;
+        return signed_names(headers, n, &f->names);
+}
+
+/* What both ways of signing share. The text of each step goes into the next one. */
+static int sign(const SigV4Request *request, const Credentials *credentials,
+                const NameValue *const *headers, size_t n, const Frame *f, SigV4Key *key, SigV4 *s,
+                char ret_signature[static SHA256_HEX_SIZE])
+{
+        Sha256 signature;
+        int r = canonical_request(request, headers, n, f->names, &s->canonical_request);
+
+        if (r >= 0)
+                r = string_to_sign(s, f->scope, &s->string_to_sign);
+        if (r >= 0)
+                r = key_renew(key, request, credentials->secret, f->scope, s->date);
+        if (r >= 0)
+                r = mac_text(key->mac, s->string_to_sign, &signature);
+        if (r >= 0)
+                (void) sha256_to_hex(&signature, ret_signature);
+        return r;
 }
 
 static int date_format(time_t t, char ret[static 17])
@@ -328,31 +350,13 @@ static int date_format(time_t t, char ret[static 17])
         return 0;
 }
 
-/* The text of each step goes into the next one. */
-static int sign_headers(const SigV4Request *request, const Credentials *credentials,
-                        const NameValue *const *headers, size_t n, SigV4Key *key, SigV4 *s)
-{
-        _cleanup_free_ char *scope = NULL, *names = NULL;
-        int r;
-
-        if (asprintf(&scope, "%.8s/%s/%s/aws4_request", s->date, request->region,
-                     request->service) < 0)
-                return scope = NULL, -ENOMEM;
-        r = signed_names(headers, n, &names);
-        if (r >= 0)
-                r = canonical_request(request, headers, n, names, &s->canonical_request);
-        if (r >= 0)
-                r = string_to_sign(s, scope, &s->string_to_sign);
-        if (r >= 0)
-                r = key_renew(key, request, credentials->secret, scope, s->date);
-        return r < 0 ? r : authorization(s, credentials, key, names, &s->authorization);
-}
-
 int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV4Key *key,
                SigV4 *ret)
 {
         _cleanup_(sigv4_done) SigV4 s = {};
+        _cleanup_(frame_done) Frame f = {};
         const NameValue *headers[HEADERS_MAX];
+        char signature[SHA256_HEX_SIZE];
         size_t n = 0;
         int r = date_format(request->time, s.date);
 
@@ -368,9 +372,75 @@ int sigv4_sign(const SigV4Request *request, const Credentials *credentials, SigV
         if (credentials->session_token)
                 headers[n++] = &token;
         headers_sort(headers, n);
-        r = sign_headers(request, credentials, headers, n, key, &s);
+        r = frame_init(&f, request, headers, n, s.date);
+        if (r >= 0)
+                r = sign(request, credentials, headers, n, &f, key, &s, signature);
         if (r < 0)
                 return r;
+        if (asprintf(&s.authorization,
+                     ALGORITHM " Credential=%s/%s, SignedHeaders=%s, Signature=%s",
+                     credentials->key_id, f.scope, f.names, signature) < 0)
+                return s.authorization = NULL, -ENOMEM;
+        *ret = s;
+        s = (SigV4){};
+        return 0;
+}
+
+/* All of the query but the signature. */
+static int presigned_query(const SigV4Presign *presign, const Credentials *credentials,
+                           const Frame *f, const char *date, char **ret)
+{
+        _cleanup_free_ NameValue *params = calloc(presign->n_params + 6, sizeof(NameValue));
+        _cleanup_free_ char *credential = NULL;
+        char expires[16];
+        size_t n = 0;
+
+        if (!params)
+                return -ENOMEM;
+        if (asprintf(&credential, "%s/%s", credentials->key_id, f->scope) < 0)
+                return credential = NULL, -ENOMEM;
+        (void) snprintf(expires, sizeof(expires), "%u", presign->expires_sec);
+        for (; n < presign->n_params; n++)
+                params[n] = presign->params[n];
+        params[n++] = (NameValue){ "X-Amz-Algorithm", ALGORITHM };
+        params[n++] = (NameValue){ "X-Amz-Credential", credential };
+        params[n++] = (NameValue){ "X-Amz-Date", date };
+        params[n++] = (NameValue){ "X-Amz-Expires", expires };
+        params[n++] = (NameValue){ "X-Amz-SignedHeaders", f->names };
+        if (credentials->session_token)
+                params[n++] = (NameValue){ "X-Amz-Security-Token", credentials->session_token };
+        return query_format(params, n, ret);
+}
+
+int sigv4_presign(const SigV4Request *request, const SigV4Presign *presign,
+                  const Credentials *credentials, SigV4Key *key, SigV4 *ret)
+{
+        _cleanup_(sigv4_done) SigV4 s = {};
+        _cleanup_(frame_done) Frame f = {};
+        _cleanup_(secret_freep) char *query = NULL;
+        const NameValue *headers[HEADERS_MAX];
+        char signature[SHA256_HEX_SIZE];
+        const size_t n = request->n_headers;
+        SigV4Request whole = *request;
+        int r = date_format(request->time, s.date);
+
+        if (r < 0)
+                return r;
+        if (n > HEADERS_MAX)
+                return -E2BIG;
+        for (size_t i = 0; i < n; i++)
+                headers[i] = &request->headers[i];
+        headers_sort(headers, n);
+        r = frame_init(&f, request, headers, n, s.date);
+        if (r >= 0)
+                r = presigned_query(presign, credentials, &f, s.date, &query);
+        whole.query = query;
+        if (r >= 0)
+                r = sign(&whole, credentials, headers, n, &f, key, &s, signature);
+        if (r < 0)
+                return r;
+        if (asprintf(&s.query, "%s&X-Amz-Signature=%s", query, signature) < 0)
+                return s.query = NULL, -ENOMEM;
         *ret = s;
         s = (SigV4){};
         return 0;
@@ -381,5 +451,6 @@ void sigv4_done(SigV4 *s)
         secret_free(s->canonical_request); /* it has the session's token */
         free(s->string_to_sign);
         free(s->authorization);
+        secret_free(s->query);
         *s = (SigV4){};
 }

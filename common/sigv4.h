@@ -11,10 +11,12 @@
 #include "name-value.h"
 
 /*
- * AWS Signature Version 4 in the Authorization header. Pure: no clock, no environment, no network.
+ * AWS Signature Version 4, in the Authorization header or in the query. Pure: no clock, no
+ * environment, no network.
  * Our own, because libcurl's CURLOPT_AWS_SIGV4 signs something else in every release that the
  * distributions ship.
- * Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header".
+ * Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header",
+ * "Authenticating Requests: Using Query Parameters".
  */
 
 #define SIGV4_UNSIGNED_PAYLOAD "UNSIGNED-PAYLOAD"
@@ -35,7 +37,8 @@ typedef struct SigV4Request {
 
 typedef struct SigV4 {
         char date[17];       /* value of the header x-amz-date, to be sent */
-        char *authorization; /* value of the header Authorization, to be sent */
+        char *authorization; /* value of the header Authorization, to be sent; of sigv4_sign() */
+        char *query;         /* to be sent; of sigv4_presign() */
         char *canonical_request;
         char *string_to_sign; /* both are for tests and for explaining a refused signature; no
                                  secrets but the session token */
@@ -55,6 +58,18 @@ void sigv4_key_done(SigV4Key *key);
 _must_check_ int sigv4_sign(const SigV4Request *request, const Credentials *credentials,
                             SigV4Key *key, SigV4 *ret);
 void sigv4_done(SigV4 *s);
+
+typedef struct SigV4Presign {
+        const NameValue *params; /* of the query, in place of SigV4Request.query */
+        size_t n_params;
+        unsigned expires_sec; /* how long it is good for from SigV4Request.time on; S3 takes a week
+                                 at most */
+} SigV4Presign;
+
+/* The same in the query: an URL that holds its signature and goes without credentials. Date and
+ * session token go into the query, no header is added. S3 wants SIGV4_UNSIGNED_PAYLOAD here. */
+_must_check_ int sigv4_presign(const SigV4Request *request, const SigV4Presign *presign,
+                               const Credentials *credentials, SigV4Key *key, SigV4 *ret);
 
 /* Percent-encodes all but A-Z a-z 0-9 - . _ ~ (and "/" if slashes are to stay), upper-case hex. */
 _must_check_ int uri_encode(const char *s, bool keep_slashes, char **ret);

@@ -141,6 +141,33 @@ static void the_key_is_that_of_secret_and_scope(void **state)
         expect_renewed(&q, &other, &q);
 }
 
+/* The same reference, "Authenticating Requests: Using Query Parameters", example. */
+static void s3_example_in_the_query(void **state)
+{
+        static const NameValue host = { "Host", "examplebucket.s3.amazonaws.com" };
+        _cleanup_(sigv4_done) SigV4 s = {};
+
+        (void) state;
+        assert_int_equal(sigv4_presign(&(SigV4Request){ .method = "GET",
+                                                        .path = "/test.txt",
+                                                        .headers = &host,
+                                                        .n_headers = 1,
+                                                        .payload_hash = SIGV4_UNSIGNED_PAYLOAD,
+                                                        .region = "us-east-1",
+                                                        .service = "s3",
+                                                        .time = EXAMPLE_TIME },
+                                       &(SigV4Presign){ .expires_sec = 86400 }, &example, &kept,
+                                       &s),
+                         0);
+        assert_string_equal(
+                s.query,
+                "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%"
+                "2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&"
+                "X-Amz-SignedHeaders=host&X-Amz-Signature="
+                "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
+        assert_null(s.authorization);
+}
+
 static void query_is_encoded_and_sorted(void **state)
 {
         static const NameValue params[] = {
@@ -167,13 +194,14 @@ static void query_is_encoded_and_sorted(void **state)
 static void too_many_headers(void **state)
 {
         static const NameValue headers[40] = {};
+        const SigV4Request request = { .headers = headers, .n_headers = 40 };
         SigV4 s = {};
 
         (void) state;
-        assert_int_equal(sigv4_sign(&(SigV4Request){ .headers = headers, .n_headers = 40 },
-                                    &example, &kept, &s),
-                         -E2BIG);
+        assert_int_equal(sigv4_sign(&request, &example, &kept, &s), -E2BIG);
+        assert_int_equal(sigv4_presign(&request, &(SigV4Presign){}, &example, &kept, &s), -E2BIG);
         assert_null(s.authorization);
+        assert_null(s.query);
 }
 
 /*
@@ -184,12 +212,18 @@ static void too_many_headers(void **state)
 
 #define SUITE_HEADERS_MAX 16
 
+/* What signing in one of the two ways ("header", "query") is to give. */
+typedef struct SuiteExpected {
+        char *canonical, *string, *signature;
+} SuiteExpected;
+
 typedef struct SuiteCase {
-        char *request, *expected_canonical, *expected_string, *expected_signature;
+        char *request;
+        SuiteExpected header, presigned;
         cJSON *context;
         char *path, *query, *body;
-        NameValue headers[SUITE_HEADERS_MAX];
-        size_t n_headers;
+        NameValue params[SUITE_HEADERS_MAX], headers[SUITE_HEADERS_MAX];
+        size_t n_params, n_headers;
         char hash[SHA256_HEX_SIZE];
 } SuiteCase;
 
@@ -242,8 +276,6 @@ static void url_decode(char *s)
 
 static void suite_parse_target(SuiteCase *c, char *target)
 {
-        NameValue params[SUITE_HEADERS_MAX];
-        size_t n = 0;
         char *query = strchr(target, '?'), *save = NULL;
 
         if (query)
@@ -260,10 +292,10 @@ static void suite_parse_target(SuiteCase *c, char *target)
                         value = p + strlen(p);
                 url_decode(p);
                 url_decode(value);
-                assert_true(n < ELEMENTSOF(params));
-                params[n++] = (NameValue){ p, value };
+                assert_true(c->n_params < ELEMENTSOF(c->params));
+                c->params[c->n_params++] = (NameValue){ p, value };
         }
-        assert_int_equal(query_format(params, n, &c->query), 0);
+        assert_int_equal(query_format(c->params, c->n_params, &c->query), 0);
 }
 
 /* Splits the text in place. A line that begins with a blank continues the header before. */
@@ -306,13 +338,18 @@ static void suite_parse(SuiteCase *c)
         suite_parse_target(c, target);
         assert_int_equal(sha256(c->body, strlen(c->body), &digest), 0);
         (void) sha256_to_hex(&digest, c->hash);
-        if (cJSON_IsTrue(cJSON_GetObjectItem(c->context, "sign_body")))
-                c->headers[c->n_headers++] = (NameValue){ "x-amz-content-sha256", c->hash };
 }
 
-static void suite_check(const SuiteCase *c)
+static void suite_compare(const SigV4 *s, const char *text, const SuiteExpected *expected)
 {
-        _cleanup_(sigv4_done) SigV4 s = {};
+        assert_string_equal(s->canonical_request, expected->canonical);
+        assert_string_equal(s->string_to_sign, expected->string);
+        assert_string_equal(strstr(text, "Signature=") + STRLEN("Signature="), expected->signature);
+}
+
+static void suite_check(SuiteCase *c)
+{
+        _cleanup_(sigv4_done) SigV4 s = {}, presigned = {};
         cJSON *keys = cJSON_GetObjectItem(c->context, "credentials");
         bool omit = cJSON_IsTrue(cJSON_GetObjectItem(c->context, "omit_session_token"));
         const Credentials credentials = {
@@ -325,7 +362,7 @@ static void suite_check(const SuiteCase *c)
 
         assert_non_null(strptime(cJSON_GetObjectItem(c->context, "timestamp")->valuestring,
                                  "%Y-%m-%dT%H:%M:%SZ", &tm));
-        const SigV4Request request = {
+        SigV4Request request = {
                 .method = c->request,
                 .path = c->path,
                 .query = c->query,
@@ -336,11 +373,40 @@ static void suite_check(const SuiteCase *c)
                 .service = cJSON_GetObjectItem(c->context, "service")->valuestring,
                 .time = timegm(&tm),
         };
+        const SigV4Presign presign = {
+                .params = c->params,
+                .n_params = c->n_params,
+                .expires_sec = (unsigned) cJSON_GetNumberValue(
+                        cJSON_GetObjectItem(c->context, "expiration_in_seconds")),
+        };
+        assert_int_equal(sigv4_presign(&request, &presign, &credentials, &kept, &presigned), 0);
+        suite_compare(&presigned, presigned.query, &c->presigned);
+        /* An URL says nothing of the body. */
+        if (cJSON_IsTrue(cJSON_GetObjectItem(c->context, "sign_body")))
+                c->headers[request.n_headers++] = (NameValue){ "x-amz-content-sha256", c->hash };
         assert_int_equal(sigv4_sign(&request, &credentials, &kept, &s), 0);
-        assert_string_equal(s.canonical_request, c->expected_canonical);
-        assert_string_equal(s.string_to_sign, c->expected_string);
-        assert_string_equal(strstr(s.authorization, "Signature=") + STRLEN("Signature="),
-                            c->expected_signature);
+        suite_compare(&s, s.authorization, &c->header);
+}
+
+static SuiteExpected suite_read_expected(int dir_fd, const char *way)
+{
+        static const char *const names[] = { "canonical-request", "string-to-sign", "signature" };
+        SuiteExpected e;
+        char **const fields[] = { &e.canonical, &e.string, &e.signature };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                char name[64];
+                (void) snprintf(name, sizeof(name), "%s-%s.txt", way, names[i]);
+                *fields[i] = suite_read(dir_fd, name);
+        }
+        return e;
+}
+
+static void suite_free_expected(SuiteExpected *e)
+{
+        free(e->canonical);
+        free(e->string);
+        free(e->signature);
 }
 
 static void suite_run_case(int suite_fd, const char *name)
@@ -351,18 +417,16 @@ static void suite_run_case(int suite_fd, const char *name)
         assert_true(fd >= 0);
         _cleanup_free_ char *context = suite_read(fd, "context.json");
         c.request = suite_read(fd, "request.txt");
-        c.expected_canonical = suite_read(fd, "header-canonical-request.txt");
-        c.expected_string = suite_read(fd, "header-string-to-sign.txt");
-        c.expected_signature = suite_read(fd, "header-signature.txt");
+        c.header = suite_read_expected(fd, "header");
+        c.presigned = suite_read_expected(fd, "query");
         c.context = cJSON_Parse(context);
         assert_non_null(c.context);
         suite_parse(&c);
         suite_check(&c);
         cJSON_Delete(c.context);
         free(c.request);
-        free(c.expected_canonical);
-        free(c.expected_string);
-        free(c.expected_signature);
+        suite_free_expected(&c.header);
+        suite_free_expected(&c.presigned);
         free(c.path);
         free(c.query);
 }
@@ -521,6 +585,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(s3_examples),
+                cmocka_unit_test(s3_example_in_the_query),
                 cmocka_unit_test(the_key_is_that_of_secret_and_scope),
                 cmocka_unit_test(query_is_encoded_and_sorted),
                 cmocka_unit_test(too_many_headers),
