@@ -276,19 +276,22 @@ int aws_start(AwsClient *a, const AwsRequest *request, aws_done_t done, void *us
         return 0;
 }
 
-/* Tries again after a while, or says that it was of no use. `fresh`: the connection is suspect. */
-static void retry(AwsCall *c, int error, AwsVerdict verdict, const char *err, bool fresh)
+/* Tries again after a while, or says that it was of no use. `response` NULL: none came whole, and
+ * the connection is suspect. */
+static void retry(AwsCall *c, int error, AwsVerdict verdict, const char *err,
+                  const HttpResponse *response)
 {
         const unsigned n_tries = c->request.n_tries ? c->request.n_tries : TRIES_DEFAULT;
         const uint64_t base_usec = (uint64_t) c->client->limits.backoff_msec * 1000;
         _cleanup_free_ char *text = NULL;
 
         if (c->n_tried < n_tries) {
-                c->fresh = fresh;
-                c->due_usec = clock_usec(CLOCK_MONOTONIC) +
-                              backoff_usec(c->n_tried, verdict == AWS_THROTTLED
-                                                               ? base_usec * THROTTLE_FACTOR
-                                                               : base_usec);
+                c->fresh = !response;
+                c->due_usec =
+                        clock_usec(CLOCK_MONOTONIC) +
+                        backoff_usec(c->n_tried,
+                                     base_usec * (verdict == AWS_THROTTLED ? THROTTLE_FACTOR : 1),
+                                     response ? http_response_retry_after_sec(response) : 0);
                 return;
         }
         (void) fail(&text, error, "can't %s (tried %u times): %s", c->request.what, c->n_tried,
@@ -365,7 +368,7 @@ static void judge_error(AwsCall *c, const HttpResponse *response, const AwsError
             (correct_clock(c, response) || renew_credentials(c)))
                 return;
         if (verdict == AWS_TRANSIENT || verdict == AWS_THROTTLED) {
-                retry(c, -EBUSY, verdict, strempty(err), false);
+                retry(c, -EBUSY, verdict, strempty(err), response);
                 return;
         }
         (void) fail(&text, result, "can't %s: %s", c->request.what, strempty(err));
@@ -382,7 +385,7 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
         c->transfer = NULL;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
                 retry(c, http_response_unresolved(response) ? -ENOENT : result, AWS_TRANSIENT, err,
-                      true);
+                      NULL);
                 return;
         }
         if (result >= 0 && status >= 200 && status < 300) {

@@ -47,7 +47,8 @@ typedef struct AwsLimits {
         unsigned deadline_sec; /* 60: for one try in all */
         unsigned backoff_msec; /* 200: the longest wait before the second try; doubles up to 20 s,
                                   five times as long when the service asks for patience; the real
-                                  wait is random below it */
+                                  wait is random below it, after what Retry-After asks for, up to
+                                  20 s */
 } AwsLimits;
 
 /* In place of those that are told above, which a client has from the start. */

@@ -6,6 +6,7 @@
 #include "macro.h"
 
 #define LIMIT_MAX_USEC UINT64_C(20000000)
+#define USEC_PER_SEC   UINT64_C(1000000)
 
 /* Without randomness, which does not happen for so few bytes: all of it. */
 uint64_t backoff_random_usec(uint64_t max_usec)
@@ -17,13 +18,14 @@ uint64_t backoff_random_usec(uint64_t max_usec)
         return random % (max_usec + 1);
 }
 
-uint64_t backoff_usec(unsigned n_tried, uint64_t base_usec)
+uint64_t backoff_usec(unsigned n_tried, uint64_t base_usec, uint64_t asked_sec)
 {
+        const uint64_t asked_usec = MIN(asked_sec, LIMIT_MAX_USEC / USEC_PER_SEC) * USEC_PER_SEC;
         uint64_t limit = base_usec;
 
         for (unsigned i = 1; i < n_tried && limit < LIMIT_MAX_USEC; i++)
                 limit *= 2;
-        return backoff_random_usec(MIN(limit, LIMIT_MAX_USEC));
+        return asked_usec + backoff_random_usec(MIN(limit, LIMIT_MAX_USEC));
 }
 
 uint64_t backoff_pause_usec(unsigned n_failed, uint64_t base_usec, uint64_t max_usec)

@@ -215,6 +215,21 @@ time_t http_response_date(const HttpResponse *r)
         return date ? curl_getdate(date, NULL) : -1;
 }
 
+uint64_t http_response_retry_after_sec(const HttpResponse *r)
+{
+        const char *text = http_response_header(r, "Retry-After");
+        const time_t date = http_response_date(r);
+        size_t n;
+
+        if (!text)
+                return 0;
+        n = strspn(text, "0123456789");
+        if (n > 0 && text[n + strspn(text + n, " \t")] == '\0')
+                return strtoull(text, NULL, 10); /* of too many digits: the largest number */
+        const time_t then = curl_getdate(text, NULL), now = date == -1 ? time(NULL) : date;
+        return then > now ? (uint64_t) (then - now) : 0;
+}
+
 static int append(char **data, size_t *size, const void *more, size_t more_size)
 {
         char *larger = realloc(*data, *size + more_size + 1);

@@ -47,6 +47,11 @@ const char *http_response_error_body(const HttpResponse *r, size_t *ret_size);
 /* The header Date, in seconds since the epoch; -1: none. */
 time_t http_response_date(const HttpResponse *r);
 
+/* How many seconds the header Retry-After asks to wait, as a number or as a date, which is compared
+ * with the answer's own (else with this host's clock); 0: there is none, it is past, or makes no
+ * sense. Source: RFC 9110, 10.2.3. */
+uint64_t http_response_retry_after_sec(const HttpResponse *r);
+
 /* Whether libcurl began to send the body more than once: it may do so unasked when a connection
  * that was used before closes without an answer (RFC 9112, 9.3.1), though the host may have obeyed.
  */

@@ -410,8 +410,9 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
 #define WHAT_ARGS(c) (c)->request.what, (c)->s3->address.base, strempty((c)->request.key)
 
 /* Tries again after a while, or says that it was of no use: with `result`, an outcome or an error.
- * `fresh`: the connection is suspect. */
-static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, bool fresh)
+ * `response` NULL: none came whole, and the connection is suspect. */
+static void retry(S3Call *c, int result, S3Verdict verdict, const char *err,
+                  const HttpResponse *response)
 {
         const S3Request *q = &c->request;
         const uint64_t base_usec = (uint64_t) c->s3->limits->backoff_msec * 1000;
@@ -423,11 +424,12 @@ static void retry(S3Call *c, int result, S3Verdict verdict, const char *err, boo
                 c->n_tried = 0;
         if (c->n_tried < (q->n_tries ? q->n_tries : TRIES_DEFAULT)) {
                 c->retried = true;
-                c->fresh = fresh;
-                c->due_usec = clock_usec(CLOCK_MONOTONIC) +
-                              backoff_usec(c->n_tried, verdict == S3_THROTTLED
-                                                               ? base_usec * THROTTLE_FACTOR
-                                                               : base_usec);
+                c->fresh = !response;
+                c->due_usec =
+                        clock_usec(CLOCK_MONOTONIC) +
+                        backoff_usec(c->n_tried,
+                                     base_usec * (verdict == S3_THROTTLED ? THROTTLE_FACTOR : 1),
+                                     response ? http_response_retry_after_sec(response) : 0);
                 return;
         }
         err_set(&text, "can't " WHAT_FORMAT " (tried %u times): %s", WHAT_ARGS(c), c->n_tried, err);
@@ -605,7 +607,7 @@ static void on_located(int result, const HttpResponse *response, const char *err
                 finish(c, -EINVAL, NULL, err_text(-EINVAL, c->err));
                 return;
         }
-        retry(c, result, S3_TRANSIENT, err_text(result, text), true);
+        retry(c, result, S3_TRANSIENT, err_text(result, text), result == -EBUSY ? response : NULL);
 }
 
 /* Asks any region for the bucket's: even a refusal says it. Not signed, so that nobody gets a
@@ -683,7 +685,7 @@ static void judge_answer(S3Call *c, const HttpResponse *response, unsigned statu
         if (verdict == S3_ELSEWHERE && follow(c, response, status, e, err))
                 return;
         if (verdict == S3_TRANSIENT || verdict == S3_THROTTLED)
-                retry(c, result, verdict, err_text(result, err), false);
+                retry(c, result, verdict, err_text(result, err), response);
         else
                 finish(c, result, response, err_text(result, err));
 }
@@ -777,7 +779,7 @@ static void on_done(int result, const HttpResponse *response, const char *err, v
                 result = 0;
         if (result == -EHOSTDOWN || result == -ETIMEDOUT) {
                 remember_etag(c, response);
-                retry(c, result, S3_TRANSIENT, err, true);
+                retry(c, result, S3_TRANSIENT, err, NULL);
                 return;
         }
         if (result == -ESTALE) {

@@ -57,7 +57,8 @@ typedef struct StoreLimits {
         unsigned connect_sec;  /* 10: until a connection stands, TLS included */
         unsigned stall_sec;    /* 15: without anything moving */
         unsigned backoff_msec; /* 200: the longest wait before the second try; doubles up to 20 s;
-                                  the real wait is random below it */
+                                  the real wait is random below it, after what the server asks
+                                  for by Retry-After, up to 20 s */
 } StoreLimits;
 
 void store_set_limits(Store *s, const StoreLimits *limits);

@@ -27,8 +27,8 @@ typedef struct FaultServer {
         uint16_t port;
         struct FaultCounts {
                 atomic_int n_requests, n_connections;
-                atomic_int scratch[8]; /* for the serving function */
-        } * counts;                    /* shared with the server's processes */
+                atomic_int scratch[16]; /* for the serving function */
+        } * counts;                     /* shared with the server's processes */
 } FaultServer;
 
 void fault_server_start(FaultServer *s, fault_serve_t serve);

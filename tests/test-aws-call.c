@@ -104,6 +104,8 @@ static bool serve_action(const FaultRequest *q, const char *action)
                 answer_text(q, 404, "", "<html>");
         else if (streq(action, "Redirect"))
                 answer_text(q, 302, "Location: http://127.0.0.1:1/\r\n", "");
+        else if (streq(action, "Patience"))
+                answer_text(q, 429, "Retry-After: 7\r\n", "{}");
         else if (streq(action, "Down")) {
                 (void) count(DOWN);
                 answer_text(q, 503, "", "{}");
@@ -353,6 +355,22 @@ static void cancels(void **state)
         assert_int_equal(aws_due_in_usec(f->json), UINT64_MAX);
 }
 
+static void waits_as_asked(void **state)
+{
+        Fixture *f = *state;
+        AwsCall *c;
+
+        assert_int_equal(aws_start(f->json,
+                                   &(AwsRequest){ .action = "Patience", .what = "x", .json = "{}" },
+                                   on_never, NULL, &c, NULL),
+                         0);
+        while (aws_due_in_usec(f->json) == UINT64_MAX)
+                assert_true(aws_step(f->json, UINT64_MAX) >= 0);
+        /* Less what the step took; more by the random part. */
+        assert_in_range(aws_due_in_usec(f->json), 2000000, 7010000);
+        assert_null(aws_cancel(c));
+}
+
 static void refused_connection(void **state)
 {
         Fixture *f = *state;
@@ -409,12 +427,15 @@ static void backoffs(void **state)
         uint64_t longest = 0;
 
         (void) state;
-        assert_int_equal(backoff_usec(1, 0), 0);
+        assert_int_equal(backoff_usec(1, 0, 0), 0);
+        assert_int_equal(backoff_usec(1, 0, 3), 3000000);
+        assert_int_equal(backoff_usec(1, 0, UINT64_MAX), 20000000);
         for (int i = 0; i < 1000; i++) {
-                assert_true(backoff_usec(1, 10) <= 10);
-                assert_true(backoff_usec(3, 10) <= 40);
-                assert_true(backoff_usec(1000, 1000000) <= 20000000);
-                longest = MAX(longest, backoff_usec(3, 10));
+                assert_true(backoff_usec(1, 10, 0) <= 10);
+                assert_in_range(backoff_usec(1, 10, 3), 3000000, 3000010);
+                assert_true(backoff_usec(3, 10, 0) <= 40);
+                assert_true(backoff_usec(1000, 1000000, 0) <= 20000000);
+                longest = MAX(longest, backoff_usec(3, 10, 0));
         }
         assert_true(longest > 20);
         assert_int_equal(backoff_pause_usec(1, 0, 100), 0);
@@ -437,6 +458,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(clock_stays_corrected, setup, teardown),
                 cmocka_unit_test_setup_teardown(stalls, setup, teardown),
                 cmocka_unit_test_setup_teardown(cancels, setup, teardown),
+                cmocka_unit_test_setup_teardown(waits_as_asked, setup, teardown),
                 cmocka_unit_test_setup_teardown(refused_connection, setup, teardown),
                 cmocka_unit_test_setup_teardown(unresolved_name, setup, teardown),
                 cmocka_unit_test_setup_teardown(own_size, setup, teardown),

@@ -39,6 +39,28 @@ static bool serve_raw(const FaultRequest *q, const char *bytes)
         return false;
 }
 
+/* What asks for a wait, and of how many seconds. */
+static const struct {
+        const char *headers;
+        uint64_t min_sec, max_sec;
+} waits[] = {
+        {"",                                                                                       0,          0                   },
+        { "Retry-After: 120\r\n",                                                                  120,        120                 },
+        { "Retry-After: 0\r\n",                                                                    0,          0                   },
+        { "retry-after: 7 \r\n",                                                                   7,          7                   },
+        { "Retry-After: 99999999999999999999999\r\n",                                              UINT64_MAX, UINT64_MAX          },
+        { "Retry-After: Fri, 24 May 2013 00:00:30 GMT\r\nDate: Fri, 24 May 2013 00:00:01 GMT\r\n",
+         29,                                                                                                   29                  },
+        { "Retry-After: Fri, 24 May 2013 00:00:00 GMT\r\nDate: Fri, 24 May 2013 00:00:01 GMT\r\n",
+         0,                                                                                                    0                   },
+        { "Retry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n",                                        1,          UINT64_C(4102444800)},
+        { "Retry-After: Fri, 24 May 2013 00:00:30 GMT\r\n",                                        0,          0                   },
+        { "Retry-After: -5\r\n",                                                                   0,          0                   },
+        { "Retry-After: 1.5\r\n",                                                                  0,          0                   },
+        { "Retry-After: soon\r\n",                                                                 0,          0                   },
+        { "Retry-After:\r\n",                                                                      0,          0                   },
+};
+
 static bool serve_bodies(const FaultRequest *q)
 {
         if (path_is(q, "/echo"))
@@ -50,6 +72,8 @@ static bool serve_bodies(const FaultRequest *q)
                 fault_answer(q, 200, "", "as is", 5);
         else if (path_is(q, "/missing"))
                 fault_answer(q, 404, "", "<Error/>", 8);
+        else if (strncmp(q->head, "GET /wait/", 10) == 0)
+                fault_answer(q, 503, waits[atoi(q->head + 10)].headers, "", 0);
         else if (path_is(q, "/redirect"))
                 fault_answer(q, 302, "Location: /echo\r\n", "", 0);
         else if (path_is(q, "/ignores-range"))
@@ -100,6 +124,7 @@ typedef struct Got {
         char body[4096];
         size_t size;
         char error_body[64];
+        uint64_t retry_after_sec;
 } Got;
 
 static int got_body(const void *data, size_t size, void *userdata)
@@ -126,6 +151,7 @@ static void got_done(int result, const HttpResponse *r, const char *err, void *u
         g->etag = etag ? strdup(etag) : NULL;
         (void) snprintf(g->error_body, sizeof(g->error_body), "%s",
                         http_response_error_body(r, NULL));
+        g->retry_after_sec = http_response_retry_after_sec(r);
         assert_true((result < 0) == (err != NULL));
 }
 
@@ -182,6 +208,21 @@ static void answers(void **state)
         assert_int_equal(g.status, 302);
         ask(h, "/missing", (HttpRequest){ .method = "HEAD" }, &g);
         assert_int_equal(server.counts->n_connections - before, 1);
+}
+
+static void asked_to_wait(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        for (size_t i = 0; i < ELEMENTSOF(waits); i++) {
+                char path[32];
+                (void) snprintf(path, sizeof(path), "/wait/%zu", i);
+                ask(h, path, (HttpRequest){}, &g);
+                assert_in_range(g.retry_after_sec, waits[i].min_sec, waits[i].max_sec);
+        }
 }
 
 static void uploads(void **state)
@@ -445,7 +486,7 @@ int main(void)
                 cmocka_unit_test(faults),         cmocka_unit_test(urls_refused),
                 cmocka_unit_test(nobody_listens), cmocka_unit_test(steps),
                 cmocka_unit_test(nearby),         cmocka_unit_test(delays),
-                cmocka_unit_test(guests),
+                cmocka_unit_test(guests),         cmocka_unit_test(asked_to_wait),
         };
 
         return cmocka_run_group_tests(tests, start_server, stop_server);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "clock.h"
 #include "fault-server.h"
 #include "s3-error.h"
 #include "s3-list.h"
@@ -29,6 +30,7 @@ enum {
         COMPLETES,
         ABORTS,
         UNSIGNED,
+        PATIENCE,
 };
 
 static int count(int what)
@@ -117,6 +119,24 @@ static bool serve_broken(const FaultRequest *q)
         fault_write(q, data + first, MIN(last + 1 - first, (size_t) BREAK_SIZE));
         free(data);
         return false;
+}
+
+/* Asks twice for a second: as a number, and as a date by a clock that is years behind. */
+static void serve_patience(const FaultRequest *q)
+{
+        switch (count(PATIENCE)) {
+        case 0:
+                fault_answer(q, 503, "Retry-After: 1\r\n", "", 0);
+                break;
+        case 1:
+                fault_answer(q, 429,
+                             "Date: Fri, 24 May 2013 00:00:00 GMT\r\n"
+                             "Retry-After: Fri, 24 May 2013 00:00:01 GMT\r\n",
+                             "", 0);
+                break;
+        default:
+                fault_answer(q, 200, "", "now", 3);
+        }
 }
 
 static bool serve_list(const FaultRequest *q)
@@ -289,6 +309,10 @@ static bool serve(const FaultRequest *q)
 static Store *open_store(void)
 {
         _cleanup_free_ char *err = NULL;
+        if (object_is(q, "patience")) {
+                serve_patience(q);
+                return true;
+        }
         char endpoint[64];
         Store *s = NULL;
 
@@ -406,6 +430,22 @@ static void puts_with_conditions(void **state)
                 _cleanup_(store_freep) Store *s2 = open_store();
                 if (i == 0)
                         assert_int_equal(put(s2, "ok", "x"), 0);
+static void waits_as_asked(void **state)
+{
+        _cleanup_(store_freep) Store *s = open_store();
+        _cleanup_(store_reply_done) StoreReply reply = {};
+        const uint64_t before_usec = clock_usec(CLOCK_MONOTONIC);
+
+        (void) state;
+        assert_int_equal(
+                store_call(
+                        s,
+                        &(StoreRequest){ .method = STORE_GET, .path = "patience", .size_max = 100 },
+                        &reply, NULL),
+                0);
+        assert_true(clock_usec(CLOCK_MONOTONIC) - before_usec >= 2000000);
+}
+
                 assert_int_equal(put(s2, "lost", "mine"), 0);
         }
         assert_int_equal(put(s, "lost-to-other", "mine"), STORE_CONFLICT);
@@ -649,3 +689,4 @@ int main(void)
 
         return cmocka_run_group_tests(tests, start, stop);
 }
+                cmocka_unit_test(waits_as_asked),
