@@ -349,8 +349,10 @@ static int upload_complete(Upload *u, char **reterr)
                 .stall_sec = COMPLETE_STALL_SEC,
         };
         r = step_wait(u, &request, &step, reterr);
-        /* After a try that worked unnoticed, the upload is gone or its object is there. */
-        if (step.retried && (r == STORE_CONFLICT || r == -ENOENT || r == -EPROTO))
+        /* After a try that worked unnoticed, the upload is gone or its object is there; and the
+         * last one may be such a try. */
+        bool unknown = r == -EBUSY || r == -EHOSTDOWN || r == -ETIMEDOUT;
+        if (unknown || (step.retried && (r == STORE_CONFLICT || r == -ENOENT || r == -EPROTO)))
                 return upload_compare(u, r, reterr);
         return r;
 }

@@ -186,17 +186,31 @@ static bool serve_odd_complete(const FaultRequest *q)
         return false;
 }
 
+/* A CompleteMultipartUpload after whose tries nobody knows whether one of them worked. */
+static bool serve_lost_complete(const FaultRequest *q, bool *ret_goes_on)
+{
+        bool lost = strstr(q->head, "/lost-ours?");
+
+        if (!lost && !strstr(q->head, "/busy-"))
+                return false;
+        (void) count(COMPLETES);
+        if (!lost)
+                answer_error(q, 503, "SlowDown");
+        *ret_goes_on = !lost;
+        return true;
+}
+
 static bool serve_upload(const FaultRequest *q)
 {
         static const char id[] = "<InitiateMultipartUploadResult><UploadId>u 1</UploadId>"
                                  "</InitiateMultipartUploadResult>";
         static const char late[] = "  \n<Error><Code>InternalError</Code></Error>";
         static const char done[] = "<CompleteMultipartUploadResult/>";
-        bool doomed = strstr(q->head, "/doomed?") != NULL;
+        bool doomed = strstr(q->head, "/doomed?") != NULL, goes_on = true;
 
         if (strstr(q->head, "uploadId=") && strncmp(q->head, "POST", 4) == 0 &&
-            serve_odd_complete(q))
-                return true;
+            (serve_odd_complete(q) || serve_lost_complete(q, &goes_on)))
+                return goes_on;
         if (strstr(q->head, "?uploads= ") &&
             !strstr(q->head, "CRC64NVME\r\nx-amz-checksum-type: FULL"))
                 answer_error(q, 400, "InvalidRequest");
@@ -241,14 +255,15 @@ static bool serve_objects(const FaultRequest *q)
                 fault_answer(q, 200, "ETag: \"e1\"\r\n", "hello", 5);
         else if (object_is(q, "head"))
                 fault_answer(q, 200, "", q->head, strlen(q->head));
-        else if (object_is(q, "empty"))
+        else if (object_is(q, "empty") || object_is(q, "busy-other"))
                 fault_answer(q, 200, "", "another", 7);
         else if (object_is(q, "same"))
                 fault_answer(q, 304, "", "", 0);
-        else if (object_is(q, "cut")) {
+        else if (object_is(q, "cut") || object_is(q, "lost-ours")) {
                 static const char zeroes[LARGE_SIZE];
                 fault_answer(q, 200, "", zeroes, sizeof(zeroes));
-        } else if (object_is(q, "missing") || object_is(q, "page") || object_is(q, "other-root"))
+        } else if (object_is(q, "missing") || object_is(q, "page") || object_is(q, "other-root") ||
+                   object_is(q, "busy-none"))
                 answer_error(q, 404, "NoSuchKey");
         else if (object_is(q, "no-bucket"))
                 answer_error(q, 404, "NoSuchBucket");
@@ -294,6 +309,10 @@ static bool serve(const FaultRequest *q)
                 serve_skewed(q);
                 return true;
         }
+        if (object_is(q, "patience")) {
+                serve_patience(q);
+                return true;
+        }
         if (object_is(q, "lost"))
                 return serve_lost(q, "mine");
         if (object_is(q, "lost-to-other"))
@@ -309,10 +328,6 @@ static bool serve(const FaultRequest *q)
 static Store *open_store(void)
 {
         _cleanup_free_ char *err = NULL;
-        if (object_is(q, "patience")) {
-                serve_patience(q);
-                return true;
-        }
         char endpoint[64];
         Store *s = NULL;
 
@@ -415,21 +430,6 @@ static int put(Store *s, const char *path, const char *body)
                           NULL, &err);
 }
 
-static void puts_with_conditions(void **state)
-{
-        _cleanup_(store_freep) Store *s = open_store();
-
-        (void) state;
-        assert_int_equal(put(s, "ok", "x"), 0);
-        assert_int_equal(put(s, "precondition", "x"), STORE_CONFLICT);
-        assert_int_equal(put(s, "conflict", "x"), STORE_CONFLICT);
-        assert_int_equal(put(s, "denied", "x"), -EACCES);
-        /* On a connection that was used before libcurl tries again by itself, on a new one we do.
-         */
-        for (int i = 0; i < 2; i++) {
-                _cleanup_(store_freep) Store *s2 = open_store();
-                if (i == 0)
-                        assert_int_equal(put(s2, "ok", "x"), 0);
 static void waits_as_asked(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store();
@@ -446,6 +446,21 @@ static void waits_as_asked(void **state)
         assert_true(clock_usec(CLOCK_MONOTONIC) - before_usec >= 2000000);
 }
 
+static void puts_with_conditions(void **state)
+{
+        _cleanup_(store_freep) Store *s = open_store();
+
+        (void) state;
+        assert_int_equal(put(s, "ok", "x"), 0);
+        assert_int_equal(put(s, "precondition", "x"), STORE_CONFLICT);
+        assert_int_equal(put(s, "conflict", "x"), STORE_CONFLICT);
+        assert_int_equal(put(s, "denied", "x"), -EACCES);
+        /* On a connection that was used before libcurl tries again by itself, on a new one we do.
+         */
+        for (int i = 0; i < 2; i++) {
+                _cleanup_(store_freep) Store *s2 = open_store();
+                if (i == 0)
+                        assert_int_equal(put(s2, "ok", "x"), 0);
                 assert_int_equal(put(s2, "lost", "mine"), 0);
         }
         assert_int_equal(put(s, "lost-to-other", "mine"), STORE_CONFLICT);
@@ -570,6 +585,37 @@ static void upload_that_may_have_failed(void **state)
         }
 }
 
+/* What is there is looked at, though no try was told that it worked. */
+static void upload_whose_end_gets_lost(void **state)
+{
+        static const struct {
+                const char *path;
+                int result;
+        } table[] = {
+                {"lost-ours",   0             },
+                { "busy-other", STORE_CONFLICT},
+                { "busy-none",  -EBUSY        },
+        };
+        _cleanup_(store_freep) Store *s = open_store();
+        _cleanup_close_ int fd = memfd_create("large", MFD_CLOEXEC);
+        Sha256 digest;
+
+        (void) state;
+        assert_int_equal(ftruncate(fd, LARGE_SIZE), 0);
+        assert_int_equal(sha256_fd(fd, 0, LARGE_SIZE, &digest), 0);
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_free_ char *err = NULL;
+                const int completes = server.counts->scratch[COMPLETES];
+                const int aborts = server.counts->scratch[ABORTS];
+                int r = store_upload(s, table[i].path, fd, LARGE_SIZE, &digest, NULL, NULL, -1,
+                                     &err);
+                if (r != table[i].result || (r < 0 && !strstr(err, "tried 4 times")))
+                        fail_msg("%s: %d, %s", table[i].path, r, strempty(err));
+                assert_true(server.counts->scratch[COMPLETES] - completes >= 4);
+                assert_int_equal(server.counts->scratch[ABORTS] - aborts, r == 0 ? 0 : 1);
+        }
+}
+
 static void upload_that_is_interrupted(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store();
@@ -679,14 +725,15 @@ int main(void)
                 cmocka_unit_test(gets),
                 cmocka_unit_test(sent_headers),
                 cmocka_unit_test(stalls),
+                cmocka_unit_test(waits_as_asked),
                 cmocka_unit_test(puts_with_conditions),
                 cmocka_unit_test(broken_ranges_resume),
                 cmocka_unit_test(lists),
                 cmocka_unit_test(uploads_in_parts),
                 cmocka_unit_test(upload_that_may_have_failed),
+                cmocka_unit_test(upload_whose_end_gets_lost),
                 cmocka_unit_test(upload_that_is_interrupted),
         };
 
         return cmocka_run_group_tests(tests, start, stop);
 }
-                cmocka_unit_test(waits_as_asked),
