@@ -66,7 +66,8 @@ int ssm_health_new(Http *http, CredentialsSource *credentials, const SsmIdentity
         };
         if (!h->instance || !h->zone)
                 return -ENOMEM;
-        r = aws_client_new(&service, identity->region, http, credentials, &h->client, reterr);
+        r = aws_client_new(&service, identity->region, http, credentials, credentials, &h->client,
+                           reterr);
         if (r < 0)
                 return r;
         aws_client_set_limits(h->client, &call_limits);

@@ -102,10 +102,11 @@ int ssm_mds_new(Http *http, CredentialsSource *credentials, const SsmIdentity *i
         m->region = strdup(identity->region);
         if (!m->instance || !m->region)
                 return -ENOMEM;
-        r = aws_client_new(&service, m->region, http, credentials, &m->poll_client, reterr);
+        r = aws_client_new(&service, m->region, http, credentials, credentials, &m->poll_client,
+                           reterr);
         if (r >= 0)
-                r = aws_client_new(&service, m->region, http, credentials, &m->errand_client,
-                                   reterr);
+                r = aws_client_new(&service, m->region, http, credentials, credentials,
+                                   &m->errand_client, reterr);
         if (r < 0)
                 return r;
         ssm_mds_set_limits(m, &(SsmMdsLimits){ .deadline_sec = 35,

@@ -104,6 +104,7 @@ int ssm_mgs_new(Http *http, CredentialsSource *credentials, const SsmIdentity *i
                 const SsmChannelCallbacks *callbacks, void *userdata, SsmMgs **ret, char **reterr)
 {
         _cleanup_(ssm_mgs_freep) SsmMgs *m = calloc(1, sizeof(SsmMgs));
+        const Profile *profile;
         int r;
 
         if (!m)
@@ -116,7 +117,9 @@ int ssm_mgs_new(Http *http, CredentialsSource *credentials, const SsmIdentity *i
         LIST_INIT(&m->replies);
         r = format_path(identity->instance, &m->path);
         if (r >= 0)
-                r = aws_endpoint_find(SSM_SERVICE, identity->region, &m->endpoint, reterr);
+                r = credentials_source_profile(credentials, &profile, reterr);
+        if (r >= 0)
+                r = aws_endpoint_find(SSM_SERVICE, identity->region, profile, &m->endpoint, reterr);
         if (r < 0)
                 return r;
         credentials_source_attach(credentials, http);

@@ -167,7 +167,8 @@ static int find_client(TagsApi *t, const char *region, char **reterr)
         if (r < 0 || (t->client && streq(aws_client_region(t->client), region)))
                 return r;
         t->client = aws_client_free(t->client);
-        r = aws_client_new(&ec2, region, t->http, t->credentials, &t->client, reterr);
+        r = aws_client_new(&ec2, region, t->http, t->credentials, t->credentials, &t->client,
+                           reterr);
         if (r >= 0)
                 aws_client_set_limits(t->client, &limits);
         return r;

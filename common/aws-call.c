@@ -63,9 +63,11 @@ static int wait_for_region(Http *http, CredentialsSource *credentials, const cha
 }
 
 int aws_client_new(const AwsService *service, const char *region, Http *http,
-                   CredentialsSource *credentials, AwsClient **ret, char **reterr)
+                   CredentialsSource *settings, CredentialsSource *credentials, AwsClient **ret,
+                   char **reterr)
 {
         _cleanup_(aws_client_freep) AwsClient *a = calloc(1, sizeof(AwsClient));
+        const Profile *profile = NULL;
         int r;
 
         if (!a)
@@ -80,8 +82,10 @@ int aws_client_new(const AwsService *service, const char *region, Http *http,
         if (credentials)
                 credentials_source_attach(credentials, http);
         r = credentials && !region ? wait_for_region(http, credentials, &region, reterr) : 0;
+        if (r >= 0 && settings)
+                r = credentials_source_profile(settings, &profile, reterr);
         if (r >= 0)
-                r = aws_endpoint_find(service->name, region, &a->endpoint, reterr);
+                r = aws_endpoint_find(service->name, region, profile, &a->endpoint, reterr);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(a);

@@ -30,12 +30,14 @@ typedef struct AwsService {
 /* One service in one region. */
 typedef struct AwsClient AwsClient;
 
-/* Finds the endpoint (aws-endpoint.h; `region` NULL: that of the credentials' source, which is
- * waited for, or without credentials the environment's). `http` and `credentials` stay the caller's
- * and must outlive it; the credentials are attached to `http`, and calls wait until there are some;
- * without credentials nothing is signed (that is how STS takes a web identity). */
+/* Finds the endpoint (aws-endpoint.h), by the profile of `settings` (NULL: by the environment
+ * alone). `region` NULL: that of the credentials' source, which is waited for, or without
+ * credentials the environment's. `http` and `credentials` stay the caller's and must outlive it;
+ * the credentials are attached to `http`, and calls wait until there are some; without credentials
+ * nothing is signed (that is how STS takes a web identity). */
 _must_check_ int aws_client_new(const AwsService *service, const char *region, Http *http,
-                                CredentialsSource *credentials, AwsClient **ret, char **reterr);
+                                CredentialsSource *settings, CredentialsSource *credentials,
+                                AwsClient **ret, char **reterr);
 AwsClient *aws_client_free(AwsClient *a); /* ends all calls without calling back */
 DEFINE_CLEANUP_FUNC(AwsClient *, aws_client_free);
 

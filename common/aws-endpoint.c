@@ -39,18 +39,29 @@ static int find_region(const char *service, const char *region, char **ret, char
         return *ret ? 0 : -ENOMEM;
 }
 
-const char *aws_own_url(const char *service)
+static bool is_ignored(const Profile *p)
+{
+        const char *ignore = aws_environment("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+
+        if (!ignore && p)
+                ignore = p->ignore_configured_endpoint_urls;
+        return ignore && strcasecmp(ignore, "true") == 0;
+}
+
+const char *aws_own_url(const char *service, const Profile *profile)
 {
         char name[64];
         const char *url;
 
-        if (aws_environment_is_on("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
+        if (is_ignored(profile))
                 return NULL;
         (void) snprintf(name, sizeof(name), "AWS_ENDPOINT_URL_%s", service);
         for (char *c = name; *c; c++)
                 *c = *c == '-' ? '_' : (char) toupper((unsigned char) *c);
         url = aws_environment(name);
-        return url ? url : aws_environment("AWS_ENDPOINT_URL");
+        if (!url)
+                url = aws_environment("AWS_ENDPOINT_URL");
+        return url || !profile ? url : profile_endpoint_url(profile, service);
 }
 
 void aws_drop_default_port(char *url)
@@ -126,10 +137,11 @@ static int make_url(const char *service, const char *region, char **ret)
         return 0;
 }
 
-int aws_endpoint_find(const char *service, const char *region, AwsEndpoint *ret, char **reterr)
+int aws_endpoint_find(const char *service, const char *region, const Profile *profile,
+                      AwsEndpoint *ret, char **reterr)
 {
         _cleanup_(aws_endpoint_done) AwsEndpoint e = {};
-        const char *own = aws_own_url(service);
+        const char *own = aws_own_url(service, profile);
         int r = find_region(service, region, &e.region, reterr);
 
         if (r < 0)

@@ -63,8 +63,6 @@ void credentials_source_finish(CredentialsSource *s, int result, Credentials *c,
 /* The things that kinds share, made when first asked for. */
 _must_check_ int credentials_source_http(CredentialsSource *s, Http **ret);
 _must_check_ int credentials_source_imds(CredentialsSource *s, Imds **ret, char **reterr);
-_must_check_ int credentials_source_profile(CredentialsSource *s, const Profile **ret,
-                                            char **reterr);
 
 /* The region as far as environment and profile tell it; *ret NULL: they don't. */
 _must_check_ int credentials_source_known_region(CredentialsSource *s, const char **ret,

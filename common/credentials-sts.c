@@ -35,7 +35,7 @@ int sts_new(CredentialsSource *s, CredentialsSource *signer, Sts **ret, char **r
         if (r >= 0)
                 r = credentials_source_http(s, &http);
         if (r >= 0)
-                r = aws_client_new(&service, region, http, signer, &t->client, reterr);
+                r = aws_client_new(&service, region, http, s, signer, &t->client, reterr);
         if (r < 0)
                 return r;
         aws_client_set_limits(t->client, &(AwsLimits){ .connect_sec = 5,

@@ -5,6 +5,7 @@
 
 #include "http.h"
 #include "macro.h"
+#include "profile.h"
 
 /*
  * AWS credentials, the region, and where they come from. Whoever signs asks its source before every
@@ -78,6 +79,11 @@ unsigned credentials_source_generation(const CredentialsSource *s);
 /* The service does not take those of this generation (expired, revoked, rotated). True: others are
  * there, or may be: ask get(). False: there is no other try, or there was one within a minute. */
 bool credentials_source_renew(CredentialsSource *s, unsigned generation);
+
+/* The profile of the shared files whose settings count, whatever the source is: AWS_PROFILE, else
+ * the default one. For the source's life. Errors: profile_load(). */
+_must_check_ int credentials_source_profile(CredentialsSource *s, const Profile **ret,
+                                            char **reterr);
 
 /* AWS_REGION, AWS_DEFAULT_REGION, the profile's, the instance's (which STS does without). 0: *ret
  * is the source's, for its life; CREDENTIALS_PENDING as above; -EINVAL: not known, *reterr says

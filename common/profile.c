@@ -14,33 +14,42 @@ static const struct {
         const char *name;
         size_t offset;
 } members[] = {
-        {"aws_access_key_id",        offsetof(Profile, key_id)                 },
-        { "aws_secret_access_key",   offsetof(Profile, secret)                 },
-        { "aws_session_token",       offsetof(Profile, session_token)          },
-        { "region",                  offsetof(Profile, region)                 },
-        { "role_arn",                offsetof(Profile, role_arn)               },
-        { "source_profile",          offsetof(Profile, source_profile)         },
-        { "credential_source",       offsetof(Profile, credential_source)      },
-        { "role_session_name",       offsetof(Profile, role_session_name)      },
-        { "external_id",             offsetof(Profile, external_id)            },
-        { "duration_seconds",        offsetof(Profile, duration_seconds)       },
-        { "mfa_serial",              offsetof(Profile, mfa_serial)             },
-        { "web_identity_token_file", offsetof(Profile, web_identity_token_file)},
-        { "credential_process",      offsetof(Profile, credential_process)     },
-        { "sso_session",             offsetof(Profile, sso_session)            },
-        { "sso_start_url",           offsetof(Profile, sso_start_url)          },
+        {"aws_access_key_id",                offsetof(Profile, key_id)                         },
+        { "aws_secret_access_key",           offsetof(Profile, secret)                         },
+        { "aws_session_token",               offsetof(Profile, session_token)                  },
+        { "region",                          offsetof(Profile, region)                         },
+        { "role_arn",                        offsetof(Profile, role_arn)                       },
+        { "source_profile",                  offsetof(Profile, source_profile)                 },
+        { "credential_source",               offsetof(Profile, credential_source)              },
+        { "role_session_name",               offsetof(Profile, role_session_name)              },
+        { "external_id",                     offsetof(Profile, external_id)                    },
+        { "duration_seconds",                offsetof(Profile, duration_seconds)               },
+        { "mfa_serial",                      offsetof(Profile, mfa_serial)                     },
+        { "web_identity_token_file",         offsetof(Profile, web_identity_token_file)        },
+        { "credential_process",              offsetof(Profile, credential_process)             },
+        { "sso_session",                     offsetof(Profile, sso_session)                    },
+        { "sso_start_url",                   offsetof(Profile, sso_start_url)                  },
+        { "endpoint_url",                    offsetof(Profile, endpoint_url)                   },
+        { "services",                        offsetof(Profile, services)                       },
+        { "ignore_configured_endpoint_urls", offsetof(Profile, ignore_configured_endpoint_urls)},
 };
+
+/* As Profile.service_urls has them. */
+static const char *const services[PROFILE_N_SERVICES] = { "ec2", "kms", "s3", "sts" };
 
 /* How far a file is read. */
 typedef struct Reading {
         ProfileFile file;
         Profile *profile;
-        bool in_section, seen; /* the profile's */
+        const char *kind;      /* of the section: its first word; NULL: names alone */
+        const char *name;      /* of the section */
+        bool in_section, seen; /* that one */
         bool any_section;
         size_t indent;   /* of the last section or member */
         bool has_member; /* there was one in this section */
         char **present;  /* the profile's member that the last line set; NULL: none of ours */
-        bool set[ELEMENTSOF(members)]; /* by this file */
+        char **url; /* where that of the service goes whose lines these are; NULL: passed over */
+        bool set[ELEMENTSOF(members)]; /* by this file; or services that were said something of */
 } Reading;
 
 Profile *profile_free(Profile *p)
@@ -49,9 +58,19 @@ Profile *profile_free(Profile *p)
                 return NULL;
         for (size_t i = 0; i < ELEMENTSOF(members); i++)
                 secret_free(*(char **) ((char *) p + members[i].offset));
+        for (size_t i = 0; i < PROFILE_N_SERVICES; i++)
+                free(p->service_urls[i]);
         free(p->name);
         free(p);
         return NULL;
+}
+
+const char *profile_endpoint_url(const Profile *p, const char *service)
+{
+        for (size_t i = 0; i < PROFILE_N_SERVICES; i++)
+                if (streq(services[i], service) && p->service_urls[i])
+                        return p->service_urls[i];
+        return p->endpoint_url;
 }
 
 static void cut_blank_end(char *s)
@@ -73,14 +92,14 @@ static void cut_comment(char *s)
         cut_blank_end(s);
 }
 
-/* "profile x" or "profile 'x'" -> "x"; NULL: no profile's section. */
-static const char *config_section(char *s)
+/* For the kind "profile": "profile x" or "profile 'x'" -> "x"; NULL: a section of another kind. */
+static const char *config_section(const char *kind, char *s)
 {
         size_t n = strcspn(s, BLANK);
 
-        if (streq(s, "default"))
+        if (streq(s, "default") && streq(kind, "profile"))
                 return s;
-        if (n != STRLEN("profile") || strncmp(s, "profile", n) != 0)
+        if (n != strlen(kind) || strncmp(s, kind, n) != 0)
                 return NULL;
         s += n + strspn(s + n, BLANK);
         n = strlen(s);
@@ -102,14 +121,14 @@ static int take_section(Reading *r, char *line, const char **ret_reason)
         *end = '\0';
         line += 1 + strspn(line + 1, BLANK);
         cut_blank_end(line);
-        name = r->file == PROFILE_CONFIG ? config_section(line) : line;
+        name = r->kind ? config_section(r->kind, line) : line;
         r->any_section = true;
         r->has_member = false;
         r->present = NULL;
-        r->in_section = name && streq(name, r->profile->name);
+        r->in_section = name && streq(name, r->name);
         if (!r->in_section)
                 return 0;
-        *ret_reason = "this profile is here a second time";
+        *ret_reason = "this section is here a second time";
         if (r->seen)
                 return -EBADMSG;
         r->seen = true;
@@ -117,15 +136,8 @@ static int take_section(Reading *r, char *line, const char **ret_reason)
 }
 
 /* The credentials file is read first: what it says stays. */
-static int take_value(Reading *r, size_t i, const char *value, const char **ret_reason)
+static int take_value(char **field, const char *value, const char **ret_reason)
 {
-        char **field = (char **) ((char *) r->profile + members[i].offset);
-
-        *ret_reason = "this member is here a second time";
-        if (r->set[i])
-                return -EBADMSG;
-        r->set[i] = true;
-        r->present = field;
         *ret_reason = "the value is too long";
         if (strlen(value) > PROFILE_VALUE_SIZE_MAX)
                 return -EBADMSG;
@@ -139,23 +151,89 @@ static int take_value(Reading *r, size_t i, const char *value, const char **ret_
         return *field ? 0 : -ENOMEM;
 }
 
-static int take_member(Reading *r, char *line, const char **ret_reason)
+/* "name = value" -> its value; `line` becomes the name. NULL: it is none. */
+static char *split_line(char *line)
 {
         char *equals = strchr(line, '='), *value;
 
-        *ret_reason = "this is neither a section nor \"name = value\"";
-        if (!r->any_section || !equals || equals == line)
-                return -EBADMSG;
+        if (!equals || equals == line)
+                return NULL;
         *equals = '\0';
         value = equals + 1 + strspn(equals + 1, BLANK);
         cut_blank_end(line);
         cut_comment(value);
-        r->has_member = true;
-        r->present = NULL;
-        for (size_t i = 0; r->in_section && i < ELEMENTSOF(members); i++)
-                if (strcasecmp(line, members[i].name) == 0)
-                        return take_value(r, i, value, ret_reason);
+        return value;
+}
+
+/* A member of ours, or a service of ours, which may be there once. */
+static int mark_set(Reading *r, size_t i, const char **ret_reason)
+{
+        *ret_reason = "this member is here a second time";
+        if (r->set[i])
+                return -EBADMSG;
+        r->set[i] = true;
         return 0;
+}
+
+static int take_service(Reading *r, size_t i, const char *value, const char **ret_reason)
+{
+        int k = mark_set(r, i, ret_reason);
+
+        if (k < 0)
+                return k;
+        *ret_reason = "what is said of a service stands in lines below, indented";
+        if (*value)
+                return -EBADMSG;
+        r->url = &r->profile->service_urls[i];
+        return 0;
+}
+
+static int take_profile_member(Reading *r, size_t i, const char *value, const char **ret_reason)
+{
+        int k = mark_set(r, i, ret_reason);
+
+        if (k < 0)
+                return k;
+        r->present = (char **) ((char *) r->profile + members[i].offset);
+        return take_value(r->present, value, ret_reason);
+}
+
+static int take_member(Reading *r, char *line, const char **ret_reason)
+{
+        char *value = split_line(line);
+
+        *ret_reason = "this is neither a section nor \"name = value\"";
+        if (!r->any_section || !value)
+                return -EBADMSG;
+        r->has_member = true;
+        r->present = r->url = NULL;
+        if (!r->in_section)
+                return 0;
+        for (size_t i = 0; r->file == PROFILE_SERVICES && i < PROFILE_N_SERVICES; i++)
+                if (strcasecmp(line, services[i]) == 0)
+                        return take_service(r, i, value, ret_reason);
+        for (size_t i = 0; r->file != PROFILE_SERVICES && i < ELEMENTSOF(members); i++)
+                if (strcasecmp(line, members[i].name) == 0)
+                        return take_profile_member(r, i, value, ret_reason);
+        return 0;
+}
+
+/* A line that is indented deeper than the one before. */
+static int take_deeper(Reading *r, char *line, const char **ret_reason)
+{
+        const char *value;
+
+        *ret_reason = "a value of the profile goes on here, which is not understood";
+        if (!r->url)
+                return r->present ? -EBADMSG : 0;
+        value = split_line(line);
+        *ret_reason = "this is not \"name = value\"";
+        if (!value)
+                return -EBADMSG;
+        if (strcasecmp(line, "endpoint_url") != 0)
+                return 0;
+        *ret_reason = "this endpoint is here a second time";
+        return *r->url ? -EBADMSG : take_value(r->url, value, ret_reason);
 }
 
 static int take_line(Reading *r, char *line, const char **ret_reason)
@@ -166,10 +244,8 @@ static int take_line(Reading *r, char *line, const char **ret_reason)
         line += indent;
         if (!*line || *line == '#' || *line == ';')
                 return 0;
-        if (r->has_member && indent > r->indent) {
-                *ret_reason = "a value of the profile goes on here, which is not understood";
-                return r->present ? -EBADMSG : 0;
-        }
+        if (r->has_member && indent > r->indent)
+                return take_deeper(r, line, ret_reason);
         r->indent = indent;
         return *line == '[' ? take_section(r, line, ret_reason) : take_member(r, line, ret_reason);
 }
@@ -177,7 +253,14 @@ static int take_line(Reading *r, char *line, const char **ret_reason)
 int profile_parse(const char *text, size_t size, ProfileFile file, const char *path, Profile *p,
                   char **reterr)
 {
-        Reading r = { .file = file, .profile = p };
+        Reading r = {
+                .file = file,
+                .profile = p,
+                .kind = file == PROFILE_CONFIG     ? "profile"
+                        : file == PROFILE_SERVICES ? "services"
+                                                   : NULL,
+                .name = file == PROFILE_SERVICES ? p->services : p->name,
+        };
         const char *end = text + size, *reason = NULL;
         unsigned n = 0;
 
@@ -261,6 +344,13 @@ int profile_load(const char *name, Profile **ret, char **reterr)
                 return fail(reterr, -ENOENT, "the AWS profile '%s' is neither in %s nor in %s",
                             p->name, credentials ? credentials : "~/.aws/credentials",
                             config ? config : "~/.aws/config");
+        r = p->services ? read_file(config, PROFILE_SERVICES, p, reterr) : 1;
+        if (r == 0)
+                return fail(reterr, -ENOENT,
+                            "the AWS profile '%s' names services '%s', which are not in %s",
+                            p->name, p->services, config ? config : "~/.aws/config");
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(p);
         return 0;
 }

@@ -42,7 +42,7 @@ struct S3Call {
 
 struct S3 {
         S3Address address;
-        char *endpoint_url; /* of the environment; NULL: AWS */
+        char *endpoint_url; /* of environment or profile; NULL: AWS */
         S3Endpoints endpoints;
         S3Place place;                  /* without endpoint: the region is not known yet */
         CredentialsSource *credentials; /* NULL: an https:// store, not signed */
@@ -56,10 +56,14 @@ struct S3 {
 };
 
 /* What the SDKs call these settings: AWS SDKs and Tools Reference Guide, "Settings reference". */
-static int read_endpoints(S3 *s)
+static int read_endpoints(S3 *s, char **reterr)
 {
-        const char *url = aws_own_url("s3");
+        const Profile *profile = NULL;
+        int r = credentials_source_profile(s->credentials, &profile, reterr);
+        const char *url = r < 0 ? NULL : aws_own_url("s3", profile);
 
+        if (r < 0)
+                return r;
         s->endpoint_url = url ? strdup(url) : NULL;
         if (url && !s->endpoint_url)
                 return -ENOMEM;
@@ -96,12 +100,12 @@ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *not
         s->limits = limits;
         s->notice = notice;
         r = s3_address_parse(url, &s->address, reterr);
-        if (r >= 0)
-                r = read_endpoints(s);
         if (r < 0)
                 return r;
         if (s->address.bucket)
                 r = credentials_source_new(&s->credentials, reterr);
+        if (r >= 0 && s->address.bucket)
+                r = read_endpoints(s, reterr);
         if (r >= 0)
                 r = find_place(s, reterr);
         if (r >= 0)

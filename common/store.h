@@ -26,9 +26,10 @@
  * Credentials come from the first source that is configured, the region from the first that has it
  * (credentials.h); calls wait while they are fetched, and end with -ENOKEY when there are none. The
  * environment also says what the AWS SDKs name the same: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL
- * (another server than AWS, or a VPC endpoint), AWS_IGNORE_CONFIGURED_ENDPOINT_URLS,
- * AWS_USE_DUALSTACK_ENDPOINT, AWS_USE_FIPS_ENDPOINT, AWS_CA_BUNDLE; and libcurl's https_proxy and
- * no_proxy, which are for AWS services and https stores.
+ * (another server than AWS, or a VPC endpoint; else the profile's),
+ * AWS_IGNORE_CONFIGURED_ENDPOINT_URLS, AWS_USE_DUALSTACK_ENDPOINT, AWS_USE_FIPS_ENDPOINT,
+ * AWS_CA_BUNDLE; and libcurl's https_proxy and no_proxy, which are for AWS services and https
+ * stores.
  */
 
 typedef struct Store Store;

@@ -111,7 +111,8 @@ static int kms_key_new(const char *name, KmsKey **ret, char **reterr)
         if (r >= 0)
                 r = credentials_source_new(&k->credentials, reterr);
         if (r >= 0)
-                r = aws_client_new(&kms, region, k->http, k->credentials, &k->client, reterr);
+                r = aws_client_new(&kms, region, k->http, k->credentials, k->credentials,
+                                   &k->client, reterr);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(k);

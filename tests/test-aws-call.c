@@ -154,13 +154,14 @@ static int setup(void **state)
         assert_int_equal(setenv("AWS_SESSION_TOKEN", "token", 1), 0);
         assert_int_equal(http_new(NULL, &f->http), 0);
         assert_int_equal(credentials_source_new(&f->credentials, NULL), 0);
-        assert_int_equal(
-                aws_client_new(&json_service, "eu-west-3", f->http, f->credentials, &f->json, NULL),
-                0);
-        assert_int_equal(
-                aws_client_new(&query_service, NULL, f->http, f->credentials, &f->query, NULL), 0);
-        assert_int_equal(aws_client_new(&query_service, NULL, f->http, NULL, &f->unsigned_, NULL),
+        assert_int_equal(aws_client_new(&json_service, "eu-west-3", f->http, NULL, f->credentials,
+                                        &f->json, NULL),
                          0);
+        assert_int_equal(aws_client_new(&query_service, NULL, f->http, NULL, f->credentials,
+                                        &f->query, NULL),
+                         0);
+        assert_int_equal(
+                aws_client_new(&query_service, NULL, f->http, NULL, NULL, &f->unsigned_, NULL), 0);
         aws_client_set_limits(f->json, &limits);
         aws_client_set_limits(f->query, &limits);
         *state = f;
@@ -379,7 +380,8 @@ static void refused_connection(void **state)
         size_t size;
 
         assert_int_equal(setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:1", 1), 0);
-        assert_int_equal(aws_client_new(&json_service, NULL, f->http, f->credentials, &a, NULL), 0);
+        assert_int_equal(
+                aws_client_new(&json_service, NULL, f->http, NULL, f->credentials, &a, NULL), 0);
         assert_int_equal(unsetenv("AWS_ENDPOINT_URL_KMS"), 0);
         assert_int_equal(
                 aws_call(a,
@@ -399,7 +401,8 @@ static void unresolved_name(void **state)
         size_t size;
 
         assert_int_equal(setenv("AWS_ENDPOINT_URL_KMS", "https://kms.invalid", 1), 0);
-        assert_int_equal(aws_client_new(&json_service, NULL, f->http, f->credentials, &a, NULL), 0);
+        assert_int_equal(
+                aws_client_new(&json_service, NULL, f->http, NULL, f->credentials, &a, NULL), 0);
         assert_int_equal(unsetenv("AWS_ENDPOINT_URL_KMS"), 0);
         assert_int_equal(
                 aws_call(a,

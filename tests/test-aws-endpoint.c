@@ -32,7 +32,7 @@ static void check(const Case *c)
                 assert_int_equal(unsetenv(variables[i]), 0);
         for (size_t i = 0; i < ELEMENTSOF(c->environment) && c->environment[i]; i++)
                 assert_int_equal(putenv((char *) c->environment[i]), 0);
-        int r = aws_endpoint_find(c->service ? c->service : "kms", c->region, &e, &err);
+        int r = aws_endpoint_find(c->service ? c->service : "kms", c->region, NULL, &e, &err);
         if (!c->url) {
                 assert_int_equal(r, -EINVAL);
                 if (!strstr(strempty(err), c->err))
@@ -178,13 +178,46 @@ static void of_ones_own(void **state)
                 check(&cases[i]);
 }
 
+static void of_the_profile(void **state)
+{
+        static const Profile all = { .endpoint_url = (char *) "http://127.0.0.1:1" };
+        static const Profile ignored = {
+                .endpoint_url = (char *) "http://127.0.0.1:1",
+                .ignore_configured_endpoint_urls = (char *) "TRUE",
+        };
+        static const struct {
+                const char *variable, *value;
+                const Profile *profile;
+                const char *url;
+        } table[] = {
+                {"X",                                    "",                   &all,     "http://127.0.0.1:1"},
+                { "AWS_ENDPOINT_URL",                    "http://127.0.0.1:2", &all,     "http://127.0.0.1:2"},
+                { "AWS_ENDPOINT_URL_KMS",                "http://127.0.0.1:2", &all,     "http://127.0.0.1:2"},
+                { "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true",               &all,
+                 "https://kms.eu-west-1.amazonaws.com"                                                       },
+                { "AWS_ENDPOINT_URL",                    "http://127.0.0.1:2", &ignored,
+                 "https://kms.eu-west-1.amazonaws.com"                                                       },
+                { "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false",              &ignored, "http://127.0.0.1:1"},
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(aws_endpoint_done) AwsEndpoint e = {};
+                for (size_t k = 0; k < ELEMENTSOF(variables); k++)
+                        assert_int_equal(unsetenv(variables[k]), 0);
+                assert_int_equal(setenv(table[i].variable, table[i].value, 1), 0);
+                assert_int_equal(aws_endpoint_find("kms", "eu-west-1", table[i].profile, &e, NULL),
+                                 0);
+                assert_string_equal(e.url, table[i].url);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(of_aws),
-                cmocka_unit_test(of_other_partitions),
-                cmocka_unit_test(regions),
-                cmocka_unit_test(of_ones_own),
+                cmocka_unit_test(of_aws),         cmocka_unit_test(of_other_partitions),
+                cmocka_unit_test(regions),        cmocka_unit_test(of_ones_own),
+                cmocka_unit_test(of_the_profile),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -870,7 +870,7 @@ static void a_client_in_the_region(void **state)
         set("AWS_EC2_METADATA_DISABLED", "false");
         s = open_source("instance role");
         assert_int_equal(http_new(NULL, &http), 0);
-        assert_int_equal(aws_client_new(&service, NULL, http, s, &client, NULL), 0);
+        assert_int_equal(aws_client_new(&service, NULL, http, s, s, &client, NULL), 0);
         assert_string_equal(aws_client_region(client), "eu-west-3");
 }
 

@@ -136,12 +136,74 @@ static void sizes_have_limits(void **state)
                          -EBADMSG);
 }
 
+static const char services_file[] =
+        "[services other]\ns3 =\n  endpoint_url = http://127.0.0.1:9\n"
+        "[profile ci]\nendpoint_url=http://127.0.0.1:1\nservices = local\n"
+        "[services local]\n# here\ndynamodb =\n  endpoint_url = http://127.0.0.1:9\n  x\n"
+        "S3=\n\tendpoint_url = http://127.0.0.1:2 # a server\n\taddressing_style = path\n"
+        "  kms = ; none\n      max_attempts = 3\n"
+        "sts =\n  endpoint_url =\n"
+        "[local]\nec2 =\n  endpoint_url = http://127.0.0.1:9\n";
+
+static void services_have_endpoints(void **state)
+{
+        _cleanup_(profile_freep) Profile *p = NULL, *plain = NULL;
+
+        use_files(*state);
+        write_file(*state, "config", services_file);
+        assert_int_equal(profile_load("ci", &p, NULL), 0);
+        assert_string_equal(profile_endpoint_url(p, "s3"), "http://127.0.0.1:2");
+        assert_string_equal(profile_endpoint_url(p, "kms"), "http://127.0.0.1:1");
+        assert_string_equal(profile_endpoint_url(p, "sts"), "http://127.0.0.1:1");
+        assert_string_equal(profile_endpoint_url(p, "ec2"), "http://127.0.0.1:1");
+
+        /* In the other file they are members of profiles named so. */
+        write_file(*state, "credentials", "[services]\na=b\n[default]\nregion=r\n");
+        assert_int_equal(profile_load(NULL, &plain, NULL), 0);
+        assert_null(profile_endpoint_url(plain, "s3"));
+}
+
+static void services_refused(void **state)
+{
+        static const struct {
+                const char *text;
+                unsigned line; /* 0: the section is missing */
+        } table[] = {
+                {"",                                                               0},
+                { "[services]\n[services y]\n[service x]\n",                       0},
+                { "[services x]\ns3 = SECRET\n",                                   4},
+                { "[services x]\ns3 =\n  SECRET\n",                                5},
+                { "[services x]\ns3 =\n  = SECRET\n",                              5},
+                { "[services x]\ns3 =\n  endpoint_url=a\n  endpoint_url=SECRET\n", 6},
+                { "[services x]\ns3 =\nkms =\nS3 =\n",                             6},
+                { "[services x]\nSECRET\n",                                        4},
+                { "[services x]\ns3 =\n  endpoint_url = SECRET\x01\n",             5},
+                { "[services x]\n[services 'x']\n",                                4},
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(profile_freep) Profile *p = NULL;
+                _cleanup_free_ char *err = NULL;
+                char text[256], where[64] = "'x', which are not in ";
+
+                use_files(*state);
+                (void) snprintf(text, sizeof(text), "[default]\nservices = x\n%s", table[i].text);
+                write_file(*state, "config", text);
+                assert_int_equal(profile_load(NULL, &p, &err), table[i].line ? -EBADMSG : -ENOENT);
+                if (table[i].line)
+                        (void) snprintf(where, sizeof(where), "/config:%u: ", table[i].line);
+                if (!strstr(err, where) || strstr(err, "SECRET"))
+                        fail_msg("%zu: '%s'", i, err);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(both_files_count),  test_in_dir(home_is_where_they_are),
                 test_in_dir(missing_ones),      test_in_dir(the_rest_is_refused),
-                test_in_dir(sizes_have_limits),
+                test_in_dir(sizes_have_limits), test_in_dir(services_have_endpoints),
+                test_in_dir(services_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
