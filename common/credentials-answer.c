@@ -29,22 +29,52 @@ static int take_value(const char *text, char **field)
         return *field ? 0 : -ENOMEM;
 }
 
-/* "2026-11-22T14:00:00Z", and with a fraction of a second as some servers write it. */
+/* "Z", "+02:00": what local time is ahead of UTC. */
+static int parse_zone(const char *s, int *ret_sec)
+{
+        static const char form[] = "+dd:dd";
+        const size_t n = sizeof(form) - 1;
+
+        *ret_sec = 0;
+        if (streq(s, "Z"))
+                return 0;
+        if (strlen(s) != n || !strchr("+-", s[0]))
+                return -EBADMSG;
+        for (size_t i = 1; i < n; i++)
+                if (form[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != form[i])
+                        return -EBADMSG;
+        const int hours = atoi(s + 1), minutes = atoi(s + 4);
+        if (hours > 23 || minutes > 59)
+                return -EBADMSG;
+        *ret_sec = (*s == '-' ? -60 : 60) * (hours * 60 + minutes);
+        return 0;
+}
+
+int credentials_parse_expiration(const char *text, uint64_t *ret_sec)
+{
+        const size_t n = TIME_TEXT_SIZE - 2;
+        char whole[TIME_TEXT_SIZE];
+        const char *rest = text + n;
+        uint64_t sec = 0;
+        int r, zone_sec;
+
+        if (strlen(text) < n)
+                return -EBADMSG;
+        if (*rest == '.')
+                rest += 1 + strspn(rest + 1, "0123456789");
+        (void) snprintf(whole, sizeof(whole), "%.*sZ", (int) n, text);
+        r = parse_zone(rest, &zone_sec);
+        if (r >= 0)
+                r = time_parse_utc(whole, &sec);
+        if (r < 0)
+                return r;
+        *ret_sec = (uint64_t) MAX((int64_t) sec - zone_sec, INT64_C(1));
+        return 0;
+}
+
 static int take_expiration(const char *text, uint64_t *field)
 {
-        char whole[TIME_TEXT_SIZE];
-        const char *end = strchr(text, '.');
-        size_t n = end ? (size_t) (end - text) : strlen(text) - (*text ? 1 : 0);
-        const char *rest = end ? end + 1 + strspn(end + 1, "0123456789") : text + n;
-
-        if (*field || n != TIME_TEXT_SIZE - 2 || !streq(rest, "Z"))
-                return -EBADMSG;
-        (void) snprintf(whole, sizeof(whole), "%.*sZ", (int) n, text);
-        int r = time_parse_utc(whole, field);
-        /* 0 means that there is no end. */
-        if (r >= 0 && *field == 0)
-                *field = 1;
-        return r;
+        return *field ? -EBADMSG : credentials_parse_expiration(text, field);
 }
 
 /* JSON */

@@ -25,6 +25,11 @@ _must_check_ int credentials_parse_json(const char *data, size_t size, Credentia
 _must_check_ int credentials_parse_sts(const char *data, size_t size, Credentials *ret,
                                        char **reterr);
 
+/* When credentials end: "2026-11-22T14:00:00Z" as AWS writes it, with a fraction of a second as
+ * some servers do, or with another zone, "+00:00", as the AWS CLI does. In seconds since the epoch,
+ * at least 1, for 0 means that they don't. -EBADMSG: it is no such time. */
+_must_check_ int credentials_parse_expiration(const char *text, uint64_t *ret_sec);
+
 /* Whether a text can be a key id, a secret or a token: it will be a header's value, so it may have
  * no blanks and no control characters. */
 bool credentials_value_is_valid(const char *s);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
 #include "aws-environment.h"
 #include "credentials-answer.h"
 #include "credentials-kind.h"
 #include "err.h"
+#include "time-text.h"
 
 static int take_variable(const char *name, bool required, char **ret, char **reterr)
 {
@@ -23,6 +26,36 @@ static int take_variable(const char *name, bool required, char **ret, char **ret
         return *ret ? 0 : -ENOMEM;
 }
 
+/* As the AWS CLI exports it ("aws configure export-credentials --format env"). */
+#define EXPIRATION "AWS_CREDENTIAL_EXPIRATION"
+
+static int take_end(uint64_t *ret_sec, char **reterr)
+{
+        const char *text = aws_environment(EXPIRATION);
+
+        if (!text)
+                return 0;
+        if (credentials_parse_expiration(text, ret_sec) < 0)
+                return fail(reterr, -EINVAL,
+                            "the environment variable " EXPIRATION " is not a time "
+                            "(2026-11-22T14:00:00Z)");
+        if (*ret_sec <= (uint64_t) time(NULL))
+                return fail(reterr, -EINVAL,
+                            "the AWS credentials of the environment have ended, by this host's "
+                            "clock: at %s (" EXPIRATION ")",
+                            text);
+        return 0;
+}
+
+/* Nobody changes the environment of a program that runs. */
+static int fetch_environment(CredentialsSource *s, char **reterr)
+{
+        char end[TIME_TEXT_SIZE];
+
+        return fail(reterr, -ENOKEY, "those of the environment end at %s (" EXPIRATION ")",
+                    time_format_utc(s->current.expires_sec, end));
+}
+
 static int open_environment(CredentialsSource *s, char **reterr)
 {
         _cleanup_(credentials_done) Credentials c = {};
@@ -38,6 +71,8 @@ static int open_environment(CredentialsSource *s, char **reterr)
                 r = take_variable("AWS_SECRET_ACCESS_KEY", true, &c.secret, reterr);
         if (r >= 0)
                 r = take_variable(token, false, &c.session_token, reterr);
+        if (r >= 0)
+                r = take_end(&c.expires_sec, reterr);
         if (r < 0)
                 return r;
         credentials_source_finish(s, 0, &c, NULL);
@@ -47,4 +82,5 @@ static int open_environment(CredentialsSource *s, char **reterr)
 const CredentialsKind credentials_environment = {
         .name = "environment",
         .open = open_environment,
+        .fetch = fetch_environment,
 };

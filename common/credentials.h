@@ -14,6 +14,7 @@
  *
  * The first of these that is configured is the source; when it fails, no other one is asked:
  *   environment    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, for temporary ones AWS_SESSION_TOKEN
+ *                  and AWS_CREDENTIAL_EXPIRATION, when they end
  *   web identity   AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME: an OIDC
  *                  token, as of CI systems and Kubernetes, for which STS gives a session
  *   profile        of the files shared with the AWS tools (profile.h): keys, a web identity, or a
@@ -21,7 +22,8 @@
  *                  what SSO and MFA take) are never run: the error says what to do instead
  *   container      AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI: ECS, CodeBuild, EKS
  *   instance role  of EC2, by instance metadata (imds.h), unless AWS_EC2_METADATA_DISABLED is true
- * Source: AWS SDKs and Tools Reference Guide, "Standardized credential providers".
+ * Source: AWS SDKs and Tools Reference Guide, "Standardized credential providers"; AWS CLI Command
+ * Reference, "configure export-credentials", and botocore's EnvProvider.
  *
  * Credentials that end are renewed from 15 minutes before on, or for the last third of a short
  * life, at a time drawn at random, while the old ones go on. A failure is tried again within a

@@ -238,6 +238,7 @@ static const char *const variables[] = {
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
+        "AWS_CREDENTIAL_EXPIRATION",
         "AWS_SECURITY_TOKEN",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_ROLE_ARN",
@@ -635,6 +636,69 @@ static void what_has_ended(void **state)
         assert_none(web, "ExpiredTokenException");
 }
 
+static void the_environment_ends(void **state)
+{
+        _cleanup_(credentials_source_freep) CredentialsSource *s = NULL;
+        char end[TIME_TEXT_SIZE], text[64], words[128];
+
+        (void) state;
+        set("AWS_ACCESS_KEY_ID", "ENV");
+        set("AWS_SECRET_ACCESS_KEY", "hUsH");
+        set("AWS_CREDENTIAL_EXPIRATION", "tomorrow");
+        assert_not_opened("AWS_CREDENTIAL_EXPIRATION is not a time");
+        set("AWS_CREDENTIAL_EXPIRATION", "2013-05-24T00:00:00+00:00");
+        assert_not_opened("have ended, by this host's clock: at 2013-05-24T00:00:00+00:00");
+
+        time_from_now(3600, end);
+        (void) snprintf(text, sizeof(text), "%.19s+00:00", end);
+        set("AWS_CREDENTIAL_EXPIRATION", text);
+        s = open_source("environment");
+        assert_key(s, "ENV");
+        /* It is time to renew them: they go on until they end. */
+        s->renew_usec = 0;
+        assert_key(s, "ENV");
+        assert_int_equal(s->n_failures, 1);
+        s->current.expires_sec -= 3601;
+        s->retry_usec = 0;
+        (void) snprintf(words, sizeof(words), "(environment): those of the environment end at %s",
+                        time_format_utc(s->current.expires_sec, end));
+        assert_none(s, words);
+}
+
+static void ends_of_credentials(void **state)
+{
+        static const struct {
+                const char *text;
+                uint64_t sec; /* 0: it is none */
+        } table[] = {
+                {"2013-05-24T00:00:00Z",         1369353600},
+                { "2013-05-24T00:00:00.123456Z", 1369353600},
+                { "2013-05-24T00:00:00+00:00",   1369353600},
+                { "2013-05-24T02:30:00.5+02:30", 1369353600},
+                { "2013-05-23T23:00:00-01:00",   1369353600},
+                { "1970-01-01T00:00:00Z",        1         },
+                { "1970-01-01T00:00:00+01:00",   1         },
+                { "2013-05-24T00:00:00",         0         },
+                { "2013-05-24T00:00:00+00",      0         },
+                { "2013-05-24T00:00:00+0000",    0         },
+                { "2013-05-24T00:00:00+24:00",   0         },
+                { "2013-05-24T00:00:00+00:60",   0         },
+                { "2013-05-24T00:00:00+0a:00",   0         },
+                { "2013-05-24T00:00:00 00:00",   0         },
+                { "2013-02-30T00:00:00Z",        0         },
+                { "2013-05-24",                  0         },
+                { "",                            0         },
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                uint64_t sec = 0;
+                assert_int_equal(credentials_parse_expiration(table[i].text, &sec),
+                                 table[i].sec ? 0 : -EBADMSG);
+                assert_int_equal(sec, table[i].sec);
+        }
+}
+
 static void no_end_is_fine(void **state)
 {
         _cleanup_(credentials_source_freep) CredentialsSource *s = NULL;
@@ -754,6 +818,27 @@ static void roles_of_profiles(void **state)
                 s = open_source(table[i].name);
                 assert_key(s, table[i].key);
         }
+}
+
+/* STS is where the profile with the role says, not the one that signs. */
+static void endpoints_of_profiles(void **state)
+{
+        _cleanup_(credentials_source_freep) CredentialsSource *s = NULL;
+        char config[512];
+
+        unsetenv("AWS_ENDPOINT_URL_STS");
+        (void) snprintf(config, sizeof(config),
+                        "[default]\nrole_arn=" ROLE "\nsource_profile=base\nregion=eu-west-1\n"
+                        "services=here\nendpoint_url=http://127.0.0.1:1\n"
+                        "[profile base]\nservices=nowhere\n"
+                        "[services here]\nsts =\n  endpoint_url = %s\n"
+                        "[services nowhere]\nsts =\n  endpoint_url = http://127.0.0.1:1\n",
+                        url(""));
+        set("AWS_CONFIG_FILE", in_dir(*state, "config", config));
+        set("AWS_SHARED_CREDENTIALS_FILE",
+            in_dir(*state, "keys", "[base]\naws_access_key_id=BASE\naws_secret_access_key=hUsH\n"));
+        s = open_source("assumed role");
+        assert_key(s, "ROLE1.");
 }
 
 static void bad_profiles(void **state)
@@ -1016,10 +1101,13 @@ int main(void)
                 a_test(a_role_that_comes_late),
                 a_test(old_ones_go_on_while_new_ones_come),
                 a_test(what_has_ended),
+                a_test(the_environment_ends),
+                a_test(ends_of_credentials),
                 a_test(no_end_is_fine),
                 a_test(refused_ones_are_renewed_once),
                 a_test(web_identities),
                 a_test(roles_of_profiles),
+                a_test(endpoints_of_profiles),
                 a_test(bad_profiles),
                 a_test(rotated_keys),
                 a_test(regions),
