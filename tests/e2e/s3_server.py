@@ -5,6 +5,7 @@ HTTP and with TLS by a certificate authority made for the run. Everything runs f
 chroot, in the foreground, and is stopped by process id.
 """
 
+import base64
 import contextlib
 import dataclasses
 import http.client
@@ -28,6 +29,7 @@ MONITOR_PORT = 3300
 DNS_NAME = "s3.test"
 REGION = "eu-central-1"
 STORE_BYTES = 4 << 30
+KMS_KEYS = ("deploy-key", "other-key")  # what objects can be encrypted with; the server has them itself
 READY_TIMEOUT_SEC = 90
 STOP_TIMEOUT_SEC = 20
 REMOVE_TIMEOUT_SEC = 30
@@ -62,6 +64,8 @@ memstore device bytes = {STORE_BYTES}
 rgw data = {DATA}/rgw
 rgw dns name = {DNS_NAME}
 rgw s3 auth use sts = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = {{kms_keys}}
 rgw frontends = beast endpoint={sandbox.SERVER_ADDRESS}:{HTTP_PORT} ssl_endpoint={sandbox.SERVER_ADDRESS}:{HTTPS_PORT} \
 ssl_certificate={DATA}/server.crt ssl_private_key={DATA}/server.key
 [client.sts]
@@ -100,7 +104,7 @@ class Account:
 
     def make_user(self, name, *policies, keys=None):
         """A user of this account under these IAM policies (objects); keys: (access key, secret) in place of random ones."""
-        user = self.server._make_user(name, f"--account-id={self.id}", keys=keys)
+        user = self.server.make_user(name, f"--account-id={self.id}", keys=keys)
         iam = self.server.client(self.root, service="iam")
         for n, policy in enumerate(policies):
             iam.put_user_policy(UserName=name, PolicyName=f"policy-{n}", PolicyDocument=json.dumps(policy))
@@ -210,11 +214,12 @@ class S3Server:
         self._start_store()
         self._start("radosgw", "-n", "client.rgw")
         wait_for(lambda: self._answers(self.address), READY_TIMEOUT_SEC, f"radosgw to answer at {self.endpoint}")
-        self.users = [self._make_user(name) for name in ("deploy", "stranger")]
+        self.users = [self.make_user(name) for name in ("deploy", "stranger")]
 
     def _start_monitor(self):
         fsid = str(uuid.uuid4())
-        (self._data / "ceph.conf").write_text(CONFIGURATION.format(fsid=fsid, sts_key=secrets.token_hex(8)),
+        kms_keys = " ".join(f"{name}={base64.b64encode(secrets.token_bytes(32)).decode()}" for name in KMS_KEYS)
+        (self._data / "ceph.conf").write_text(CONFIGURATION.format(fsid=fsid, sts_key=secrets.token_hex(8), kms_keys=kms_keys),
                                               encoding="ascii")
         keyring = f"{DATA}/keyring"
         self._call("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
@@ -255,7 +260,8 @@ class S3Server:
             except (ConnectionError, TimeoutError):
                 return False
 
-    def _make_user(self, name, *options, keys=None):
+    def make_user(self, name, *options, keys=None):
+        """Options: of `radosgw-admin user create`; keys: (access key, secret) in place of random ones."""
         access_key, secret_key = keys or (secrets.token_hex(10).upper(), secrets.token_urlsafe(30))
         user = User(name, access_key, secret_key)
         self._call("radosgw-admin", "-n", "client.rgw", "user", "create", f"--uid={user.name}",
@@ -278,7 +284,7 @@ class S3Server:
         """An account as AWS has them, whose users may do what IAM policies say, and nothing without one."""
         said = self._call("radosgw-admin", "-n", "client.rgw", "account", "create", f"--account-name={name}")
         identity = json.loads(said)["id"]
-        return Account(self, identity, self._make_user(f"{name}-root", f"--account-id={identity}", "--account-root"))
+        return Account(self, identity, self.make_user(f"{name}-root", f"--account-id={identity}", "--account-root"))
 
     def stop(self):
         """Stops what was started, the last one first; nothing on it needs keeping."""

@@ -133,15 +133,6 @@ def test_versioned_bucket(publisher, store, boto, bucket, small_tree):
             boto.delete_object(Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"])
 
 
-def test_kms_key_is_asked_for(publisher, s3, s3_proxy, bucket, make_publisher, small_tree):
-    """What is written says with which key; this server has none, and the publisher says what S3 said."""
-    with_key = make_publisher(f"s3://{bucket}/deploy?kms-key=alias/deploy",
-                              slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
-    with_key.release(small_tree, "one", check=False)
-    puts = [r for r in s3_proxy.requests if r.method == "PUT"]
-    assert puts and all(r.headers["x-amz-server-side-encryption"] == "aws:kms" for r in puts)
-
-
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
 @pytest.mark.parametrize("offset", ["+3600", "-3600"])
 def test_clock_wrong_by_an_hour(s3, bucket, make_publisher, small_tree, tmp_path, offset):
