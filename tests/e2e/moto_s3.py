@@ -20,6 +20,7 @@ from waiting import wait_for
 READY_TIMEOUT_SEC = 60
 STOP_TIMEOUT_SEC = 20
 ADDRESS = "127.0.0.1"
+ACCOUNT = "123456789012"
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
@@ -114,6 +115,16 @@ class MotoS3:
     def make_bucket(self, name, region=None):
         region = region or self.region
         self.client(region=region).create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": region})
+
+    def make_access_point(self, name, bucket):
+        """An access point to a bucket; returns its ARN."""
+        control = self._client("s3control", self.user)
+        # The account stands before the host's name, which here is an address.
+        control.meta.events.register("before-sign.s3-control", lambda request, **_: setattr(
+            request, "url", request.url.replace(f"{ACCOUNT}.{ADDRESS}", ADDRESS)))
+        control.create_access_point(AccountId=ACCOUNT, Name=name, Bucket=bucket)
+        region = self.client().head_bucket(Bucket=bucket)["BucketRegion"]
+        return f"arn:aws:s3:{region}:{ACCOUNT}:accesspoint/{name}"
 
     def environment(self, **more):
         """For a program on this side."""

@@ -133,6 +133,29 @@ def test_places(moto, connect, aws, aws_environment, make_publisher, tmp_path, c
     assert payload["release"]["id"] == "one"
 
 
+def test_access_point(moto, connect, aws, aws_environment, make_publisher, tmp_path):
+    """It is asked by its own host name in its own region, and leads to the bucket's objects."""
+    arn = moto.make_access_point("releases", BUCKET)
+    assert f":{REGION}:" in arn
+    publisher = make_publisher(f"s3://{arn}/point", {**aws_environment, "AWS_REGION": OTHER_REGION})
+    publisher.release(large_tree(tmp_path / "tree"), "one")
+    publisher.verify()
+    assert {r.headers["Host"] for r in aws.requests} == {f"releases-{moto_s3.ACCOUNT}.s3-accesspoint.{REGION}.amazonaws.com"}
+    payload, _ = formats.read_release(formats.S3Store(moto.client(), BUCKET, "point"), [publisher.key.public])
+    assert payload["release"]["id"] == "one"
+
+
+def test_encrypted_by_a_kms_key(moto, make_publisher, tmp_path):
+    key = f"arn:aws:kms:{REGION}:{moto_s3.ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    publisher = make_publisher(f"s3://{BUCKET}/encrypted?kms-key={key}", moto.environment(AWS_REGION=REGION))
+    publisher.release(large_tree(tmp_path / "tree"), "one")
+    boto = moto.client()
+    for entry in boto.list_objects_v2(Bucket=BUCKET, Prefix="encrypted/")["Contents"]:
+        head = boto.head_object(Bucket=BUCKET, Key=entry["Key"])
+        assert (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId")) == ("aws:kms", key), entry["Key"]
+    publisher.verify()
+
+
 def test_options_of_the_url(connect, aws, aws_environment, make_publisher, tmp_path):
     key = f"arn:aws:kms:{REGION}:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     publisher = make_publisher(f"s3://{BUCKET}/options?kms-key={key}&requester-pays=true&owner=123456789012", aws_environment)
