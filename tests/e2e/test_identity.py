@@ -1,9 +1,14 @@
 """Who a host is: instance metadata instead of configuration, tags that change, and everything that may be wrong with them."""
 
 import json
+import pathlib
+import uuid
 
 import pytest
 
+import aws_emulator
+import certificates
+import fault_proxy as faults
 import formats
 import imds_server
 import sandbox
@@ -16,6 +21,7 @@ UNREACHABLE = 4
 ID = "i-0123456789abcdef0"
 SLIPWAYD = "/usr/lib/slipway/slipwayd"
 ROOT = "/etc/slipway/trust/root.json"
+TAGS_POLICY = pathlib.Path(__file__).resolve().parents[2] / "packaging/aws/instance-tags.json"
 LOCAL = {"store": "file:///srv/store"}
 
 
@@ -326,6 +332,48 @@ def test_tags_not_exposed(host, imds):
     host.run(["systemctl", "restart", "slipwayd.service"])
     wait_trouble(host, "the instance's tags are not exposed in its metadata")
     web.assert_whole(web.release())
+
+
+def run_instance(ec2, tags):
+    """Returns the id of an instance that has these tags."""
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    made = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=[
+        {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}])
+    return made["Instances"][0]["InstanceId"]
+
+
+def test_tags_by_the_api(aws, host, imds, tmp_path):
+    """Tags that boto3 gave an instance and that its metadata does not expose: EC2 is asked, with the least permission."""
+    ec2 = aws.client("ec2")
+    tags = app_tags(Role="web", Name="höst <1> & \"co\"", Empty="")
+    run_instance(ec2, app_tags(**{"slipway:app": "other", "Other": "x"}))
+    imds.instance_id, imds.tags = run_instance(ec2, tags), None
+    web = Tagged(host, toy.local_store(host))
+    web.release(targets={"any": [{"Role": ["web"]}]})
+    authority = certificates.Authority(tmp_path)
+    with faults.FaultProxy(sandbox.SERVER_ADDRESS, aws_emulator.ADDRESS, tls=authority.context(sandbox.SERVER_ADDRESS)) as proxy:
+        def environment(*policies):
+            user = aws.make_user(f"instance-{uuid.uuid4().hex[:8]}", *policies)
+            return {**aws.environment(user), "AWS_ENDPOINT_URL_EC2": proxy.endpoint, "AWS_CA_BUNDLE": str(authority.path)}
+
+        start([web], imds, LOCAL, environment())
+        wait_trouble(host, "this takes the permission ec2:DescribeTags")
+        assert "identity" not in slipway.status(host) or "tags_from" not in slipway.status(host)["identity"]
+        host.stop_unit("slipwayd.service")
+
+        start([web], imds, LOCAL, environment(json.loads(TAGS_POLICY.read_text(encoding="utf-8"))))
+        web.assert_whole("r1")
+        identity = slipway.status(host)["identity"]
+        assert (identity["tags"], identity["tags_from"]) == (tags, "ec2:DescribeTags")
+        assert "trouble" not in slipway.status(host)
+        assert [r.status for r in proxy.requests] == [403, 200], "an answer serves for ten minutes"
+
+        ec2.create_tags(Resources=[imds.instance_id], Tags=[{"Key": "Role", "Value": "db"}])
+        ec2.delete_tags(Resources=[imds.instance_id], Tags=[{"Key": "Empty"}])
+        host.run(["systemctl", "restart", "slipwayd.service"])
+        wait_for(lambda: slipway.status(host)["identity"]["tags"].get("Role") == "db", WAIT_SEC, "the tags that changed")
+        assert "Empty" not in slipway.status(host)["identity"]["tags"]
+        host.stop_unit("slipwayd.service")
 
 
 FAULTS = {
