@@ -4,6 +4,7 @@ import base64
 import json
 import os
 
+import boto3
 import pytest
 
 import certificates
@@ -131,6 +132,28 @@ def test_places(moto, connect, aws, aws_environment, make_publisher, tmp_path, c
     assert {r.headers["Host"] for r in aws.requests} == {host_name}
     payload, _ = formats.read_release(formats.S3Store(moto.client(), bucket, prefix), [publisher.key.public])
     assert payload["release"]["id"] == "one"
+
+
+def test_endpoints_of_a_profile(moto, make_publisher, tmp_path, monkeypatch):
+    """The shared files alone, as boto3 reads them."""
+    files = {"AWS_CONFIG_FILE": "[profile ci]\nregion = %s\nservices = here\nendpoint_url = http://127.0.0.1:1\n"
+                                "[services here]\ns3 =\n  addressing_style = path\n  endpoint_url = %s\n" % (REGION, moto.endpoint),
+             "AWS_SHARED_CREDENTIALS_FILE": "[ci]\naws_access_key_id = %s\naws_secret_access_key = %s\n"
+                                            % (moto.user.access_key, moto.user.secret_key)}
+    environment = {"AWS_PROFILE": "ci"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+        environment[name] = str(tmp_path / name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    publisher = make_publisher(f"s3://{BUCKET}/profile", environment)
+    publisher.release(small_tree(tmp_path / "tree"), "one")
+    store = formats.S3Store(boto3.Session().client("s3"), BUCKET, "profile")
+    assert formats.read_release(store, [publisher.key.public])[0]["release"]["id"] == "one"
+
+    ignored = publisher.run("log", *publisher.channel_args(), check=False,
+                            environment={"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true", "https_proxy": "http://127.0.0.1:1"})
+    assert ignored.rc == 1 and f"no answer from {BUCKET}.s3.{REGION}.amazonaws.com" in ignored.stderr
 
 
 def test_access_point(moto, connect, aws, aws_environment, make_publisher, tmp_path):
