@@ -113,6 +113,16 @@ def test_interrupted_though_the_store_hangs(publisher, s3, s3_proxy, boto, bucke
         assert child.wait(END_TIMEOUT_SEC) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("fault", [faults.CloseAfter(None), faults.CloseAfter(10)], ids=["no answer", "half an answer"])
+def test_every_answer_to_the_end_gets_lost(publisher, s3, s3_proxy, boto, bucket, tree, fault):
+    """The first try completes the upload, the last one ends without an answer: what is there is ours."""
+    s3_proxy.fault(r"/artifact\.tar\.zst\?uploadId=", fault, method="POST")
+    result = publisher.release(tree, "one", check=False, environment=slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
+    assert result.rc == 0, result.stderr
+    assert len(s3_proxy.seen(r"/artifact\.tar\.zst$", "GET")) == 1
+    assert publisher.verify()["verified"] and not uploads(boto, bucket)
+
+
 def test_versioned_bucket(publisher, store, boto, bucket, small_tree):
     """Conditions hold there as well; a manifest that was deleted is missing, and is published anew."""
     boto.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
