@@ -378,13 +378,18 @@ static void upload_abort(Upload *u, bool hurry)
                 return;
 }
 
+uint64_t s3_upload_part_size(uint64_t size)
+{
+        return MAX(PART_SIZE_MIN, (size + PARTS_MAX - 1) / PARTS_MAX);
+}
+
 int s3_upload(S3 *s, const StoreRequest *put, void *userdata, int stop_fd, char **reterr)
 {
         _cleanup_(upload_done)
                 Upload u = { .s3 = s, .put = put, .userdata = userdata, .stop_fd = stop_fd };
         int r;
 
-        u.part_size = MAX(PART_SIZE_MIN, (put->body_size + PARTS_MAX - 1) / PARTS_MAX);
+        u.part_size = s3_upload_part_size(put->body_size);
         u.n_parts = (put->body_size + u.part_size - 1) / u.part_size;
         u.parts = calloc(u.n_parts, sizeof(Part));
         if (!u.parts)

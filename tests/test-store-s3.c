@@ -10,6 +10,7 @@
 #include "fault-server.h"
 #include "s3-error.h"
 #include "s3-list.h"
+#include "s3-upload.h"
 #include "store.h"
 
 #define OBJECT_SIZE (1024 * 1024)
@@ -528,6 +529,20 @@ static void lists(void **state)
         assert_non_null(strstr(err, "s3:ListBucket"));
 }
 
+static void sizes_of_parts(void **state)
+{
+        static const uint64_t mib = UINT64_C(1) << 20, largest = UINT64_C(5) << 40;
+
+        (void) state;
+        assert_int_equal(s3_upload_part_size(S3_UPLOAD_SIZE_MIN), 16 * mib);
+        assert_int_equal(s3_upload_part_size(160000 * mib), 16 * mib);
+        assert_int_equal(s3_upload_part_size(160000 * mib + 1), 16 * mib + 1);
+        /* The largest object that S3 takes in parts: at most 10000 of at most 5 GiB. */
+        const uint64_t size = s3_upload_part_size(largest);
+        assert_true((largest + size - 1) / size <= 10000);
+        assert_true(size <= 5 * 1024 * mib);
+}
+
 static void uploads_in_parts(void **state)
 {
         _cleanup_(store_freep) Store *s = open_store();
@@ -729,6 +744,7 @@ int main(void)
                 cmocka_unit_test(puts_with_conditions),
                 cmocka_unit_test(broken_ranges_resume),
                 cmocka_unit_test(lists),
+                cmocka_unit_test(sizes_of_parts),
                 cmocka_unit_test(uploads_in_parts),
                 cmocka_unit_test(upload_that_may_have_failed),
                 cmocka_unit_test(upload_whose_end_gets_lost),
