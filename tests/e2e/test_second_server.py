@@ -156,6 +156,26 @@ def test_endpoints_of_a_profile(moto, make_publisher, tmp_path, monkeypatch):
     assert ignored.rc == 1 and f"no answer from {BUCKET}.s3.{REGION}.amazonaws.com" in ignored.stderr
 
 
+def test_instance_metadata(moto, make_publisher, tmp_path):
+    """A role's credentials and the region from metadata that we did not write."""
+    region, bucket = "us-east-1", "acme-metadata"
+    moto.client(region=region).create_bucket(Bucket=bucket)
+    with moto.unchecked(), faults.FaultProxy(LOOPBACK, moto.address) as proxy:
+        publisher = make_publisher(f"s3://{bucket}/deploy", {"AWS_EC2_METADATA_SERVICE_ENDPOINT": proxy.endpoint,
+                                                             "AWS_ENDPOINT_URL_S3": proxy.endpoint})
+        publisher.release(small_tree(tmp_path / "tree"), "one")
+        asked = proxy.seen("^/latest/")
+        assert [r.method for r in asked].count("PUT") == len({r.path for r in asked if r.method == "PUT"}) == 1
+        tokens = {r.headers.get("X-aws-ec2-metadata-token") for r in asked if r.method == "GET"}
+        assert tokens == {"fake-imdsv2-token"}, tokens
+        for request in proxy.seen(f"^/{bucket}"):
+            assert "Credential=test-key/" in request.headers["Authorization"]
+            assert f"/{region}/s3/aws4_request" in request.headers["Authorization"]
+            assert request.headers["x-amz-security-token"] == "test-session-token"
+    payload, _ = formats.read_release(formats.S3Store(moto.client(region=region), bucket), [publisher.key.public])
+    assert payload["release"]["id"] == "one"
+
+
 def test_access_point(moto, connect, aws, aws_environment, make_publisher, tmp_path):
     """It is asked by its own host name in its own region, and leads to the bucket's objects."""
     arn = moto.make_access_point("releases", BUCKET)
