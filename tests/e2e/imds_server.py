@@ -66,7 +66,7 @@ class ImdsServer:
 
     @property
     def endpoint(self):
-        return f"http://{self.address}:{self.port}"
+        return f"http://[{self.address}]:{self.port}" if ":" in self.address else f"http://{self.address}:{self.port}"
 
     @property
     def environment(self):
@@ -168,6 +168,7 @@ class Listener(socketserver.ThreadingTCPServer):
 
     def __init__(self, *args):
         self._connections = set()
+        self.address_family = socket.AF_INET6 if ":" in args[0][0] else socket.AF_INET
         super().__init__(*args)
 
     def process_request(self, request, client_address):

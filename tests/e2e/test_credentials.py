@@ -149,6 +149,23 @@ def test_publisher_on_an_instance(s3, sts, imds, bucket, make_publisher, tree):
             at_gateway(s3, sts, AWS_EC2_METADATA_DISABLED="false", **imds.environment), tree)
 
 
+@pytest.mark.parametrize("address, mode", [("169.254.169.254", {}),
+                                           ("fd00:ec2::254", {"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"})])
+def test_where_instance_metadata_really_is(s3, sts, bucket, make_publisher, tree, address, mode):
+    """At the addresses of EC2, and never by a proxy."""
+    place = (f"{address}/{128 if ':' in address else 32}", "dev", "lo")
+    # nodad: it is there at once
+    sandbox.run("ip", "addr", "add", *place, *(["nodad"] if ":" in address else []))
+    try:
+        with imds_server.ImdsServer(address, 80) as imds:
+            imds.role, imds.credentials, imds.region = "deploy-role", sts.session(), s3.region
+            publish(make_publisher, f"s3://{bucket}",
+                    at_gateway(s3, sts, AWS_EC2_METADATA_DISABLED="false", http_proxy="http://127.0.0.1:1", **mode), tree)
+            assert imds.asked("PUT /latest/api/token")
+    finally:
+        sandbox.run("ip", "addr", "del", *place)
+
+
 @pytest.fixture(scope="module")
 def moto(tmp_path_factory):
     with moto_s3.MotoS3(tmp_path_factory.mktemp("moto")) as server:
