@@ -98,3 +98,15 @@ def current(host, root="/srv/web"):
 def status(host):
     """`slipway status --json` on the host."""
     return json.loads(host.run(["slipway", "status", "--json"]).stdout)
+
+
+def cpu_usec(host):
+    text = host.read("/sys/fs/cgroup/system.slice/slipwayd.service/cpu.stat")
+    return int(dict(line.split() for line in text.splitlines())["usage_usec"])
+
+
+def used_usec(host, sec):
+    """CPU time of the agent and its children in so many seconds of the clock."""
+    before = cpu_usec(host)
+    host.run(["sleep", str(sec)])
+    return cpu_usec(host) - before

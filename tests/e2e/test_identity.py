@@ -435,18 +435,6 @@ def test_metadata_is_broken(host, imds):
     assert "trouble" not in slipway.status(host)
 
 
-def cpu_usec(host):
-    text = host.read("/sys/fs/cgroup/system.slice/slipwayd.service/cpu.stat")
-    return int(dict(line.split() for line in text.splitlines())["usage_usec"])
-
-
-def used_usec(host, sec):
-    """CPU time of the agent and its children in so many seconds of the clock."""
-    before = cpu_usec(host)
-    host.run(["sleep", str(sec)])
-    return cpu_usec(host) - before
-
-
 def test_network_comes_late(host, imds):
     web = Tagged(host, toy.local_store(host))
     web.release()
@@ -455,12 +443,12 @@ def test_network_comes_late(host, imds):
     start([web], imds, LOCAL)
     text = wait_trouble(host, "can't ask who this host is")
     assert text and "can't ask who this host is" in host.run(["systemctl", "status", "slipwayd.service"]).stdout
-    down_usec = used_usec(host, 12)
+    down_usec = slipway.used_usec(host, 12)
     assert host.unit("slipwayd.service", "NRestarts")["NRestarts"] == "0"
     assert host.journal("slipwayd.service").count("can't ask who this host is") == 1
     host.net_up()
     web.assert_whole("r1")
-    idle_usec = used_usec(host, 12)
+    idle_usec = slipway.used_usec(host, 12)
     assert down_usec <= idle_usec, "waiting for the network costs more than polling each second"
 
     # What does not need metadata, on a host that never heard it, does not wait for it for longer than it takes to ask.
