@@ -137,7 +137,8 @@ def test_places(moto, connect, aws, aws_environment, make_publisher, tmp_path, c
 def test_endpoints_of_a_profile(moto, make_publisher, tmp_path, monkeypatch):
     """The shared files alone, as boto3 reads them."""
     files = {"AWS_CONFIG_FILE": "[profile ci]\nregion = %s\nservices = here\nendpoint_url = http://127.0.0.1:1\n"
-                                "[services here]\ns3 =\n  addressing_style = path\n  endpoint_url = %s\n" % (REGION, moto.endpoint),
+                                "[services here]\ns3 =\n  addressing_style = path\n  endpoint_url = %s\n"
+                                % (REGION, moto.endpoint),
              "AWS_SHARED_CREDENTIALS_FILE": "[ci]\naws_access_key_id = %s\naws_secret_access_key = %s\n"
                                             % (moto.user.access_key, moto.user.secret_key)}
     environment = {"AWS_PROFILE": "ci"}
