@@ -10,6 +10,7 @@ Where memory is plenty, a tmpfs covers the work directory inside the namespace: 
 SLIPWAY_E2E_WORK_ON=disk keeps it on disk.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -125,18 +126,31 @@ def sweep(parent, cgroups):
             remove_work(directory)
 
 
+@contextlib.contextmanager
+def locked(directory):
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def make_work(parent, cgroups):
     """A new work directory and its lock, held as long as the file is open."""
-    parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(parent_fd, fcntl.LOCK_EX)
+    with locked(parent):
         sweep(parent, cgroups)
         work = pathlib.Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=parent))
         lock = open(work / "lock", "a", encoding="ascii")
         fcntl.flock(lock, fcntl.LOCK_EX)
         return work, lock
-    finally:
-        os.close(parent_fd)
+
+
+def end_work(work):
+    """Removes the directory of a run that ends. Its lock goes with it, before the rest: a run that begins would take it for
+    one that was left behind."""
+    with locked(work.parent):
+        remove_work(work)
 
 
 def supervise(command):
@@ -173,7 +187,7 @@ def supervise(command):
                 child.kill()
                 child.wait()
             remove_cgroup(cgroup)
-            remove_work(work)
+            end_work(work)
 
 
 def run(*command):
