@@ -49,7 +49,8 @@ static uint64_t now_msec(void)
 
 /* Replies */
 
-static void put(Ssm *s, const char *message_id, const char *reply_id, const char *topic,
+/* False: it can't be sent now. */
+static bool put(Ssm *s, const char *message_id, const char *reply_id, const char *topic,
                 const char *payload)
 {
         SsmReply reply = {
@@ -57,9 +58,10 @@ static void put(Ssm *s, const char *message_id, const char *reply_id, const char
         };
         int r = ssm_outbox_put(s->outbox, &reply);
 
-        /* A final one is remembered, and put in again. */
-        if (r < 0 && r != -EEXIST)
-                log_debug("Can't send a reply to %s now: %s", message_id, strerror(-r));
+        if (r >= 0 || r == -EEXIST)
+                return true;
+        log_debug("Can't send a reply to %s now: %s", message_id, strerror(-r));
+        return false;
 }
 
 /* A reply that is not remembered: when it gets lost, the next one tells the same. `result` NULL:
@@ -78,7 +80,7 @@ static void say(Ssm *s, const char *message_id, const char *topic, const SsmResu
         if (r >= 0)
                 r = ssm_reply_build(&input, &payload);
         if (r >= 0)
-                put(s, message_id, id, topic, payload);
+                (void) put(s, message_id, id, topic, payload);
         else
                 log_debug("Can't make a reply to %s: %s", message_id, strerror(-r));
 }
@@ -121,13 +123,29 @@ static int build_final(const Ssm *s, const SsmRecord *record, const SsmResult *r
         return 0;
 }
 
+/* Once for all that fail in one round. */
+static void schedule_redelivery(Ssm *s)
+{
+        if (s->redeliver_usec != UINT64_MAX)
+                return;
+        s->redeliver_delay_usec =
+                CLAMP(s->redeliver_delay_usec * 2, REDELIVER_MIN_USEC, REDELIVER_MAX_USEC);
+        s->redeliver_usec = clock_usec(CLOCK_BOOTTIME) + s->redeliver_delay_usec;
+}
+
+static void put_final(Ssm *s, const SsmRecord *record, const char *reply_id, const char *payload)
+{
+        if (!put(s, record->message, reply_id, TOPIC_COMMAND, payload))
+                schedule_redelivery(s);
+}
+
 static void deliver(Ssm *s, const SsmRecord *record)
 {
         _cleanup_free_ char *payload = NULL;
         int r = ssm_memory_load_reply(s->memory, record, &payload);
 
         if (r >= 0)
-                put(s, record->message, record->reply_id, TOPIC_COMMAND, payload);
+                put_final(s, record, record->reply_id, payload);
         else
                 log_warning("Can't read the answer to the command %s: %s", record->command,
                             strerror(-r));
@@ -141,13 +159,6 @@ static SsmRecord *find_by_reply(Ssm *s, const char *reply_id)
                 if (r->reply_id && streq(r->reply_id, reply_id))
                         return r;
         return NULL;
-}
-
-static void schedule_redelivery(Ssm *s)
-{
-        s->redeliver_delay_usec =
-                CLAMP(s->redeliver_delay_usec * 2, REDELIVER_MIN_USEC, REDELIVER_MAX_USEC);
-        s->redeliver_usec = clock_usec(CLOCK_BOOTTIME) + s->redeliver_delay_usec;
 }
 
 static void on_sent(const char *reply_id, int result, const char *why, void *userdata)
@@ -242,7 +253,7 @@ static void end(Ssm *s, SsmRecord *record, const SsmResult *result, const char *
                 log_warning("The answer to the command %s would not survive a crash: %s",
                             record->command, strerror(-r));
         say_steps(s, record, result);
-        put(s, record->message, id, TOPIC_COMMAND, payload);
+        put_final(s, record, id, payload);
 }
 
 static SsmResult failure(const SsmRecord *record, const char *why)

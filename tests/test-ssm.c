@@ -7,13 +7,14 @@
 #include "digest.h"
 #include "http.h"
 #include "ssm-link.h"
+#include "ssm-order.h"
 #include "ssm-outbox.h"
 #include "ssm.h"
 
 #define INSTANCE "i-0123456789abcdef0"
 #define COMMAND  "d33816ed-cfc8-47f1-9f7f-153dcebcfd87"
 #define OTHER    "39b53062-6bc4-4c07-9a57-b8f785fba28b"
-#define N_MAX    128
+#define N_MAX    256
 
 /* The link is played here: it takes what it is given, and says what a test has it say. */
 
@@ -197,7 +198,7 @@ static void start_anew(Scene *s)
         settle(s);
 }
 
-static void deliver_message(Scene *s, const char *command, const char *topic, const char *payload)
+static void hand_message(const char *command, const char *topic, const char *payload)
 {
         char id[128], created[64], digest[SHA256_HEX_SIZE];
         time_t now = time(NULL);
@@ -215,6 +216,11 @@ static void deliver_message(Scene *s, const char *command, const char *topic, co
                          .digest = sha256_to_hex(&d, digest),
                          .payload = payload };
         world.link->callbacks->message(&m, world.link->userdata);
+}
+
+static void deliver_message(Scene *s, const char *command, const char *topic, const char *payload)
+{
+        hand_message(command, topic, payload);
         settle(s);
 }
 
@@ -418,6 +424,39 @@ static void answers_wait_until_the_way_is_open(void **state)
         assert_last_reply("Success", "done");
 }
 
+/* A document of as many steps as are listed, whose results come before the final reply. */
+static void hand_steps(const char *command)
+{
+        char payload[8192], *p = payload, *end = payload + sizeof(payload);
+
+        p += snprintf(p, end - p,
+                      "{\"CommandId\":\"%s\",\"DocumentName\":\"Other\",\"DocumentContent\":{"
+                      "\"schemaVersion\":\"2.2\",\"mainSteps\":[",
+                      command);
+        for (unsigned i = 0; i < SSM_STEPS_MAX; i++)
+                p += snprintf(p, end - p, "%s{\"action\":\"aws:x\",\"name\":\"s%u\"}",
+                              i > 0 ? "," : "", i);
+        (void) snprintf(p, end - p, "]}}");
+        hand_message(command, "aws.ssm.sendCommand.eu.central.1.1", payload);
+}
+
+static void answers_that_find_no_room_are_sent_later(void **state)
+{
+        Scene *s = *state;
+
+        hand_steps(COMMAND);
+        hand_steps(OTHER);
+        settle(s);
+        assert_int_equal(world.n_replies, SSM_OUTBOX_MAX);
+        assert_true(ssm_due_in_usec(s->ssm) <= UINT64_C(15) * 1000000);
+        world.link->callbacks->state(0, SSM_CHANNEL_MDS, NULL, world.link->userdata);
+        settle(s);
+        assert_int_equal(world.n_replies, SSM_OUTBOX_MAX + 1);
+        assert_last_reply("Failed", "Slipway-Deploy");
+        start_anew(s);
+        assert_int_equal(world.n_replies, SSM_OUTBOX_MAX + 1);
+}
+
 static void what_can_not_be_remembered_is_not_done(void **state)
 {
         Scene *s = *state;
@@ -471,6 +510,7 @@ int main(void)
                 test_scene(a_crash_loses_no_order_and_no_answer),
                 test_scene(an_answer_that_is_not_taken_is_not_sent_for_ever),
                 test_scene(answers_wait_until_the_way_is_open),
+                test_scene(answers_that_find_no_room_are_sent_later),
                 test_scene(what_can_not_be_remembered_is_not_done),
                 test_scene(the_box_keeps_the_order_and_a_limit),
         };
