@@ -22,12 +22,13 @@
 #include "uuid.h"
 #include "xml-scan.h"
 
-#define QUERY           "role=subscribe&stream=input"
-#define SCHEMA          "1.0"
-#define TOKEN_SIZE_MAX  16384
-#define ANSWER_SIZE_MAX 65536
-#define FRAME_SLACK     65536 /* of JSON and the frame around a command */
-#define SKEW_MIN_SEC    240   /* servers take 300; what the answer took on its way is in between */
+#define QUERY            "role=subscribe&stream=input"
+#define SCHEMA           "1.0"
+#define TOKEN_SIZE_MAX   16384
+#define ANSWER_SIZE_MAX  65536
+#define FRAME_SLACK      65536 /* of JSON and the frame around a command */
+#define KEYLESS_MAX_USEC UINT64_C(60000000)
+#define SKEW_MIN_SEC     240 /* servers take 300; what the answer took on its way is in between */
 
 static const SsmMgsLimits limits_default = {
         .socket = {.connect_sec = 10,
@@ -191,9 +192,10 @@ static void give_up_replies(SsmMgs *m)
         }
 }
 
-static uint64_t retry_usec(const SsmMgs *m)
+static uint64_t retry_usec(const SsmMgs *m, int result)
 {
-        const uint64_t limit_max = (uint64_t) m->limits.retry_max_msec * 1000;
+        const uint64_t max = (uint64_t) m->limits.retry_max_msec * 1000;
+        const uint64_t limit_max = result == -ENOKEY ? MIN(max, KEYLESS_MAX_USEC) : max;
         uint64_t limit = (uint64_t) m->limits.retry_msec * 1000;
 
         for (unsigned i = 0; i < m->n_failed && limit < limit_max; i++)
@@ -209,14 +211,14 @@ static bool connection_worked(const SsmMgs *m)
 }
 
 /* Nothing is under way any more: begins the wait for another try. */
-static void end_try(SsmMgs *m, bool worked)
+static void end_try(SsmMgs *m, int result, bool worked)
 {
         if (worked) {
                 m->n_failed = 0;
                 wait_usec(m, random_up_to((uint64_t) m->limits.lost_msec * 1000));
         } else {
-                wait_usec(m, retry_usec(m));
-                m->n_failed++;
+                wait_usec(m, retry_usec(m, result));
+                m->n_failed += result != -ENOKEY; /* nobody was asked */
         }
         if (m->open)
                 give_up_replies(m);
@@ -231,7 +233,7 @@ static void end_failed(SsmMgs *m, int result, const char *err)
         _cleanup_free_ char *text = NULL;
 
         result = fail(&text, result, "%s: %s", what, err_text(result, err));
-        end_try(m, worked);
+        end_try(m, result, worked);
         if (worked)
                 log_debug("It is opened again: %s", strempty(text));
         else

@@ -16,9 +16,10 @@
  * Signed for the service ssmmessages. Other types of message are not ours, and are passed over.
  *
  * It pings every 54 s and gives the connection up when nothing came for 60 s after that. It opens
- * again after 0 to 2.5 s, then 5 to 10 s, doubling with jitter up to 40 minutes. The end of a
- * connection that worked is told by state() only when no other one can be had: the service ends
- * them now and then. A reply without its acknowledgement within a second could not be sent.
+ * again after 0 to 2.5 s, then 5 to 10 s, doubling with jitter up to 40 minutes, or one minute
+ * where credentials lack. The end of a connection that worked is told by state() only when no other
+ * one can be had: the service ends them now and then. A reply without its acknowledgement within a
+ * second could not be sent.
  */
 
 typedef struct SsmMgs SsmMgs;
