@@ -3,15 +3,22 @@
 
 #include <stdio.h>
 
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "ssm.h"
 
+#define RETRY_USEC (UINT64_C(60) * 1000000)
+
 struct SsmRelay {
         int socket_fd;
+        Http *http;
         uint64_t id;
-        Ssm *ssm;
-        int error; /* of the socket, found in a callback */
+        char *text, *directory; /* what `options` points to */
+        SsmOptions options;
+        Ssm *ssm;            /* NULL: it could not be had */
+        uint64_t retry_usec; /* when it is tried again; CLOCK_BOOTTIME */
+        int error;           /* of the socket, found in a callback */
 };
 
 static void send_to_slipwayd(SsmRelay *l, Message *m)
@@ -72,24 +79,40 @@ static int parse_listen(char *text, SsmOptions *ret, char **reterr)
                                         : 0;
 }
 
+/* What is missing may come, as credentials in a file, or memory. */
+static void begin(SsmRelay *l)
+{
+        static const SsmCallbacks callbacks = { on_order, on_cancel, on_state };
+        _cleanup_free_ char *err = NULL;
+        int r = ssm_new(l->http, &l->options, &callbacks, l, &l->ssm, &err);
+
+        if (r < 0) {
+                l->retry_usec = clock_usec(CLOCK_BOOTTIME) + RETRY_USEC;
+                on_state(r, SSM_CHANNEL_AUTO, err_text(r, err), l);
+        } else
+                on_state(-EINPROGRESS, SSM_CHANNEL_AUTO, "not connected yet", l);
+}
+
 int ssm_relay_new(int socket_fd, Http *http, const char *directory, const Message *listen,
                   SsmRelay **ret, char **reterr)
 {
-        static const SsmCallbacks callbacks = { on_order, on_cancel, on_state };
         _cleanup_(ssm_relay_freep) SsmRelay *l = calloc(1, sizeof(SsmRelay));
-        _cleanup_free_ char *text = strdup(listen->text);
-        SsmOptions options = { .directory = directory };
         int r;
 
-        if (!l || !text)
+        if (!l)
                 return -ENOMEM;
-        *l = (SsmRelay){ .socket_fd = socket_fd, .id = listen->id };
-        r = parse_listen(text, &options, reterr);
-        if (r >= 0)
-                r = ssm_new(http, &options, &callbacks, l, &l->ssm, reterr);
+        *l = (SsmRelay){ .socket_fd = socket_fd,
+                         .http = http,
+                         .id = listen->id,
+                         .text = strdup(listen->text),
+                         .directory = strdup(directory) };
+        if (!l->text || !l->directory)
+                return -ENOMEM;
+        l->options.directory = l->directory;
+        r = parse_listen(l->text, &l->options, reterr);
         if (r < 0)
                 return r;
-        on_state(-EINPROGRESS, SSM_CHANNEL_AUTO, "not connected yet", l);
+        begin(l);
         *ret = TAKE_PTR(l);
         return 0;
 }
@@ -99,6 +122,8 @@ SsmRelay *ssm_relay_free(SsmRelay *l)
         if (!l)
                 return NULL;
         ssm_free(l->ssm);
+        free(l->text);
+        free(l->directory);
         free(l);
         return NULL;
 }
@@ -119,17 +144,30 @@ int ssm_relay_news(SsmRelay *l, const Message *m, int fd)
         r = fd_read_all(fd, ORDER_WORDS_MAX, &words, &size);
         if (r < 0)
                 return r;
-        ssm_news(l->ssm, m->offset, m->result, words);
+        if (l->ssm)
+                ssm_news(l->ssm, m->offset, m->result, words);
         return 0;
+}
+
+static uint64_t retry_in_usec(const SsmRelay *l)
+{
+        uint64_t now = clock_usec(CLOCK_BOOTTIME);
+
+        return l->retry_usec > now ? l->retry_usec - now : 0;
 }
 
 uint64_t ssm_relay_due_in_usec(const SsmRelay *l)
 {
-        return l->error < 0 ? 0 : ssm_due_in_usec(l->ssm);
+        if (l->error < 0)
+                return 0;
+        return l->ssm ? ssm_due_in_usec(l->ssm) : retry_in_usec(l);
 }
 
 int ssm_relay_start_due(SsmRelay *l)
 {
-        ssm_start_due(l->ssm);
+        if (l->ssm)
+                ssm_start_due(l->ssm);
+        else if (retry_in_usec(l) == 0)
+                begin(l);
         return l->error;
 }

@@ -9,7 +9,8 @@
 
 /*
  * slipway-fetch's answer to MESSAGE_LISTEN: an Ssm (ssm.h) whose callbacks become messages to
- * slipwayd, until it is freed.
+ * slipwayd, until it is freed. One that can't be had, for want of credentials or memory, is tried
+ * again every minute.
  */
 
 typedef struct SsmRelay SsmRelay;
