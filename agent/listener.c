@@ -12,19 +12,22 @@
 #define RETRY_MAX_USEC (UINT64_C(60) * 1000000)
 
 /* How it goes is in status; in the journal not more often than so. */
-#define LOG_EVERY_USEC (UINT64_C(10) * 1000000)
+#define LOG_EVERY_USEC (UINT64_C(5) * 1000000)
 
 struct Listener {
         Agent *agent;
         ListenerCallbacks callbacks;
         void *userdata;
         FetchRequest *request;
-        sd_event_source *retry_source;
-        uint64_t retry_usec, logged_usec;
+        sd_event_source *retry_source, *log_source;
+        uint64_t retry_usec;
         char *name; /* what `request` was told; NULL: nothing that could be told is known */
         bool listening;
         SsmChannel channel; /* by which one, while it listens */
         char *trouble;      /* NULL: none, or nothing was heard yet */
+        char *logged;       /* the channel or the trouble that was last; NULL: nothing */
+        bool logged_trouble;
+        uint64_t logged_usec; /* CLOCK_BOOTTIME */
 };
 
 static uint64_t boottime_usec(void)
@@ -51,31 +54,65 @@ Listener *listener_free(Listener *l)
                 return NULL;
         fetch_request_free(l->request);
         sd_event_source_disable_unref(l->retry_source);
+        sd_event_source_disable_unref(l->log_source);
         free(l->name);
         free(l->trouble);
+        free(l->logged);
         free(l);
         return NULL;
+}
+
+static void log_state(Listener *l)
+{
+        const char *now = l->trouble ? l->trouble : ssm_channel_to_string(l->channel);
+        char *copy;
+
+        if (l->logged && err_text_equal(l->logged, now))
+                return;
+        copy = strdup(now);
+        free(l->logged);
+        l->logged = copy;
+        l->logged_trouble = l->trouble;
+        l->logged_usec = boottime_usec();
+        if (l->trouble)
+                log_warning("No orders can come through AWS Systems Manager: %s", now);
+        else
+                log_info("Orders can come through AWS Systems Manager, by %s", now);
+}
+
+static int on_log(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        (void) source, (void) usec;
+        log_state(userdata);
+        return 0;
+}
+
+/* That trouble is over is logged at once, all else not more often than it may, but in the end. */
+static void log_in_time(Listener *l)
+{
+        uint64_t now_usec = boottime_usec(), due_usec = l->logged_usec + LOG_EVERY_USEC;
+
+        if ((l->logged_trouble && !l->trouble) || l->logged_usec == 0 || now_usec >= due_usec) {
+                log_state(l);
+                return;
+        }
+        (void) sd_event_source_set_time_relative(l->log_source, due_usec - now_usec);
+        (void) sd_event_source_set_enabled(l->log_source, SD_EVENT_ONESHOT);
 }
 
 /* `trouble` NULL: it listens. */
 static void set_state(Listener *l, const char *trouble, SsmChannel channel)
 {
-        bool news = trouble ? l->listening || !l->trouble || !err_text_equal(l->trouble, trouble)
-                            : !l->listening || l->channel != channel;
-        uint64_t now_usec = boottime_usec();
-
         l->listening = !trouble;
         l->channel = channel;
         free(l->trouble);
         l->trouble = trouble ? strdup(trouble) : NULL;
-        if (!news || (l->logged_usec > 0 && now_usec - l->logged_usec < LOG_EVERY_USEC))
-                return;
-        l->logged_usec = now_usec;
-        if (trouble)
-                log_warning("No orders can come through AWS Systems Manager: %s", trouble);
-        else
-                log_info("Orders can come through AWS Systems Manager, by %s",
-                         ssm_channel_to_string(channel));
+}
+
+static void set_trouble(Listener *l, const char *trouble)
+{
+        set_state(l, trouble, SSM_CHANNEL_AUTO);
+        log_in_time(l);
 }
 
 /* Who this host is to Systems Manager */
@@ -130,6 +167,8 @@ static void on_listening(Listener *l, const Message *m)
         else
                 set_state(l, NULL,
                           m->size < _SSM_CHANNEL_MAX ? (SsmChannel) m->size : SSM_CHANNEL_AUTO);
+        if (m->result != -EINPROGRESS)
+                log_in_time(l);
 }
 
 static void on_message(const Message *m, int *fd, void *userdata)
@@ -149,7 +188,7 @@ static void on_message(const Message *m, int *fd, void *userdata)
                 return;
         default:
                 stop(l);
-                set_state(l, m->text, SSM_CHANNEL_AUTO);
+                set_trouble(l, m->text);
                 retry_later(l);
         }
 }
@@ -162,7 +201,7 @@ static void listen_now(Listener *l)
         (void) stpncpy(m.text, l->name, MESSAGE_TEXT_MAX);
         r = fetcher_request(l->agent->fetcher, &m, -1, on_message, l, &l->request);
         if (r < 0) {
-                set_state(l, strerror(-r), SSM_CHANNEL_AUTO);
+                set_trouble(l, strerror(-r));
                 retry_later(l);
         }
 }
@@ -191,7 +230,7 @@ void listener_look_again(Listener *l)
         if (name)
                 listen_now(l);
         else if (l->agent->config && !l->agent->recalled)
-                set_state(l, strempty(err), SSM_CHANNEL_AUTO);
+                set_trouble(l, strempty(err));
 }
 
 int listener_new(Agent *agent, const ListenerCallbacks *callbacks, void *userdata, Listener **ret)
@@ -204,6 +243,11 @@ int listener_new(Agent *agent, const ListenerCallbacks *callbacks, void *userdat
         *l = (Listener){ .agent = agent, .callbacks = *callbacks, .userdata = userdata };
         r = sd_event_add_time_relative(agent->event, &l->retry_source, CLOCK_BOOTTIME, 0, 0,
                                        on_retry, l);
+        if (r >= 0)
+                r = sd_event_add_time_relative(agent->event, &l->log_source, CLOCK_BOOTTIME, 0, 0,
+                                               on_log, l);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(l->log_source, SD_EVENT_OFF);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(l);

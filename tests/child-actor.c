@@ -134,8 +134,8 @@ static int answer_store(const Message *m)
         return r;
 }
 
-/* A line of the script: "NUMBER ORDER", "again NUMBER ORDER", "cancel NUMBER", "trouble WORDS" or
- * "die". */
+/* A line of the script: "NUMBER ORDER", "again NUMBER ORDER", "cancel NUMBER", "trouble WORDS",
+ * "opening", "works" or "die". */
 static int play_line(const char *line, uint64_t listen_id)
 {
         Message m = { .type = MESSAGE_ORDER, .id = listen_id };
@@ -143,6 +143,11 @@ static int play_line(const char *line, uint64_t listen_id)
 
         if (strcmp(line, "die") == 0)
                 return -ECANCELED;
+        if (strcmp(line, "opening") == 0)
+                return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, -EINPROGRESS,
+                                     "soon");
+        if (strcmp(line, "works") == 0)
+                return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, 0, NULL);
         if (strncmp(line, "trouble ", 8) == 0)
                 return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, -EACCES, line + 8);
         if (strncmp(line, "again ", 6) == 0) {

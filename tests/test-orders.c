@@ -567,6 +567,47 @@ static void it_listens_for_the_instance(void **state)
         bench_close(&b);
 }
 
+/* Waits until this is what the journal says last of whether orders can come. */
+static void await_last_line(Bench *b, const char *log, const char *wanted)
+{
+        bool there = false;
+
+        while (!there) {
+                _cleanup_free_ char *text = NULL;
+                const char *line = "";
+                size_t size;
+                assert_true(sd_event_run(b->agent->event, 10 * 1000) >= 0);
+                assert_return_code(file_read_at(AT_FDCWD, log, 1 << 20, &text, &size), 0);
+                for (char *at = text; (at = strstr(at, "rders can come ")); at++)
+                        line = at;
+                there = strncmp(line, wanted, strlen(wanted)) == 0;
+        }
+}
+
+static void the_journal_says_in_the_end_what_is_so(void **state)
+{
+        Bench b = { .dir = *state };
+        _cleanup_free_ char *log = in_dir(&b, "log");
+        int was = dup(STDERR_FILENO), fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+        assert_return_code(was, 0);
+        assert_return_code(dup2(fd, STDERR_FILENO), 0);
+        start(&b, ENABLED);
+        free(await(&b, "listen "));
+        await_last_line(&b, log, "rders can come through AWS Systems Manager, by ec2messages\n");
+        play(&b, "trouble the role may not");
+        await_last_line(&b, log, "rders can come through AWS Systems Manager: the role may not\n");
+        play(&b, "opening");
+        play(&b, "works");
+        play(&b, "1 " ID("01") " status nobody - - -");
+        assert_news(&b, 1, -ENOENT, "");
+        await_last_line(&b, log, "rders can come through AWS Systems Manager, by auto\n");
+        bench_close(&b);
+        assert_return_code(dup2(was, STDERR_FILENO), 0);
+        assert_return_code(close(was), 0);
+        assert_return_code(close(fd), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -579,6 +620,7 @@ int main(void)
                 test_in_dir(a_flood_is_refused),
                 test_in_dir(trouble_is_told),
                 test_in_dir(it_listens_for_the_instance),
+                test_in_dir(the_journal_says_in_the_end_what_is_so),
         };
         sigset_t child;
 
