@@ -123,11 +123,6 @@ static bool is_instance_id(const char *s)
         return s && (strncmp(s, "i-", 2) == 0 || strncmp(s, "mi-", 3) == 0);
 }
 
-static const char *or_dash(const char *s)
-{
-        return s ? s : "-";
-}
-
 /* The text of LISTEN. What the files name "instance" need not be one of EC2's. */
 static char *find_name(const Agent *a, char **reterr)
 {
@@ -139,14 +134,15 @@ static char *find_name(const Agent *a, char **reterr)
                 id = is_instance_id(c->instance) ? c->instance
                      : a->instance               ? a->instance->id
                                                  : NULL;
-        if (!is_instance_id(id)) {
+        if (!is_instance_id(id) || !c->region) {
                 err_set(reterr,
-                        "this host's instance id (i-...) is not known; where it has no instance "
-                        "metadata, set \"instance\" and \"region\"");
+                        "this host's %s not known; where it has no instance metadata, set "
+                        "\"instance\" and \"region\"",
+                        is_instance_id(id) ? "region is" : "instance id (i-...) is");
                 return NULL;
         }
-        err_set(&name, "%s %s %s %s", ssm_channel_to_string(c->ssm.channel), id, or_dash(c->region),
-                or_dash(c->zone));
+        err_set(&name, "%s %s %s %s", ssm_channel_to_string(c->ssm.channel), id, c->region,
+                c->zone ? c->zone : "-");
         return name;
 }
 

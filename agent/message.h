@@ -39,8 +39,9 @@ typedef enum MessageType {
 
         MESSAGE_IDENTIFY, /* Who is this host? Answered by IDENTIFIED. */
 
-        MESSAGE_LISTEN, /* text: "CHANNEL INSTANCE REGION ZONE" (ssm.h; "-": not known). Take orders
-                         * from far away; until CANCEL. Answered by LISTENING... and ORDER... */
+        MESSAGE_LISTEN, /* text: "CHANNEL INSTANCE REGION ZONE" (ssm.h; zone "-": not known). Take
+                         * orders from far away; until CANCEL. Answered by LISTENING... and ORDER...
+                         */
         MESSAGE_ORDER_NEWS, /* offset: number of the ORDER of LISTEN `id`; result: as in
                              * remote-order.h; descriptor: memfd with the words. No answer. */
 

@@ -25,7 +25,8 @@ typedef struct Bench {
         Key *key;
         FILE *script;
         const char *instance; /* in the configuration; NULL: an id of EC2's */
-        size_t news_at;       /* so much of the news was looked at */
+        bool regionless;
+        size_t news_at; /* so much of the news was looked at */
 } Bench;
 
 static char *in_dir(const Bench *b, const char *name)
@@ -136,9 +137,10 @@ static void make_config(Bench *b, const char *members)
 
         snprintf(text, sizeof(text),
                  "{\"store\":\"file:///afar\",\"instance\":\"%s\","
-                 "\"region\":\"eu-central-1\",\"report\":false,\"poll\":{\"interval\":\"24h\"},"
+                 "%s\"report\":false,\"poll\":{\"interval\":\"24h\"},"
                  "\"apps\":[{\"app\":\"web\",\"channel\":\"prod\",\"root\":\"%s/web\"}%s}",
-                 b->instance ? b->instance : "i-0123456789abcdef0", b->dir, members);
+                 b->instance ? b->instance : "i-0123456789abcdef0",
+                 b->regionless ? "" : "\"region\":\"eu-central-1\",", b->dir, members);
         write_file(b->dir, "agent.json", text, strlen(text));
         if (config_read(path, false, &b->agent->source, &err) < 0 ||
             config_resolve(b->agent->source, NULL, &b->agent->config, &err) < 0)
@@ -567,6 +569,23 @@ static void it_listens_for_the_instance(void **state)
         bench_close(&b);
 }
 
+static void without_a_region_it_does_not_listen(void **state)
+{
+        Bench b = { .dir = *state, .regionless = true };
+        const char *trouble = NULL;
+
+        start(&b, ENABLED);
+        while (!trouble) {
+                _cleanup_json_ cJSON *o = describe(&b);
+                trouble = cJSON_GetStringValue(
+                        cJSON_GetObjectItem(cJSON_GetObjectItem(o, "ssm"), "trouble"));
+                if (trouble)
+                        assert_non_null(strstr(trouble, "this host's region is not known"));
+                assert_true(sd_event_run(b.agent->event, 10 * 1000) >= 0);
+        }
+        bench_close(&b);
+}
+
 /* Waits until this is what the journal says last of whether orders can come. */
 static void await_last_line(Bench *b, const char *log, const char *wanted)
 {
@@ -620,6 +639,7 @@ int main(void)
                 test_in_dir(a_flood_is_refused),
                 test_in_dir(trouble_is_told),
                 test_in_dir(it_listens_for_the_instance),
+                test_in_dir(without_a_region_it_does_not_listen),
                 test_in_dir(the_journal_says_in_the_end_what_is_so),
         };
         sigset_t child;
