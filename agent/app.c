@@ -1161,6 +1161,12 @@ int app_poll_now(App *a, const char *by, app_told_t told, void *userdata)
         return r;
 }
 
+bool app_is_polling(const App *a)
+{
+        return (a->poller && poller_is_polling(a->poller)) ||
+               (a->brake && brake_is_asking(a->brake));
+}
+
 AppPoll app_last_poll(const App *a)
 {
         return (AppPoll){ .ok = a->poll_ok,

@@ -64,6 +64,10 @@ typedef void (*app_told_t)(int result, const char *text, void *userdata);
  * this host is is not known yet. */
 _must_check_ int app_poll_now(App *a, const char *by, app_told_t told, void *userdata);
 
+/* The next verdict may be on what the channel said before now: a poll is under way, or its brake is
+ * asked. */
+bool app_is_polling(const App *a);
+
 /* What the last poll came to; borrowed. */
 typedef struct AppPoll {
         bool ok;

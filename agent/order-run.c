@@ -34,6 +34,7 @@ struct OrderRun {
         Stage stage;
         bool awaited; /* the application has yet to call back */
         bool told;    /* it has */
+        bool late;    /* that will be on what the channel said before the order came */
         int told_result;
         char *told_text;
         Phase phase; /* that was told last */
@@ -232,6 +233,7 @@ static void ask(OrderRun *r, App *app)
         switch (r->what.action) {
         case ORDER_POLL:
         case ORDER_DEPLOY:
+                r->late = app_is_polling(app);
                 ask_poll(r, app);
                 return;
         case ORDER_ROLLBACK:
@@ -301,6 +303,11 @@ static void take_verdict(OrderRun *r, App *app)
         AppPoll poll = app_last_poll(app);
         const Event *e;
 
+        if (r->late) {
+                r->late = r->told = false;
+                ask_poll(r, app);
+                return;
+        }
         if (r->told_result < 0) {
                 end_live(r, s, r->told_result, strempty(r->told_text));
                 return;

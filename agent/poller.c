@@ -156,6 +156,11 @@ int poller_poll(Poller *p)
         return r;
 }
 
+bool poller_is_polling(const Poller *p)
+{
+        return p->request;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
         Poller *p = userdata;

@@ -42,6 +42,9 @@ _must_check_ int poller_start(Poller *p);
 /* Polls now, unless a poll is under way. */
 _must_check_ int poller_poll(Poller *p);
 
+/* One is under way, and its answer may be older than what is asked for now. */
+bool poller_is_polling(const Poller *p);
+
 /* No more timer; poller_poll() still works. */
 void poller_stop(Poller *p);
 

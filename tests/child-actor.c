@@ -117,6 +117,29 @@ static int note_news(const Message *m, int fd)
         return fclose(f) == 0 ? 0 : -errno;
 }
 
+/* What is asked next of the channel is answered when the script says so. */
+static bool holds_back;
+static Message held_back;
+static int held_back_fd = -EBADF;
+
+static int let_go(void)
+{
+        int r = message_send(MESSAGE_FD, &held_back, held_back_fd);
+
+        held_back_fd = fd_close(held_back_fd);
+        return r;
+}
+
+static int hold_back(const Message *answer, int fd)
+{
+        FILE *f = fopen("news", "a");
+
+        holds_back = false;
+        held_back = *answer;
+        held_back_fd = fd;
+        return f && fputs("held back\n", f) >= 0 && fclose(f) == 0 ? 0 : -EIO;
+}
+
 /* The channel's manifest is in the file "manifest", packed; without it there is none. */
 static int answer_store(const Message *m)
 {
@@ -129,13 +152,15 @@ static int answer_store(const Message *m)
                 return 0;
         fd = open("manifest", O_RDONLY | O_CLOEXEC);
         answer.result = fd < 0 ? POLL_ABSENT : 0;
+        if (holds_back)
+                return hold_back(&answer, fd);
         r = message_send(MESSAGE_FD, &answer, fd);
         fd_close(fd);
         return r;
 }
 
 /* A line of the script: "NUMBER ORDER", "again NUMBER ORDER", "cancel NUMBER", "trouble WORDS",
- * "opening", "works" or "die". */
+ * "opening", "works", "hold back", "let go" or "die". */
 static int play_line(const char *line, uint64_t listen_id)
 {
         Message m = { .type = MESSAGE_ORDER, .id = listen_id };
@@ -143,6 +168,10 @@ static int play_line(const char *line, uint64_t listen_id)
 
         if (strcmp(line, "die") == 0)
                 return -ECANCELED;
+        if (strcmp(line, "hold back") == 0)
+                return holds_back = true, 0;
+        if (strcmp(line, "let go") == 0)
+                return let_go();
         if (strcmp(line, "opening") == 0)
                 return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, -EINPROGRESS,
                                      "soon");

@@ -317,6 +317,29 @@ static void each_order_is_carried_out(void **state)
         bench_close(&b);
 }
 
+/* A poll that is under way may have read the manifest before the order came. */
+static void an_order_is_newer_than_a_poll_under_way(void **state)
+{
+        Bench b = { .dir = *state };
+
+        start(&b, ENABLED);
+        publish(&b, "r2", 2);
+        play(&b, "1 " ID("01") " poll web - - -");
+        assert_news(&b, 1, 0, "release r2");
+        play(&b, "hold back");
+        play(&b, "2 " ID("02") " poll web - - -");
+        free(await(&b, "held back"));
+        publish(&b, "r3", 3);
+        play(&b, "3 " ID("03") " deploy web r3 - -");
+        play(&b, "4 " ID("04") " poll web - - -");
+        play(&b, "let go");
+        assert_news(&b, 2, 0, "release r2");
+        assert_news(&b, 3, 0, "deployment 3 (release r3) is done|live: r3; before: r2|");
+        assert_news(&b, 4, 0, "deployment 3 (release r3) is done|live: r3; before: r2|");
+        assert_string_equal(last_event(&b)->by, "ssm:" ID("03"));
+        bench_close(&b);
+}
+
 static void what_is_not_allowed_is_refused(void **state)
 {
         Bench b = { .dir = *state };
@@ -631,6 +654,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(each_order_is_carried_out),
+                test_in_dir(an_order_is_newer_than_a_poll_under_way),
                 test_in_dir(what_is_not_allowed_is_refused),
                 test_in_dir(what_has_not_switched_is_given_up),
                 test_in_dir(a_hold_gives_up_what_was_ordered),
