@@ -71,8 +71,7 @@ static int judge(const SsmLink *l, char **ret_why)
 {
         if (ssm_link_is_up(l) && l->health_condition.result < 0 &&
             l->health_condition.result != -EINPROGRESS) {
-                err_set(ret_why, "can't tell Systems Manager that this instance is there: %s",
-                        strempty(l->health_condition.why));
+                err_set(ret_why, "%s", strempty(l->health_condition.why));
                 return l->health_condition.result;
         }
         if (ssm_link_is_up(l))
