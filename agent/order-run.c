@@ -339,14 +339,14 @@ static void take_end(OrderRun *r, const App *app)
                 end_by_poll(r, app);
 }
 
-/* Orders that were handed over before slipwayd was started */
+/* Orders that were handed over before slipwayd was started, or lost when slipway-fetch ended */
 
 static void end_unknown(OrderRun *r, const State *s, const char *what)
 {
         _cleanup_free_ char *text = NULL;
 
         err_set(&text,
-                "slipwayd was started anew before it could say what became of this order; %s",
+                "Slipway was started anew before it could say what became of this order; %s",
                 what);
         end_live(r, s, -EINTR, strempty(text));
 }
