@@ -1,15 +1,13 @@
 """The benchmark of the agent: what it costs while nothing happens, how long a release takes from the S3 server to `current`, and
-how long an administrator waits for it.
+how long an administrator waits for it, here or from afar.
 
-    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand]
+    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand|ssm]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
 the real application of the tests. It measures everything and prints the table; then it ends with 1 if a target was missed.
 """
 
 import argparse
-import contextlib
-import dataclasses
 import hashlib
 import os
 import pathlib
@@ -26,14 +24,15 @@ import host as host_module
 import s3_server
 import sandbox
 import slipway
+import ssm
 import toy
+from common import (DEPLOY_LIMIT_SEC, MANIFEST, N_POLLS_FORGET, UNIT, Bench, CloseAfterAnswer, Processes, Row, count_polls,
+                    memory_row, parts, print_table, report_missed, verdict, wait_current, wait_idle, wait_polls)
 from waiting import wait_for
 
 POLLS_PER_SAMPLE = 20
 N_SAMPLES_MIN = 5
 N_POLLS_WARM_UP = 30
-# libcurl closes connections that were idle for 118 s when it asks again (CURLOPT_MAXAGE_CONN): those that fetched the release
-N_POLLS_FORGET = 130
 N_POLLS_RECONNECT = 20
 N_POLLS_CURL = 20
 N_APPS_TOGETHER = 8
@@ -42,106 +41,15 @@ IDLE_CPU_MAX_USEC = 250
 DEPLOY_RATIO_MAX = 1.0
 ROLLBACK_MAX_MSEC = 50
 STOP_MAX_MSEC = 1000
-DEPLOY_LIMIT_SEC = 120
 FETCH_RATIO_MIN = 0.95
 RANGE_BYTES, N_RANGES = 8 << 20, 4  # agent/spool.h, agent/fetch.c
 PACE_BYTES_SEC = 16 << 20
 START_SEC = 40
-LOOK_EVERY_SEC = 0.002
 BUCKET = "bench"
 ARTIFACT = "web/releases/large/artifact.tar.zst"
 PRESIGNED_SEC = 3600
-MISSED = "MISSED"
 # what is measured ends at `current`: nothing to restart or to watch
 SPEC = {"activate": {}}
-UNIT = "slipwayd.service"
-MANIFEST = r"/channels/prod/manifest\.json"
-
-
-@dataclasses.dataclass
-class Row:
-    """A line of the table."""
-
-    what: str
-    measured: str
-    compared: str = ""
-    verdict: str = ""
-
-
-def print_table(rows):
-    widths = [max(len(getattr(row, field.name)) for row in rows) for field in dataclasses.fields(Row)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(dataclasses.astuple(row), widths)).rstrip())
-
-
-def verdict(value, limit, unit=""):
-    return f"{'reached' if value <= limit else MISSED}: at most {limit}{unit}"
-
-
-def report_missed(rows):
-    """Says which targets were missed, and returns whether any was."""
-    missed = [row.what for row in rows if row.verdict.startswith(MISSED)]
-    if missed:
-        print("\nMissed:", *missed, sep="\n  ")
-    return bool(missed)
-
-
-@dataclasses.dataclass
-class Bench:
-    """What all measurements share."""
-
-    s3: s3_server.S3Server
-    publisher: slipway.Publisher
-    lower: list
-    work: pathlib.Path
-    small: pathlib.Path  # a tree of a few files
-
-    @contextlib.contextmanager
-    def host(self, directory):
-        """A fresh host whose files are below this directory."""
-        directory.mkdir(exist_ok=True)
-        fleet = host_module.Fleet(directory, self.lower)
-        try:
-            yield fleet.boot(1)[0]
-        finally:
-            fleet.remove(fleet.hosts)
-
-    @staticmethod
-    def program(name):
-        """One of the programs that are built beside this file."""
-        return str(pathlib.Path(os.environ["SLIPWAY_BENCH_PROGRAMS"]) / name)
-
-    def proxy(self):
-        return fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, self.s3.address, tls=self.s3.tls_context())
-
-    def go_to(self, release):
-        """Makes one of the two releases the channel's newest deployment."""
-        self.publisher.run("rollback", *self.publisher.channel_args(), "--key", self.publisher.key_path, release)
-
-    def configure(self, host, *, endpoint=None, interval, apps=None):
-        slipway.configure(host, self.publisher.url, self.publisher.root_path.read_bytes(),
-                          environment=slipway.store_environment(self.s3, endpoint=endpoint), apps=apps,
-                          poll={"interval": interval, "jitter": "0%"})
-
-
-def wait_current(host, release):
-    """Looks at the link from outside, so that the host has nothing to do for it; returns when it was seen."""
-    link, deadline = host.work / "srv/web/current", time.monotonic() + DEPLOY_LIMIT_SEC
-    while True:
-        now = time.monotonic()
-        with contextlib.suppress(FileNotFoundError):
-            if os.readlink(link) == f"releases/{release}":
-                return now
-        if now > deadline:
-            raise AssertionError(f"{release} did not go live on {host}:\n{host.journal(UNIT)}")
-        time.sleep(LOOK_EVERY_SEC)
-
-
-def wait_idle(host, release):
-    def is_idle():
-        state = slipway.status(host)["apps"][0]["state"]
-        return state["phase"] == "idle" and state.get("current") == release
-    wait_for(is_idle, DEPLOY_LIMIT_SEC, f"release {release} on {host}, idle")
 
 
 # -- from the store to `current`
@@ -277,52 +185,6 @@ def fetch_rows(bench, n_pairs):
 
 # -- while nothing happens
 
-class CloseAfterAnswer(fault_proxy.Fault):
-    """Answers, then closes the connection: the next request needs a new one."""
-
-    def after(self, handler, answer):
-        handler.close_connection = True
-        return answer
-
-
-class Processes:
-    """The processes of a unit, through its cgroup."""
-
-    def __init__(self, host, unit=UNIT):
-        (self._cgroup,) = pathlib.Path("/sys/fs/cgroup").glob(f"{host.name}/**/{unit}")
-
-    def pids(self):
-        return [int(pid) for pid in (self._cgroup / "cgroup.procs").read_text(encoding="ascii").split()]
-
-    def cpu_usec(self):
-        """All of them together, since the unit started, threads and children that ended included."""
-        fields = dict(line.split() for line in (self._cgroup / "cpu.stat").read_text(encoding="ascii").splitlines())
-        return int(fields["usage_usec"])
-
-    def by_name(self, read):
-        return {pathlib.Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip(): read(pid) for pid in self.pids()}
-
-    @staticmethod
-    def pss_kib(pid):
-        found = re.search(r"^Pss: +(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.M)
-        return int(found.group(1))
-
-    @staticmethod
-    def thread_nsec(pid):
-        return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
-
-
-def count_polls(proxy):
-    return len(proxy.seen(MANIFEST, "GET"))
-
-
-def wait_polls(proxy, n_polls):
-    """Waits for that many more polls, and for a moment in which the last one is over."""
-    until = count_polls(proxy) + n_polls
-    wait_for(lambda: count_polls(proxy) >= until, n_polls * 2 + 10, f"{n_polls} polls")
-    time.sleep(0.3)
-
-
 def assert_unchanged(proxy, first):
     answers = {r.status for r in proxy.seen(MANIFEST, "GET")[first:]}
     assert answers == {304}, f"polls were answered otherwise than with 304: {answers}"
@@ -425,13 +287,9 @@ def idle_rows(bench, n_polls):
         curl = statistics.median(sample_curl(host, proxy, url, N_POLLS_CURL))
     together = sample_together(bench, n_samples)
 
-    pss_mb, cpu_usec = sum(pss_kib.values()) / 1024, statistics.median(kept)
-
-    def parts(values, unit):
-        return " + ".join(f"{name} {value:.{1 if unit == 'MB' else 0}f}" for name, value in sorted(values.items()))
+    cpu_usec = statistics.median(kept)
     return [
-        Row("idle: memory of all processes (PSS)", f"{pss_mb:.1f} MB", parts({k: v / 1024 for k, v in pss_kib.items()}, "MB"),
-            verdict(round(pss_mb, 1), IDLE_PSS_MAX_MB, " MB")),
+        memory_row("idle: memory of all processes", pss_kib, IDLE_PSS_MAX_MB),
         Row(f"idle: CPU of an unchanged poll, {N_APPS_TOGETHER} together", f"{statistics.median(together):.0f} µs", "",
             verdict(round(statistics.median(together)), IDLE_CPU_MAX_USEC, f" µs (median of {len(together)})")),
         Row("idle: CPU of one alone, once a second", f"{cpu_usec:.0f} µs", parts(each_usec, "µs"),
@@ -563,7 +421,7 @@ def parse_arguments():
     parser.add_argument("--polls", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tries", type=int, default=30)
-    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand"])
+    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand", "ssm"])
     return parser.parse_args()
 
 
@@ -583,6 +441,8 @@ def measure(bench, arguments):
         rows += fetch_rows(bench, arguments.pairs)
     if arguments.only in (None, "hand"):
         rows += hand_rows(bench, arguments.tries)
+    if arguments.only in (None, "ssm"):
+        rows += ssm.rows(bench)
     about(bench)
     print_table(rows)
     return 1 if report_missed(rows) else 0

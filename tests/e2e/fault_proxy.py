@@ -19,6 +19,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 
 import listener
 
@@ -31,7 +32,8 @@ HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "transfer-encoding
 
 @dataclasses.dataclass
 class Request:
-    """What passed, or was stopped: status is None while there is no answer, and stays so where none was sent."""
+    """What passed, or was stopped: status is None while there is no answer, and stays so where none was sent; at is
+    time.monotonic() when its head had come."""
 
     method: str
     path: str
@@ -39,6 +41,7 @@ class Request:
     status: int | None = None
     n_body_bytes: int = 0
     fault: object = None
+    at: float = dataclasses.field(default_factory=time.monotonic)
 
 
 @dataclasses.dataclass
