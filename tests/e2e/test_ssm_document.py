@@ -83,6 +83,7 @@ def test_who_may(people, document):
     command = send(people["admin"], "poll")["CommandId"]
     for name, ssm in people.items():
         assert is_allowed(ssm.get_command_invocation, CommandId=command, InstanceId=INSTANCE) == (name == "admin")
+        assert is_allowed(ssm.list_commands, CommandId=command) == (name == "admin")
         for call in (ssm.list_documents, ssm.describe_instance_information):
             assert not is_allowed(call)
         assert not is_allowed(ssm.delete_document, Name=NAME)
