@@ -32,6 +32,7 @@ struct OrderRun {
         char *before;   /* the release that was live when it began */
         EventMark mark; /* the last event before it */
         Stage stage;
+        bool may_ask; /* the channel once more, if something else was under way */
         bool awaited; /* the application has yet to call back */
         bool told;    /* it has */
         bool late;    /* that will be on what the channel said before the order came */
@@ -325,13 +326,34 @@ static void take_verdict(OrderRun *r, App *app)
                 r->stage = STAGE_FOLLOWING;
 }
 
+/* What has ended is not what the channel has by now, which would begin with the next poll. */
+static bool was_other(const OrderRun *r, const App *app, const Event *e)
+{
+        AppPoll poll = app_last_poll(app);
+        bool wants = r->what.action == ORDER_POLL ||
+                     (r->what.action == ORDER_DEPLOY && !streq_ptr(e->release, r->what.release));
+
+        return wants && poll.ok && poll.verdict == VERDICT_DEPLOY;
+}
+
+static void ask_once_more(OrderRun *r, App *app)
+{
+        r->may_ask = false;
+        r->mark = last_event_mark(app_state(app));
+        r->told = false;
+        r->stage = STAGE_ASKED;
+        ask_poll(r, app);
+}
+
 /* What was under way is not any more. */
-static void take_end(OrderRun *r, const App *app)
+static void take_end(OrderRun *r, App *app)
 {
         const State *s = app_state(app);
         const Event *e = new_event(r, s);
 
-        if (e)
+        if (e && r->may_ask && was_other(r, app, e))
+                ask_once_more(r, app);
+        else if (e)
                 end_by_event(r, app, e);
         else if (r->told)
                 end_live(r, s, r->told_result, strempty(r->told_text));
@@ -480,8 +502,10 @@ static int begin(OrderRun *r, bool again)
                 /* What is live now is no word on what was, and the event has that. */
                 free(TAKE_PTR(r->before));
                 recall(r, app);
-        } else
+        } else {
+                r->may_ask = true;
                 ask(r, app);
+        }
         if (r->stage != STAGE_ENDED)
                 tell_progress(r, app_state(app));
         return 0;

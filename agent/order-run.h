@@ -9,8 +9,9 @@
 
 /*
  * One order from far away (orders.h) that is carried out: asked of its application as by an
- * administrator, followed to the end of what it begins, and put into words. Its application is
- * found by name at every step: another configuration may replace it meanwhile.
+ * administrator, followed to the end of what it begins, and put into words. Where something else
+ * was under way and the channel has a newer deployment, it is asked once more after that. Its
+ * application is found by name at every step: another configuration may replace it meanwhile.
  */
 
 typedef struct OrderRun OrderRun;

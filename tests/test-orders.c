@@ -92,8 +92,8 @@ static void make_state(const Bench *b, int state_dir_fd)
         activate_done(&nothing);
 }
 
-/* The channel has this release from now on. */
-static void publish(const Bench *b, const char *release, unsigned deployment)
+/* The channel has this release from now on; `more` of its manifest. */
+static void publish_with(const Bench *b, const char *release, unsigned deployment, const char *more)
 {
         static const char object[] = "\"size\":3,\"sha256\":\"" INDEX_DIGEST "\"}";
         _cleanup_(envelope_freep) Envelope *e = NULL;
@@ -107,14 +107,19 @@ static void publish(const Bench *b, const char *release, unsigned deployment)
                  "\"serial\":%u,\"deployment\":%u,\"published\":\"%s\",\"expires\":\"%s\","
                  "\"release\":{\"id\":\"%s\","
                  "\"artifact\":{\"path\":\"web/releases/%s/artifact.tar.zst\",%s,"
-                 "\"index\":{\"path\":\"web/releases/%s/index\",%s}}",
+                 "\"index\":{\"path\":\"web/releases/%s/index\",%s}%s}",
                  deployment, deployment, time_format_utc(time(NULL) - 60, from),
                  time_format_utc(time(NULL) + 3600, until), release, release, object, release,
-                 object);
+                 object, more);
         assert_return_code(envelope_new(text, strlen(text), &e), 0);
         assert_return_code(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, b->key, NULL), 0);
         assert_return_code(envelope_pack(e, &packed, &size), 0);
         write_file(cache, "manifest", packed, size);
+}
+
+static void publish(const Bench *b, const char *release, unsigned deployment)
+{
+        publish_with(b, release, deployment, "");
 }
 
 static void make_trust(Bench *b)
@@ -409,6 +414,26 @@ static void what_has_not_switched_is_given_up(void **state)
         bench_close(&b);
 }
 
+/* Polls are a day apart: what an order finds in the channel is not left to them. */
+static void what_waits_for_another_deployment_follows_it(void **state)
+{
+        Bench b = { .dir = *state };
+
+        start(&b, ENABLED);
+        publish_with(&b, "r3", 3, ",\"activate\":{\"health\":{\"confirm\":\"1h\"}}");
+        play(&b, "1 " ID("01") " deploy web r3 - -");
+        assert_news(&b, 1, ORDER_GOES_ON, "confirm");
+        publish(&b, "r1", 4);
+        play(&b, "2 " ID("02") " deploy web r1 - -");
+        assert_news(&b, 2, ORDER_GOES_ON, "confirm");
+        play(&b, "3 " ID("03") " confirm web - - -");
+        assert_news(&b, 3, 0, "release r3 is confirmed");
+        assert_news(&b, 1, 0, "web: deployment 3 (release r3) is done|live: r3; before: r2|");
+        assert_news(&b, 2, 0, "web: deployment 4 (release r1) is done|live: r1; before: r2|");
+        assert_string_equal(last_event(&b)->by, "ssm:" ID("02"));
+        bench_close(&b);
+}
+
 /* What somebody far away had begun is the channel's as any other. */
 static void a_hold_gives_up_what_was_ordered(void **state)
 {
@@ -657,6 +682,7 @@ int main(void)
                 test_in_dir(an_order_is_newer_than_a_poll_under_way),
                 test_in_dir(what_is_not_allowed_is_refused),
                 test_in_dir(what_has_not_switched_is_given_up),
+                test_in_dir(what_waits_for_another_deployment_follows_it),
                 test_in_dir(a_hold_gives_up_what_was_ordered),
                 test_in_dir(what_is_not_known_any_more_begins_nothing),
                 test_in_dir(a_lost_listener_comes_back),
