@@ -85,11 +85,9 @@ static void end(OrderRun *r, int result, char *words)
         say(r, result, words);
 }
 
-/* "live: r2", for words that end in what is so now. */
 static void end_live(OrderRun *r, const State *s, int result, const char *text)
 {
-        end(r, result,
-            order_words("%s: %s\nlive: %s", r->app, text, s->current ? s->current : "nothing"));
+        end(r, result, order_words_outcome(s, text, NULL));
 }
 
 static EventMark last_event_mark(const State *s)
@@ -119,19 +117,60 @@ static const Event *own_event(const OrderRun *r, const State *s)
         return NULL;
 }
 
+/* What to tell as the end: the order's own, whatever came after it, or else what it waited for. */
+static const Event *ending_event(const OrderRun *r, const State *s)
+{
+        const Event *own = own_event(r, s);
+
+        return own ? own : new_event(r, s);
+}
+
+static bool asks_channel(const OrderRun *r)
+{
+        return r->what.action == ORDER_POLL || r->what.action == ORDER_DEPLOY;
+}
+
+static int result_by_event(const OrderRun *r, const State *s, const Event *e)
+{
+        bool live = streq_ptr(s->current, r->what.release) && !s->down;
+
+        if (e->result != RESULT_DONE)
+                return e->result == RESULT_DEFERRED ? -EAGAIN : -EIO;
+        /* Another deployment than the one that was ordered may have come to its end. */
+        return r->what.action == ORDER_DEPLOY && !live ? -EIO : 0;
+}
+
 static void end_by_event(OrderRun *r, const App *app, const Event *e)
 {
         const State *s = app_state(app);
         AppPoll poll = app_last_poll(app);
-        int result = e->result == RESULT_DONE ? 0 : e->result == RESULT_DEFERRED ? -EAGAIN : -EIO;
+        const char *next = poll.verdict == VERDICT_RETRY ? poll.text : NULL;
+        int result = result_by_event(r, s, e);
 
-        /* Another deployment than the one that was ordered may have come to its end. */
-        if (r->what.action == ORDER_DEPLOY && result == 0 &&
-            (!streq_ptr(s->current, r->what.release) || s->down))
+        if (asks_channel(r) && e->action == ACTION_ROLLBACK && !streq_ptr(e->by, r->by)) {
                 result = -EIO;
-        end(r, result,
-            order_words_ended(s, e, r->before ? r->before : e->from,
-                              poll.verdict == VERDICT_RETRY ? poll.text : NULL));
+                next = "this rollback, which somebody else asked for, came in between: what the "
+                       "order was about is given up";
+        }
+        end(r, result, order_words_ended(s, e, r->before ? r->before : e->from, next));
+}
+
+/* What keeps the channel's deployment away may be ended by another order. */
+static const char *next_of_verdict(Verdict v)
+{
+        switch (v) {
+        case VERDICT_FAILED:
+                return "publish a better release; or, when the cause was this host, order resume, "
+                       "and it is tried again";
+        case VERDICT_PINNED:
+        case VERDICT_HELD:
+                return "order resume, and the channel decides again";
+        case VERDICT_DEPLOY:
+        case VERDICT_STAGE:
+                return "it is given up for now, and begins again with one of the next polls";
+        default:
+                return NULL;
+        }
 }
 
 /* Nothing came of it but what the poll says. */
@@ -140,10 +179,13 @@ static void end_by_poll(OrderRun *r, const App *app)
         const State *s = app_state(app);
         AppPoll poll = app_last_poll(app);
         bool live = streq_ptr(s->current, r->what.release) && !s->down;
-        bool failed = !poll.ok || poll.verdict == VERDICT_FAILED || poll.verdict == VERDICT_RETRY;
+        bool failed = !poll.ok || poll.verdict == VERDICT_FAILED || poll.verdict == VERDICT_RETRY ||
+                      poll.verdict == VERDICT_DEPLOY || poll.verdict == VERDICT_STAGE;
         int result = r->what.action == ORDER_DEPLOY ? (live ? 0 : -EIO) : failed ? -EIO : 0;
 
-        end_live(r, s, result, poll.text ? poll.text : "the store was not asked yet");
+        end(r, result,
+            order_words_outcome(s, poll.text ? poll.text : "the store was not asked yet",
+                                next_of_verdict(poll.verdict)));
 }
 
 static bool is_idle(const State *s)
@@ -189,25 +231,50 @@ static void ask_poll(OrderRun *r, App *app)
                 end(r, k, order_words("%s: can't poll now: %s", r->app, strerror(-k)));
 }
 
+static char *list_releases(const State *s)
+{
+        char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        if (f && s->n_releases == 0)
+                (void) fputs("none", f);
+        for (size_t i = s->n_releases; f && i > 0; i--)
+                (void) fprintf(f, "%s%s", i < s->n_releases ? ", " : "",
+                               s->releases[i - 1].release);
+        if (f && fclose(f) == 0)
+                return text;
+        free(text);
+        return NULL;
+}
+
 static void ask_rollback(OrderRun *r, App *app)
 {
-        _cleanup_free_ char *err = NULL;
+        _cleanup_free_ char *err = NULL, *list = NULL;
         int k = app_rollback(app, r->what.release, r->by, on_told, r, &err);
 
         r->awaited = k >= 0;
-        if (k < 0)
-                end_live(r, app_state(app), k, err_text(k, err));
-        else
+        if (k >= 0) {
                 r->stage = STAGE_FOLLOWING;
+                return;
+        }
+        if (k == -ENOENT && r->what.release) {
+                list = list_releases(app_state(app));
+                err_set(&err, "release %s is not on this host: here are %s", r->what.release,
+                        strempty(list));
+        }
+        end_live(r, app_state(app), k, err_text(k, err));
 }
 
 static void do_hold(OrderRun *r, App *app)
 {
-        _cleanup_free_ char *text = NULL, *err = NULL;
+        _cleanup_free_ char *text = NULL, *own = NULL, *err = NULL;
         int k = app_hold(app, strempty(r->what.until), strempty(r->what.reason), r->by, &text,
                          &err);
 
-        end_live(r, app_state(app), k, k < 0 ? err_text(k, err) : text);
+        if (k >= 0 && strncmp(text, r->by, strlen(r->by)) == 0)
+                err_set(&own, "this order%s", text + strlen(r->by));
+        end_live(r, app_state(app), k, k < 0 ? err_text(k, err) : own ? own : text);
 }
 
 static void do_resume(OrderRun *r, App *app)
@@ -256,21 +323,6 @@ static void ask(OrderRun *r, App *app)
 
 /* A deployment of a release that the channel does not have: of one that is on this host. */
 
-static char *list_releases(const State *s)
-{
-        char *text = NULL;
-        size_t size;
-        FILE *f = open_memstream(&text, &size);
-
-        for (size_t i = s->n_releases; f && i > 0; i--)
-                (void) fprintf(f, "%s%s", i < s->n_releases ? ", " : "",
-                               s->releases[i - 1].release);
-        if (f && fclose(f) == 0)
-                return text;
-        free(text);
-        return NULL;
-}
-
 static void deploy_older(OrderRun *r, App *app, const char *channels)
 {
         const State *s = app_state(app);
@@ -293,7 +345,7 @@ static void deploy_older(OrderRun *r, App *app, const char *channels)
         err_set(&text,
                 "release %s is neither the channel's nor on this host: channel %s has %s, here are "
                 "%s",
-                r->what.release, s->channel, channels, s->n_releases > 0 ? strempty(list) : "none");
+                r->what.release, s->channel, channels, strempty(list));
         end_live(r, s, -ENOENT, strempty(text));
 }
 
@@ -317,7 +369,7 @@ static void take_verdict(OrderRun *r, App *app)
                 deploy_older(r, app, poll.release ? poll.release : "nothing");
                 return;
         }
-        e = is_idle(s) ? new_event(r, s) : NULL;
+        e = is_idle(s) ? ending_event(r, s) : NULL;
         if (e)
                 end_by_event(r, app, e);
         else if (is_idle(s))
@@ -349,13 +401,13 @@ static void ask_once_more(OrderRun *r, App *app)
 static void take_end(OrderRun *r, App *app)
 {
         const State *s = app_state(app);
-        const Event *e = new_event(r, s);
+        const Event *e = ending_event(r, s);
 
         if (e && r->may_ask && was_other(r, app, e))
                 ask_once_more(r, app);
         else if (e)
                 end_by_event(r, app, e);
-        else if (r->told)
+        else if (r->told && !asks_channel(r))
                 end_live(r, s, r->told_result, strempty(r->told_text));
         else
                 end_by_poll(r, app);
@@ -373,6 +425,23 @@ static void end_unknown(OrderRun *r, const State *s, const char *what)
         end_live(r, s, -EINTR, strempty(text));
 }
 
+static void on_settled(int result, const char *text, void *userdata)
+{
+        OrderRun *r = userdata;
+
+        (void) result, (void) text;
+        r->awaited = false;
+        r->wake(r->userdata);
+}
+
+/* Has the channel asked at once, as it is asked after a start in any case. */
+static void settle(OrderRun *r, App *app)
+{
+        r->stage = STAGE_SETTLING;
+        if (app_round_result(app) == -EBUSY && is_idle(app_state(app)))
+                r->awaited = app_poll_now(app, NULL, on_settled, r) >= 0;
+}
+
 /* The history has nothing that this order began. */
 static void recall_by_state(OrderRun *r, App *app)
 {
@@ -381,7 +450,7 @@ static void recall_by_state(OrderRun *r, App *app)
         switch (r->what.action) {
         case ORDER_POLL:
         case ORDER_DEPLOY:
-                r->stage = STAGE_SETTLING;
+                settle(r, app);
                 return;
         case ORDER_HOLD:
                 if (streq_ptr(s->hold.by, r->by))
@@ -545,7 +614,7 @@ static void advance(OrderRun *r, App *app)
                 take_verdict(r, app);
         else if (r->stage == STAGE_FOLLOWING && is_idle(s) && !r->awaited)
                 take_end(r, app);
-        else if (r->stage == STAGE_SETTLING && app_round_result(app) != -EBUSY)
+        else if (r->stage == STAGE_SETTLING && app_round_result(app) != -EBUSY && !r->awaited)
                 take_end(r, app);
         if (r->stage != STAGE_ENDED &&
             (s->phase != r->phase || boottime_usec() - r->told_usec >= QUIET_MAX_USEC))
@@ -599,7 +668,7 @@ void order_run_cancel(OrderRun *r)
         else
                 end_cancelled(r, app,
                               "cancelled: nothing that this order began is under way; what the "
-                              "channel wants is done as ever");
+                              "channel wants is done as ever: to prevent that, order a hold");
 }
 
 /* What is known of it */

@@ -160,13 +160,59 @@ char *order_words_ended(const State *s, const Event *e, const char *before, cons
         return close_words(f, &text);
 }
 
+/* `current` stays the release before until the transaction is over, whatever runs already. */
 char *order_words_under_way(const State *s)
 {
         const Pending *p = &s->pending;
+        const char *release = strempty(p->release), *phase = phase_to_string(s->phase);
+        const char *before = s->current ? s->current : "nothing";
+        const char *back = p->action == ACTION_ROLLBACK ? "back " : "";
 
-        return order_words("%s: %s, %s release %s; live is %s", s->app, phase_to_string(s->phase),
-                           p->action == ACTION_ROLLBACK ? "on the way back to" : "on the way to",
-                           strempty(p->release), s->current ? s->current : "nothing");
+        if (s->phase == PHASE_REVERTING)
+                return order_words("%s: release %s is taken back, before it was %s%s%s", s->app,
+                                   release, before, p->reason ? ": " : "", strempty(p->reason));
+        if (s->phase == PHASE_CONFIRMING)
+                return order_words("%s: release %s runs and waits to be confirmed (order "
+                                   "confirm), before it was %s",
+                                   s->app, release, before);
+        if (s->phase > PHASE_SWITCHING)
+                return order_words("%s: %s, switched %sto release %s, before it was %s", s->app,
+                                   phase, back, release, before);
+        return order_words("%s: %s, on the way %sto release %s; live is %s", s->app, phase, back,
+                           release, before);
+}
+
+static void put_now(const State *s, FILE *f)
+{
+        const char *current = s->current ? s->current : "nothing";
+        const char *release = strempty(s->pending.release);
+
+        if (s->phase == PHASE_IDLE)
+                (void) fprintf(f, "live: %s\n", current);
+        else if (s->phase == PHASE_REVERTING)
+                (void) fprintf(f, "live: %s, while release %s is being taken back\n", current,
+                               release);
+        else if (s->phase > PHASE_SWITCHING)
+                (void) fprintf(f, "live: %s, which is not settled yet (%s); before: %s\n", release,
+                               phase_to_string(s->phase), current);
+        else
+                (void) fprintf(f, "live: %s; on its way: %s (%s)\n", current, release,
+                               phase_to_string(s->phase));
+}
+
+char *order_words_outcome(const State *s, const char *text, const char *next)
+{
+        _cleanup_free_ char *words = NULL;
+        size_t size;
+        FILE *f = open_memstream(&words, &size);
+
+        if (!f)
+                return NULL;
+        (void) fprintf(f, "%s: %s\n", s->app, text);
+        put_now(s, f);
+        if (next)
+                (void) fprintf(f, "next: %s\n", next);
+        return close_words(f, &words);
 }
 
 char *order_words_status(App *a)

@@ -22,5 +22,9 @@ char *order_words_ended(const State *s, const Event *e, const char *before, cons
 /* Where the transaction stands that is under way. */
 char *order_words_under_way(const State *s);
 
+/* What came of an order that has no transaction to tell of, and what is live now. `next`: what to
+ * do or what comes, or NULL. */
+char *order_words_outcome(const State *s, const char *text, const char *next);
+
 /* What `slipway status` says about the application. */
 char *order_words_status(App *a);

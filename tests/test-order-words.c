@@ -81,6 +81,34 @@ static void where_it_stands(void **state)
         assert_return_code(state_begin(s, ACTION_DEPLOY, "r3", "r2", 43, 43, "agent"), 0);
         state_move(s, PHASE_FETCHING);
         check(order_words_under_way(s), "web: fetching, on the way to release r3; live is r2\n");
+        check(order_words_outcome(s, "held", NULL),
+              "web: held\nlive: r2; on its way: r3 (fetching)\n");
+        state_move(s, PHASE_SWITCHING);
+        state_move(s, PHASE_RESTARTING);
+        check(order_words_under_way(s),
+              "web: restarting, switched to release r3, before it was r2\n");
+        state_move(s, PHASE_BAKING);
+        state_move(s, PHASE_CONFIRMING);
+        check(order_words_under_way(s), "web: release r3 runs and waits to be confirmed (order "
+                                        "confirm), before it was r2\n");
+        check(order_words_outcome(s, "release r3 is confirmed", NULL),
+              "web: release r3 is confirmed\n"
+              "live: r3, which is not settled yet (confirming); before: r2\n");
+        assert_return_code(state_set(&s->pending.reason, "nobody confirmed it"), 0);
+        state_move(s, PHASE_REVERTING);
+        check(order_words_under_way(s),
+              "web: release r3 is taken back, before it was r2: nobody confirmed it\n");
+        check(order_words_outcome(s, "nothing to confirm", NULL),
+              "web: nothing to confirm\nlive: r2, while release r3 is being taken back\n");
+}
+
+static void what_comes_next(void **state)
+{
+        _cleanup_(state_freep) State *s = make_state();
+
+        (void) state;
+        check(order_words_outcome(s, "held", "order resume"),
+              "web: held\nlive: r2\nnext: order resume\n");
 }
 
 /* Two bytes a letter: a cut in the middle of one would show. */
@@ -112,6 +140,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(how_it_ended),
                 cmocka_unit_test(where_it_stands),
+                cmocka_unit_test(what_comes_next),
                 cmocka_unit_test(long_words_are_cut),
         };
 
