@@ -419,8 +419,7 @@ static void end_unknown(OrderRun *r, const State *s, const char *what)
 {
         _cleanup_free_ char *text = NULL;
 
-        err_set(&text,
-                "Slipway was started anew before it could say what became of this order; %s",
+        err_set(&text, "Slipway was started anew before it could say what became of this order; %s",
                 what);
         end_live(r, s, -EINTR, strempty(text));
 }
@@ -434,12 +433,35 @@ static void on_settled(int result, const char *text, void *userdata)
         r->wake(r->userdata);
 }
 
+/* It failed, and the channel may have it begun again: what was cut off before the switch. */
+static bool begins_again(const OrderRun *r, const App *app, const Event *e)
+{
+        const State *s = app_state(app);
+
+        return asks_channel(r) && e->result == RESULT_FAILED && app_round_result(app) == -EBUSY &&
+               !(s->failed && s->failed_deployment == e->deployment);
+}
+
 /* Has the channel asked at once, as it is asked after a start in any case. */
 static void settle(OrderRun *r, App *app)
 {
         r->stage = STAGE_SETTLING;
         if (app_round_result(app) == -EBUSY && is_idle(app_state(app)))
                 r->awaited = app_poll_now(app, NULL, on_settled, r) >= 0;
+}
+
+/* What came since the start, or else what it was cut off in. */
+static void take_settled(OrderRun *r, const App *app)
+{
+        const State *s = app_state(app);
+        const Event *e = new_event(r, s);
+
+        if (!e)
+                e = own_event(r, s);
+        if (e)
+                end_by_event(r, app, e);
+        else
+                end_by_poll(r, app);
 }
 
 /* The history has nothing that this order began. */
@@ -485,7 +507,7 @@ static void recall(OrderRun *r, App *app)
 
         if (!is_idle(s) && streq_ptr(s->pending.by, r->by))
                 r->stage = STAGE_FOLLOWING;
-        else if (e)
+        else if (e && !begins_again(r, app, e))
                 end_by_event(r, app, e);
         else
                 recall_by_state(r, app);
@@ -615,7 +637,7 @@ static void advance(OrderRun *r, App *app)
         else if (r->stage == STAGE_FOLLOWING && is_idle(s) && !r->awaited)
                 take_end(r, app);
         else if (r->stage == STAGE_SETTLING && app_round_result(app) != -EBUSY && !r->awaited)
-                take_end(r, app);
+                take_settled(r, app);
         if (r->stage != STAGE_ENDED &&
             (s->phase != r->phase || boottime_usec() - r->told_usec >= QUIET_MAX_USEC))
                 tell_progress(r, s);

@@ -509,6 +509,25 @@ static void what_is_not_known_any_more_begins_nothing(void **state)
         bench_close(&b);
 }
 
+static void what_was_cut_off_begins_again(void **state)
+{
+        Bench b = { .dir = *state };
+        _cleanup_close_ int lock = -EBADF;
+
+        start(&b, ENABLED);
+        lock = hold_off(&b);
+        publish(&b, "r3", 3);
+        play(&b, "1 " ID("01") " deploy web r3 - -");
+        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, ");
+        stop(&b);
+        lock = fd_close(lock);
+        start(&b, ENABLED);
+        free(await(&b, "listen "));
+        play(&b, "again 2 " ID("01") " deploy web r3 - -");
+        assert_news(&b, 2, 0, "deployment 3 (release r3) is done|live: r3; before: r2|");
+        bench_close(&b);
+}
+
 static void a_lost_listener_comes_back(void **state)
 {
         Bench b = { .dir = *state };
@@ -706,6 +725,7 @@ int main(void)
                 test_in_dir(a_hold_gives_up_what_was_ordered),
                 test_in_dir(a_rollback_in_between_is_no_success),
                 test_in_dir(what_is_not_known_any_more_begins_nothing),
+                test_in_dir(what_was_cut_off_begins_again),
                 test_in_dir(a_lost_listener_comes_back),
                 test_in_dir(a_flood_is_refused),
                 test_in_dir(trouble_is_told),
