@@ -36,8 +36,9 @@ struct SsmHealth {
         AwsCall *call;
         uint64_t due_usec; /* CLOCK_MONOTONIC */
         unsigned n_failed;
-        bool spread;  /* there was one that went well: the others are not at one time with it */
-        bool changed; /* the channel, since the last ping began */
+        bool unreached; /* the last ping failed for that, if it failed */
+        bool spread;    /* there was one that went well: the others are not at one time with it */
+        bool changed;   /* the channel, since the last ping began */
         bool told;
         int result;
         char *why;
@@ -87,13 +88,19 @@ SsmHealth *ssm_health_free(SsmHealth *h)
         return NULL;
 }
 
+/* The change is to be told at once: a channel that works shows that the network is back. */
+static bool is_urgent(const SsmHealth *h)
+{
+        return h->changed && (h->n_failed == 0 || (h->unreached && *h->channel));
+}
+
 void ssm_health_set_channel(SsmHealth *h, const char *channel)
 {
         if (streq(h->channel, channel))
                 return;
         h->channel = channel;
         h->changed = true;
-        if (h->n_failed == 0)
+        if (is_urgent(h))
                 h->due_usec = 0;
 }
 
@@ -148,11 +155,11 @@ static uint64_t until_next_usec(SsmHealth *h)
 {
         const uint64_t interval_usec = (uint64_t) h->limits.interval_msec * 1000;
 
+        if (is_urgent(h))
+                return 0;
         if (h->n_failed > 0)
                 return backoff_pause_usec(h->n_failed, (uint64_t) h->limits.retry_msec * 1000,
                                           interval_usec);
-        if (h->changed)
-                return 0;
         if (h->spread)
                 return interval_usec;
         h->spread = true;
@@ -163,6 +170,7 @@ static void ended(SsmHealth *h, int result, const char *why)
 {
         h->call = NULL;
         h->n_failed = result < 0 ? h->n_failed + 1 : 0;
+        h->unreached = result == -EHOSTDOWN || result == -ETIMEDOUT || result == -ENOENT;
         h->due_usec = clock_usec(CLOCK_MONOTONIC) + until_next_usec(h);
         say(h, result, why);
 }

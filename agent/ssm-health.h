@@ -38,7 +38,8 @@ typedef struct SsmHealthLimits {
 void ssm_health_set_limits(SsmHealth *h, const SsmHealthLimits *limits);
 
 /* The channel that commands come by: "ec2messages", "ssmmessages" (constants), or "" while that is
- * open. A change is told at once, but for pauses after a failure. */
+ * open. A change is told at once, but for pauses after a failure; that the service ssm could not be
+ * reached does not count when a channel can be. */
 void ssm_health_set_channel(SsmHealth *h, const char *channel);
 
 /* As in ssm-mds.h. */

@@ -252,13 +252,32 @@ static void no_answer(void **state)
 {
         Fixture *f = *state;
 
-        ACTS(RESET);
+        ACTS(RESET, DENIED, OK);
         UNTIL(f, f->n_states == 1);
         assert_int_equal(f->result, -EHOSTDOWN);
         assert_true(ssm_health_due_in_usec(f->health) > 50000000);
         assert_true(ssm_health_due_in_usec(f->health) <= 75000000);
-        /* A change does not hurry it. */
+        /* A channel that works says that this may work, too; one that does not, nothing. */
         ssm_health_set_channel(f->health, "ec2messages");
+        assert_int_equal(ssm_health_due_in_usec(f->health), 0);
+        UNTIL(f, f->n_states == 2);
+        assert_int_equal(f->result, -EACCES);
+        assert_true(ssm_health_due_in_usec(f->health) > 50000000);
+        /* A refusal is one by whatever channel. */
+        ssm_health_set_channel(f->health, "ssmmessages");
+        assert_true(ssm_health_due_in_usec(f->health) > 50000000);
+        assert_int_equal(shared->n, 2);
+}
+
+static void no_answer_while_no_channel_works(void **state)
+{
+        Fixture *f = *state;
+
+        ACTS(RESET);
+        ssm_health_set_channel(f->health, "ec2messages");
+        UNTIL(f, f->n_states == 1);
+        assert_int_equal(f->result, -EHOSTDOWN);
+        ssm_health_set_channel(f->health, "");
         assert_true(ssm_health_due_in_usec(f->health) > 50000000);
 }
 
@@ -298,9 +317,15 @@ static void ends_under_way(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(first_ping),      TEST(members),        TEST(form),
-                TEST(goes_on),         TEST(failures),       TEST(no_answer),
-                TEST(channel_changes), TEST(ends_under_way),
+                TEST(first_ping),
+                TEST(members),
+                TEST(form),
+                TEST(goes_on),
+                TEST(failures),
+                TEST(no_answer),
+                TEST(no_answer_while_no_channel_works),
+                TEST(channel_changes),
+                TEST(ends_under_way),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
