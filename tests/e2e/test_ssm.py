@@ -8,8 +8,11 @@ import re
 
 import pytest
 
+import fault_proxy
+import formats
 import slipway
 import toy
+from test_confirm import hold_off, make_control
 from waiting import wait_for
 
 WAIT_SEC = 40
@@ -344,6 +347,39 @@ def test_progress(web):
     phases = [text.split()[1].rstrip(",") for text in texts if re.match(r"web: \w+, ", text)]
     assert phases == sorted(set(phases), key=["fetching", "preparing", "switching", "restarting", "baking"].index) and phases
     assert {r.status for r in invocation.replies[:-1]} == {"InProgress"} and invocation.replies[-1].status == "Success"
+
+
+def test_cancel_before_the_switch(web):
+    """While the application holds updates off: nothing has changed, nothing is left, and it is no success."""
+    make_control(web)
+    with hold_off(web):
+        web.release()
+        command = web.send("deploy", release="r2")
+        web.wait_phase("waiting", "r2")
+        web.ssm.cancel(command)
+        ended = web.wait_end(command)
+        assert_end(ended, "Cancelled", "^web: given up before the switch; .* order a hold$", "^live: r1$")
+        assert ended.steps[STEP]["code"] != 0
+    web.assert_whole("r1")
+    assert web.releases_done()[1:] == [("deploy", "r2", "failed")]
+    assert_end(web.order("poll"), "Success", "^live: r2; before: r1$")
+
+
+def test_cancel_in_the_fetch(remote, s3, bucket, s3_proxy):
+    """The artifact does not come."""
+    remote.store = formats.S3Store(s3.client(), bucket)
+    remote.start_live(url=remote.store.url, environment=slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
+    gate = fault_proxy.Gate()
+    s3_proxy.fault(r"/r2/artifact", gate, times=1)
+    remote.release()
+    command = remote.send("poll")
+    gate.wait_held(WAIT_SEC)
+    remote.wait_phase("fetching", "r2")
+    remote.ssm.cancel(command)
+    assert_end(remote.wait_end(command), "Cancelled", "^web: given up before the switch", "^live: r1$")
+    gate.open()
+    assert remote.wait_live("r1") and remote.running() == "r1"
+    assert_end(remote.order("poll"), "Success", "^live: r2; before: r1$")
 
 
 def hooked(web):
