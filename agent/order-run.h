@@ -18,7 +18,8 @@ typedef struct OrderRun OrderRun;
 
 /* Begins, or ends at once. `what` is taken over. With `again` slipwayd was started anew since it
  * was first told of the order: nothing is begun, but what state and history know of it is found
- * out, if need be when the application's first poll is over. wake() is called when
+ * out, if need be when the application's first poll, which is then made at once, and what came of
+ * it are over: it may have what was cut off begun again. wake() is called when
  * order_run_step() has something to do, never from in here. */
 _must_check_ int order_run_new(Agent *agent, RemoteOrder *what, bool again,
                                void (*wake)(void *userdata), void *userdata, OrderRun **ret);

@@ -178,8 +178,10 @@ char *order_words_under_way(const State *s)
         if (s->phase > PHASE_SWITCHING)
                 return order_words("%s: %s, switched %sto release %s, before it was %s", s->app,
                                    phase, back, release, before);
-        return order_words("%s: %s, on the way %sto release %s; live is %s", s->app, phase, back,
-                           release, before);
+        return order_words("%s: %s%s, on the way %sto release %s; live is %s", s->app, phase,
+                           s->phase == PHASE_WAITING ? " while the application holds updates off"
+                                                     : "",
+                           back, release, before);
 }
 
 static void put_now(const State *s, FILE *f)

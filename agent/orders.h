@@ -15,7 +15,7 @@
  *
  * The same command is carried out once: those of this life of slipwayd are known by their names;
  * one that slipway-fetch hands over again after slipwayd was started anew is answered by what the
- * state and the history say became of it, and begins nothing.
+ * state and the history say became of it, once the channel was asked, and begins nothing.
  *
  * slipway-fetch may have been taken over: at most ORDERS_KNOWN_MAX orders are known (the oldest
  * that has ended goes first), ORDERS_UNDER_WAY_MAX of them under way, and more than a burst of

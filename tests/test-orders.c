@@ -395,7 +395,9 @@ static void what_has_not_switched_is_given_up(void **state)
         lock = hold_off(&b);
         publish(&b, "r3", 3);
         play(&b, "1 " ID("01") " deploy web r3 - -");
-        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, on the way to release r3; live is r2");
+        assert_news(&b, 1, ORDER_GOES_ON,
+                    "web: waiting while the application holds updates off, on the way to release "
+                    "r3; live is r2");
         /* one that did not begin it only stops to wait */
         play(&b, "2 " ID("02") " poll web - - -");
         assert_news(&b, 2, ORDER_GOES_ON, "web: ");
@@ -444,7 +446,7 @@ static void a_hold_gives_up_what_was_ordered(void **state)
         lock = hold_off(&b);
         publish(&b, "r3", 3);
         play(&b, "1 " ID("01") " poll web - - -");
-        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, ");
+        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting ");
         assert_string_equal(state_of(&b)->pending.by, "ssm:" ID("01"));
         play(&b, "2 " ID("02") " hold web - - -");
         assert_news(&b, 1, -EIO, "failed: held by an administrator|live: r2; before: r2|");
@@ -465,7 +467,7 @@ static void a_rollback_in_between_is_no_success(void **state)
         lock = hold_off(&b);
         publish(&b, "r3", 3);
         play(&b, "1 " ID("01") " poll web - - -");
-        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, ");
+        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting ");
         play(&b, "2 " ID("02") " rollback web r1 - -");
         assert_news(&b, 1, -EIO, "|next: this rollback, which somebody else asked for, ");
         assert_news(&b, 2, 0, "the rollback to release r1 is done");
@@ -518,7 +520,7 @@ static void what_was_cut_off_begins_again(void **state)
         lock = hold_off(&b);
         publish(&b, "r3", 3);
         play(&b, "1 " ID("01") " deploy web r3 - -");
-        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting, ");
+        assert_news(&b, 1, ORDER_GOES_ON, "web: waiting ");
         stop(&b);
         lock = fd_close(lock);
         start(&b, ENABLED);
