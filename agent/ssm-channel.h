@@ -63,7 +63,8 @@ typedef struct SsmChannelCallbacks {
         void (*state)(int result, const char *why, void *userdata);
 
         /* The service has the reply (0); or it will not take it, however often it is sent
-         * (-EREMOTEIO); or it could not be sent now (any other). */
+         * (-EREMOTEIO); or it could not be sent now (any other). After that the service may still
+         * say that it has it: then with 0, also for replies of earlier lives. */
         void (*replied)(const char *reply_id, int result, const char *why, void *userdata);
 } SsmChannelCallbacks;
 

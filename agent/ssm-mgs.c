@@ -414,6 +414,7 @@ static void on_reply_ack(SsmMgs *m, const SsmFrame *f)
                 settle(m, p, 0, NULL);
                 return;
         }
+        m->callbacks.replied(id, 0, NULL, m->userdata);
 }
 
 static void on_message(bool text, const void *data, size_t size, void *userdata)

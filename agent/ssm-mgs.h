@@ -19,7 +19,7 @@
  * again after 0 to 2.5 s, then 5 to 10 s, doubling with jitter up to 40 minutes, or one minute
  * where credentials lack. The end of a connection that worked is told by state() only when no other
  * one can be had: the service ends them now and then. A reply without its acknowledgement within a
- * second could not be sent.
+ * second could not be sent, but one that comes later is told as well.
  */
 
 typedef struct SsmMgs SsmMgs;

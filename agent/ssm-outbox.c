@@ -88,10 +88,12 @@ static void take_first(SsmOutbox *o, int result, const char *why)
         o->done(l->id, result, why, o->userdata);
 }
 
-void ssm_outbox_replied(SsmOutbox *o, const char *reply_id, int result, const char *why)
+bool ssm_outbox_replied(SsmOutbox *o, const char *reply_id, int result, const char *why)
 {
-        if (o->sent_usec > 0 && o->letters && streq(o->letters->id, reply_id))
-                take_first(o, result, why);
+        if (o->sent_usec == 0 || !o->letters || !streq(o->letters->id, reply_id))
+                return false;
+        take_first(o, result, why);
+        return true;
 }
 
 static uint64_t lost_in_usec(const SsmOutbox *o)

@@ -28,8 +28,8 @@ DEFINE_CLEANUP_FUNC(SsmOutbox *, ssm_outbox_free);
 /* Copied. -EXFULL: too many wait. -EEXIST: it waits already. Never calls back from within. */
 _must_check_ int ssm_outbox_put(SsmOutbox *o, const SsmReply *reply);
 
-/* To be called with each SsmLinkCallbacks.replied. */
-void ssm_outbox_replied(SsmOutbox *o, const char *reply_id, int result, const char *why);
+/* To be called with each SsmLinkCallbacks.replied. False: that reply is not on its way. */
+bool ssm_outbox_replied(SsmOutbox *o, const char *reply_id, int result, const char *why);
 
 /* As in ssm.h: sends the next, and gives up one that was never answered for. */
 uint64_t ssm_outbox_due_in_usec(const SsmOutbox *o);

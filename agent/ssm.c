@@ -450,7 +450,9 @@ static void on_replied(const char *reply_id, int result, const char *why, void *
 {
         Ssm *s = userdata;
 
-        ssm_outbox_replied(s->outbox, reply_id, result, why);
+        /* What was given up, and arrived nevertheless. */
+        if (!ssm_outbox_replied(s->outbox, reply_id, result, why) && result == 0)
+                on_sent(reply_id, 0, NULL, s);
 }
 
 int ssm_new(Http *http, const SsmOptions *options, const SsmCallbacks *callbacks, void *userdata,

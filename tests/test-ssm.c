@@ -409,6 +409,21 @@ static void an_answer_that_is_not_taken_is_not_sent_for_ever(void **state)
         assert_int_equal(world.n_replies, n);
 }
 
+static void an_answer_that_arrived_late_is_not_sent_again(void **state)
+{
+        Scene *s = *state;
+        size_t n;
+
+        deliver_poll(s);
+        world.reply_result = -ETIMEDOUT;
+        ssm_news(s->ssm, s->heard.number, 0, "done");
+        settle(s);
+        n = world.n_replies;
+        world.link->callbacks->replied(world.reply_ids[n - 1], 0, NULL, world.link->userdata);
+        start_anew(s);
+        assert_int_equal(world.n_replies, n);
+}
+
 static void answers_wait_until_the_way_is_open(void **state)
 {
         Scene *s = *state;
@@ -509,6 +524,7 @@ int main(void)
                 test_scene(what_can_not_be_told_is_refused),
                 test_scene(a_crash_loses_no_order_and_no_answer),
                 test_scene(an_answer_that_is_not_taken_is_not_sent_for_ever),
+                test_scene(an_answer_that_arrived_late_is_not_sent_again),
                 test_scene(answers_wait_until_the_way_is_open),
                 test_scene(answers_that_find_no_room_are_sent_later),
                 test_scene(what_can_not_be_remembered_is_not_done),
