@@ -188,9 +188,10 @@ class SsmServer:
         self.commands.wake()
         return rule
 
-    def heal(self):
+    def heal(self, instance_id=None):
+        """Ends the faults: all, or those that are for this instance."""
         with self._lock:
-            self._rules.clear()
+            self._rules = [rule for rule in self._rules if instance_id is not None and rule.instance_id != instance_id]
 
     # -- what tests look at
 

@@ -8,8 +8,8 @@ import formats
 import slipway
 import ssm_faults
 import toy
+from remote import CHANNELS, ID, WAIT_SEC, Remote, assert_end
 from test_crash import child_pid, kill_agent, main_pid
-from test_ssm import CHANNELS, ID, WAIT_SEC, Remote, assert_end
 from waiting import wait_for
 
 

@@ -13,8 +13,8 @@ import slipway
 import ssm_faults
 import ssm_server
 import toy
+from remote import CHANNELS, ID, WAIT_SEC, Remote, assert_end
 from test_check import assert_says
-from test_ssm import CHANNELS, ID, WAIT_SEC, Remote, assert_end
 from waiting import wait_for
 
 POLL = {"interval": "1s", "jitter": "0%"}
