@@ -81,6 +81,7 @@ struct SsmMgs {
         bool told; /* state() was; the last time this */
         int told_result;
         char *told_why;
+        char *unread_err; /* of the last message that could not be read, to say it once */
         LIST_HEAD(, Pending) replies;
 };
 
@@ -145,6 +146,7 @@ SsmMgs *ssm_mgs_free(SsmMgs *m)
         free(m->path);
         free(m->body);
         free(m->told_why);
+        free(m->unread_err);
         free(m);
         return NULL;
 }
@@ -385,7 +387,12 @@ static void on_job(SsmMgs *m, const SsmFrame *f)
                 m->callbacks.message(&message, m->userdata);
                 return;
         }
-        log_debug("A command that can't be read came: %s", err_text(r, err));
+        /* It comes again and again if it has no id by which to say so. */
+        if (!m->unread_err || !err_text_equal(m->unread_err, err_text(r, err)))
+                log_warning("A message of Systems Manager%s%s is passed over: %s",
+                            job.id ? " " : "", strempty(job.id), err_text(r, err));
+        free(m->unread_err);
+        m->unread_err = strdup(err_text(r, err));
         if (r == -EBADMSG && job.id)
                 ssm_mgs_receipt(m, &message, SSM_RECEIPT_MALFORMED);
 }
