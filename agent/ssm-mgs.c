@@ -205,10 +205,11 @@ static uint64_t retry_usec(const SsmMgs *m, int result)
         return MIN(limit + random_up_to(limit), limit_max);
 }
 
-/* One that the service ends at once, each time, is a failure like any other. */
-static bool connection_worked(const SsmMgs *m)
+/* One that the service ends at once, each time, or by breaking the rules, is a failure like any
+ * other. */
+static bool connection_worked(const SsmMgs *m, int result)
 {
-        return m->open &&
+        return m->open && result != -EPROTO &&
                (m->heard || now_usec() - m->opened_usec >= (uint64_t) m->limits.worked_msec * 1000);
 }
 
@@ -231,7 +232,7 @@ static void end_try(SsmMgs *m, int result, bool worked)
 static void end_failed(SsmMgs *m, int result, const char *err)
 {
         const char *what = m->open ? "the control channel ended" : "can't open a control channel";
-        const bool worked = connection_worked(m);
+        const bool worked = connection_worked(m, result);
         _cleanup_free_ char *text = NULL;
 
         result = fail(&text, result, "%s: %s", what, err_text(result, err));
@@ -534,9 +535,9 @@ static int on_body(const void *data, size_t size, void *userdata)
 static void take_answer(SsmMgs *m, const HttpResponse *response)
 {
         const unsigned status = http_response_status(response);
-        const char *body = strempty(m->answer.data);
         _cleanup_free_ char *err = NULL;
-        size_t size = m->answer.size;
+        const char *body;
+        size_t size;
         int r;
 
         if (status == 201) {
@@ -547,8 +548,13 @@ static void take_answer(SsmMgs *m, const HttpResponse *response)
                         end_failed(m, r, err);
                 return;
         }
-        if (status / 100 != 2)
-                body = http_response_error_body(response, &size);
+        if (status / 100 == 2) {
+                r = fail(&err, -EPROTO, "%s answered with status %u, not with 201 and a token",
+                         m->endpoint.host, status);
+                end_failed(m, r, err);
+                return;
+        }
+        body = http_response_error_body(response, &size);
         end_refused(m, status, body, size, http_response_date(response));
 }
 

@@ -18,8 +18,9 @@
  * It pings every 54 s and gives the connection up when nothing came for 60 s after that. It opens
  * again after 0 to 2.5 s, then 5 to 10 s, doubling with jitter up to 40 minutes, or one minute
  * where credentials lack. The end of a connection that worked is told by state() only when no other
- * one can be had: the service ends them now and then. A reply without its acknowledgement within a
- * second could not be sent, but one that comes later is told as well.
+ * one can be had: the service ends them now and then. One whose server broke the protocol did not
+ * work. A reply without its acknowledgement within a second could not be sent, but one that comes
+ * later is told as well.
  */
 
 typedef struct SsmMgs SsmMgs;

@@ -27,6 +27,14 @@ static int take(const char *text, size_t size, char **field)
         return 0;
 }
 
+/* What is on the way may answer with a page for people. */
+static int take_root(const char *path, size_t size, char **code)
+{
+        const bool page = size == STRLEN("html") && strncasecmp(path, "html", size) == 0;
+
+        return take(path, page ? 0 : size, code);
+}
+
 static int take_leaf(const char *path, const char *text, void *userdata)
 {
         const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -34,7 +42,7 @@ static int take_leaf(const char *path, const char *text, void *userdata)
         int r = 0;
 
         if (!e->code)
-                r = take(path, strcspn(path, "/"), &e->code); /* the root */
+                r = take_root(path, strcspn(path, "/"), &e->code);
         if (r >= 0 && strcasecmp(name, "message") == 0)
                 r = take(text, strlen(text), &e->message);
         if (r >= 0 && streq(name, "Code"))

@@ -29,6 +29,7 @@ static void forms(void **state)
                  AWS_REFUSED,                                                                                                                         "InvalidSignatureException", "m"               },
                 { 403, "",                                                                                                 -EACCES,    AWS_DENIED,    "",                          ""                },
                 { 503, "<html><hr></html>",                                                                                -EBUSY,     AWS_THROTTLED, "",                          ""                },
+                { 502, "<HTML><body>Bad Gateway</body></HTML>",                                                            -EBUSY,     AWS_TRANSIENT, "",                          ""                },
                 { 500, "{}",                                                                                               -EBUSY,     AWS_TRANSIENT, "",                          ""                },
                 { 302, "moved",                                                                                            -EREMOTEIO, AWS_FINAL,     "",                          ""                },
         };
