@@ -104,6 +104,11 @@ void ssm_health_set_channel(SsmHealth *h, const char *channel)
                 h->due_usec = 0;
 }
 
+time_t ssm_health_clock_offset(const SsmHealth *h)
+{
+        return aws_client_clock_offset(h->client);
+}
+
 /* --- the ping --- */
 
 static bool add_host(cJSON *o)

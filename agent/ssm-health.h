@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <time.h>
 
 #include "credentials.h"
 #include "http.h"
@@ -41,6 +42,9 @@ void ssm_health_set_limits(SsmHealth *h, const SsmHealthLimits *limits);
  * open. A change is told at once, but for pauses after a failure; that the service ssm could not be
  * reached does not count when a channel can be. */
 void ssm_health_set_channel(SsmHealth *h, const char *channel);
+
+/* What the service's clock is ahead of ours, in seconds, by the last pings. */
+time_t ssm_health_clock_offset(const SsmHealth *h);
 
 /* As in ssm-mds.h. */
 uint64_t ssm_health_due_in_usec(const SsmHealth *h);

@@ -224,6 +224,12 @@ SsmLink *ssm_link_free(SsmLink *l)
         return NULL;
 }
 
+/* The ping goes on by either channel, and signs anew every few minutes. */
+time_t ssm_link_clock_offset(const SsmLink *l)
+{
+        return ssm_health_clock_offset(l->health);
+}
+
 void ssm_link_receipt(SsmLink *l, const SsmMessage *m, SsmReceipt receipt)
 {
         if (l->from_mgs == m)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <time.h>
 
 #include "credentials.h"
 #include "http.h"
@@ -35,6 +36,9 @@ DEFINE_CLEANUP_FUNC(SsmLink *, ssm_link_free);
 
 bool ssm_link_is_up(const SsmLink *l);
 bool ssm_link_is_gateway(const SsmLink *l); /* replies go by it */
+
+/* What the service's clock is ahead of ours, in seconds, as far as that is known. */
+time_t ssm_link_clock_offset(const SsmLink *l);
 
 /* For a message in its callback. */
 void ssm_link_receipt(SsmLink *l, const SsmMessage *m, SsmReceipt receipt);

@@ -224,7 +224,7 @@ static int check_age(uint64_t created_sec, uint64_t now_sec, char **reterr)
         if (now_sec > created_sec && now_sec - created_sec > SSM_AGE_MAX_SEC)
                 return fail(reterr, -EPERM,
                             "the order is older than %d hours, and what it was meant for may be "
-                            "over: send it again",
+                            "over: send it again, or set this host's clock right",
                             SSM_AGE_MAX_SEC / 3600);
         if (created_sec > now_sec && created_sec - now_sec > SSM_AHEAD_MAX_SEC)
                 return fail(reterr, -EPERM,

@@ -382,7 +382,8 @@ static void on_message(const SsmMessage *m, void *userdata)
         Ssm *s = userdata;
         _cleanup_(ssm_request_done) SsmRequest request = {};
         _cleanup_free_ char *err = NULL;
-        int r = ssm_request_parse(m, s->instance, time(NULL), &request, &err);
+        const time_t now_sec = time(NULL) + ssm_link_clock_offset(s->link);
+        int r = ssm_request_parse(m, s->instance, now_sec, &request, &err);
 
         if (r < 0 && r != -EPERM)
                 log_warning("A message of Systems Manager is refused: %s", err_text(r, err));

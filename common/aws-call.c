@@ -44,7 +44,7 @@ struct AwsClient {
         SigV4Key signing_key;
         Http *http;
         AwsLimits limits;
-        time_t clock_offset; /* what their clock is ahead of ours; for signing only */
+        time_t clock_offset; /* what their clock is ahead of ours */
         LIST_HEAD(, AwsCall) calls;
 };
 
@@ -107,6 +107,11 @@ AwsClient *aws_client_free(AwsClient *a)
 const char *aws_client_region(const AwsClient *a)
 {
         return a->endpoint.region;
+}
+
+time_t aws_client_clock_offset(const AwsClient *a)
+{
+        return a->clock_offset;
 }
 
 void aws_client_set_limits(AwsClient *a, const AwsLimits *limits)

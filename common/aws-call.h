@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "credentials.h"
 #include "http.h"
@@ -42,6 +43,10 @@ AwsClient *aws_client_free(AwsClient *a); /* ends all calls without calling back
 DEFINE_CLEANUP_FUNC(AwsClient *, aws_client_free);
 
 const char *aws_client_region(const AwsClient *a);
+
+/* What the service's clock is ahead of ours, in seconds; 0 until a signature was refused for that.
+ */
+time_t aws_client_clock_offset(const AwsClient *a);
 
 typedef struct AwsLimits {
         unsigned connect_sec;  /* 10: until a connection stands, TLS included */

@@ -27,6 +27,7 @@ static struct {
         SsmLink *link;
         bool down; /* replies can't be sent */
         int reply_result;
+        time_t clock_offset;
         SsmReceipt receipts[N_MAX];
         size_t n_receipts;
         char *replies[N_MAX], *reply_ids[N_MAX];
@@ -64,6 +65,12 @@ bool ssm_link_is_gateway(const SsmLink *l)
 {
         (void) l;
         return false;
+}
+
+time_t ssm_link_clock_offset(const SsmLink *l)
+{
+        (void) l;
+        return world.clock_offset;
 }
 
 void ssm_link_receipt(SsmLink *l, const SsmMessage *m, SsmReceipt receipt)
@@ -362,6 +369,21 @@ static void other_documents_end_at_once(void **state)
         assert_int_equal(world.n_replies, 2);
 }
 
+/* A message has the service's time, whatever the host's clock says. */
+static void age_goes_by_the_service(void **state)
+{
+        Scene *s = *state;
+
+        world.clock_offset = SSM_AGE_MAX_SEC + 60;
+        deliver_poll(s);
+        assert_int_equal(s->heard.n_orders, 0);
+        assert_last_reply("Failed", "older than 48 hours");
+        start_anew(s);
+        world.clock_offset = SSM_AGE_MAX_SEC - 60;
+        deliver_command(s, OTHER, "Slipway-Deploy", "{\"action\":\"poll\",\"app\":\"web\"}");
+        assert_int_equal(s->heard.n_orders, 1);
+}
+
 static void what_can_not_be_told_is_refused(void **state)
 {
         Scene *s = *state;
@@ -521,6 +543,7 @@ int main(void)
                 test_scene(failures_and_cancellations_say_so),
                 test_scene(a_duplicate_is_answered_and_begins_nothing),
                 test_scene(other_documents_end_at_once),
+                test_scene(age_goes_by_the_service),
                 test_scene(what_can_not_be_told_is_refused),
                 test_scene(a_crash_loses_no_order_and_no_answer),
                 test_scene(an_answer_that_is_not_taken_is_not_sent_for_ever),
