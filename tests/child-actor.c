@@ -159,8 +159,45 @@ static int answer_store(const Message *m)
         return r;
 }
 
+/* What a slipway-fetch that was taken over may send: messages of all kinds to who listens, with any
+ * numbers and words, and every other one with a descriptor. */
+static int play_havoc(uint64_t listen_id)
+{
+        static const char *const texts[] = {
+                "",
+                "-",
+                "      ",
+                "%s%s%n%n",
+                "\x01\xff\xfe",
+                "00000000-0000-4000-8000-000000000077 deploy web ../../evil - -",
+                "00000000-0000-4000-8000-000000000077 deploy web r9",
+                "00000000-0000-4000-8000-000000000077 explode web r9 - -",
+                "00000000-0000-4000-8000-000000000077 hold - - 2h \n",
+                "$(reboot) poll web - - -",
+        };
+        static const int32_t results[] = { 0, 1, -1, INT32_MIN, INT32_MAX };
+        static const uint64_t numbers[] = { 0, 1, 2, UINT64_MAX, UINT64_C(1) << 63 };
+        _cleanup_close_ int fd = open("havoc", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        int r = fd < 0 ? -errno : 0;
+
+        for (unsigned n = 0; n < 5000 && r >= 0; n++) {
+                Message m = { .type = 1 + n % (_MESSAGE_TYPE_MAX - 1),
+                              .id = listen_id,
+                              .result = results[n % ELEMENTSOF(results)],
+                              .offset = numbers[n / 3 % ELEMENTSOF(numbers)],
+                              .size = numbers[n / 5 % ELEMENTSOF(numbers)] };
+                const bool with_fd =
+                        n % 2 && m.type != MESSAGE_RELEASES && m.type != MESSAGE_REMOVE;
+                (void) stpncpy(m.text, texts[n / 7 % ELEMENTSOF(texts)], MESSAGE_TEXT_MAX);
+                if (n % 11 == 0)
+                        memset(m.text, 'x', MESSAGE_TEXT_MAX);
+                r = message_send(MESSAGE_FD, &m, with_fd ? fd : -1);
+        }
+        return r;
+}
+
 /* A line of the script: "NUMBER ORDER", "again NUMBER ORDER", "cancel NUMBER", "trouble WORDS",
- * "opening", "works", "hold back", "let go" or "die". */
+ * "opening", "works", "hold back", "let go", "havoc" or "die". */
 static int play_line(const char *line, uint64_t listen_id)
 {
         Message m = { .type = MESSAGE_ORDER, .id = listen_id };
@@ -177,6 +214,8 @@ static int play_line(const char *line, uint64_t listen_id)
                                      "soon");
         if (strcmp(line, "works") == 0)
                 return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, 0, NULL);
+        if (strcmp(line, "havoc") == 0)
+                return play_havoc(listen_id);
         if (strncmp(line, "trouble ", 8) == 0)
                 return message_reply(MESSAGE_FD, MESSAGE_LISTENING, listen_id, -EACCES, line + 8);
         if (strncmp(line, "again ", 6) == 0) {

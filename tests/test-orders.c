@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <dirent.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -590,6 +592,43 @@ static void a_flood_is_refused(void **state)
         bench_close(&b);
 }
 
+static size_t count_descriptors(void)
+{
+        DIR *d = opendir("/proc/self/fd");
+        size_t n = 0;
+
+        assert_non_null(d);
+        while (readdir(d))
+                n++;
+        assert_int_equal(closedir(d), 0);
+        return n;
+}
+
+/* Whatever comes from it, slipway-fetch can't make slipwayd fail, grow or install anything. */
+static void havoc_changes_nothing(void **state)
+{
+        Bench b = { .dir = *state };
+        size_t n_descriptors = 0, n_bytes = 0;
+
+        start(&b, ENABLED);
+        for (unsigned i = 1; i <= 3; i++) {
+                play(&b, "havoc");
+                play(&b, "%u " ID("9%u") " status web - - -", 90 + i, i);
+                assert_news(&b, 90 + i, 0, "live: r2");
+                /* by then it has grown to its size */
+                if (i == 2) {
+                        n_descriptors = count_descriptors();
+                        n_bytes = mallinfo2().uordblks;
+                }
+        }
+        assert_int_equal(count_descriptors(), n_descriptors);
+        assert_true(mallinfo2().uordblks <= n_bytes + 32 * 1024);
+        assert_string_equal(state_of(&b)->current, "r2");
+        assert_int_equal(state_of(&b)->n_events, 0);
+        assert_null(state_of(&b)->hold.by);
+        bench_close(&b);
+}
+
 static void trouble_is_told(void **state)
 {
         Bench b = { .dir = *state };
@@ -730,6 +769,7 @@ int main(void)
                 test_in_dir(what_was_cut_off_begins_again),
                 test_in_dir(a_lost_listener_comes_back),
                 test_in_dir(a_flood_is_refused),
+                test_in_dir(havoc_changes_nothing),
                 test_in_dir(trouble_is_told),
                 test_in_dir(it_listens_for_the_instance),
                 test_in_dir(without_a_region_it_does_not_listen),
