@@ -66,6 +66,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "file to write; must not exist" },
         [OPTION_NUMBER]    = { "number",    'n', KIND_STRING, FIELD(number),    "N",
                                "how many lines (default 20)" },
+        [OPTION_UNIT]      = { "unit",      0,   KIND_LIST,   FIELD(units),     "UNIT",
+                               "runs the application; may be given several times" },
         [OPTION_JSON]      = { "json",      0,   KIND_FLAG,   FIELD(json),      NULL,
                                "print one JSON document" },
         [OPTION_HELP]      = { "help",      'h', KIND_FLAG,   FIELD(help),      NULL,
@@ -95,6 +97,7 @@ void arguments_done(Arguments *a)
         free(a->root_keys.items);
         free(a->signers.items);
         free(a->windows.items);
+        free(a->units.items);
         free(a->operands.items);
         *a = (Arguments){};
 }

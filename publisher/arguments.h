@@ -30,6 +30,7 @@ typedef enum Option {
         OPTION_SIGN,
         OPTION_OUTPUT,
         OPTION_NUMBER,
+        OPTION_UNIT,
         OPTION_JSON,
         OPTION_HELP,
         _OPTION_MAX,
@@ -47,7 +48,7 @@ typedef struct Strings {
 typedef struct Arguments {
         const char *store, *app, *channel, *from, *to, *trust, *spec, *id, *expires, *type,
                 *threshold, *root_threshold, *output, *number;
-        Strings keys, root_keys, signers, windows;
+        Strings keys, root_keys, signers, windows, units;
         bool json, help;
         Strings operands;
 } Arguments;

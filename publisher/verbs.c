@@ -42,7 +42,19 @@ static const Verb verbs[] = {
          .run = verb_trust_init,
          .details = "Public keys do; that of a kms:KEY is fetched. The file goes to\n"
                      "/etc/slipway/trust/root.json on every instance. Expires after 3650d unless\n"
-                     "said otherwise. With --store it is also written there as trust/1.json."                                                                        },
+                     "said otherwise. With --store it is also written there as trust/1.json."                                                                         },
+        { .name = "import",
+         .summary = "make slipway.json of another deployer's settings",
+         .optional = OPT(UNIT) | OPT(OUTPUT) | COMMON,
+         .operands = "FILE",
+         .n_min = 1,
+         .n_max = 1,
+         .run = verb_import,
+         .details =
+                  "FILE is CodeDeploy's appspec.yml, a deploy spec of CodePipeline's EC2 action,\n"
+                  "or that action itself, in YAML or JSON. Prints slipway.json. Each setting\n"
+                  "that has no equivalent, or another meaning, is named on stderr, with what to\n"
+                  "do. A --unit is restarted in the place of scripts that start and stop." },
         { .name = "release",
          .summary = "pack a tree, upload it, make it the channel's release",
          .required = PLACE | OPT(KEY),
@@ -64,7 +76,7 @@ static const Verb verbs[] = {
          .run = verb_promote,
          .details = "Targets and activation come along unless --spec is given; a window never\n"
                      "does. What is taken must be signed as --trust asks, or without it by one\n"
-                     "of the keys."                      },
+                     "of the keys."                             },
         { .name = "rollback",
          .summary = "publish the previous, or a named, release again",
          .required = PLACE | OPT(KEY),
@@ -100,7 +112,7 @@ static const Verb verbs[] = {
          .optional = COMMON,
          .operands = "",
          .run = verb_verify,
-         .details = "Reads the whole artifact from the store; needs no room on disk."                         },
+         .details = "Reads the whole artifact from the store; needs no room on disk."                                            },
         { .name = "log",
          .summary = "print a channel's history, newest first",
          .required = PLACE,

@@ -30,6 +30,7 @@ int verb_rollback(const Arguments *a, cJSON *result, char **reterr);
 int verb_halt(const Arguments *a, cJSON *result, char **reterr);
 int verb_unhalt(const Arguments *a, cJSON *result, char **reterr);
 int verb_verify(const Arguments *a, cJSON *result, char **reterr);
+int verb_import(const Arguments *a, cJSON *result, char **reterr);
 int verb_log(const Arguments *a, cJSON *result, char **reterr);
 
 /* Runs the command line: finds the verb, parses its options, calls it, logs its error, and with
