@@ -7,7 +7,8 @@
 #include "err.h"
 #include "name.h"
 
-#define MAGIC       "SLPYIDX1"
+#define MAGIC_NAME  "SLPYIDX"
+#define MAGIC       MAGIC_NAME "1" /* the number of the format */
 #define HEADER_SIZE 64
 #define FRAME_SIZE  80
 #define FILE_SIZE   80
@@ -79,8 +80,12 @@ typedef struct Areas {
 
 static int parse_header(const uint8_t *data, size_t size, Index *i, Areas *ret, char **reterr)
 {
-        if (size < HEADER_SIZE || memcmp(data, MAGIC, STRLEN(MAGIC)) != 0)
+        if (size < HEADER_SIZE || memcmp(data, MAGIC, STRLEN(MAGIC_NAME)) != 0)
                 return fail(reterr, -EBADMSG, "index does not start with a header of this format");
+        if (memcmp(data, MAGIC, STRLEN(MAGIC)) != 0)
+                return fail(reterr, -EBADMSG,
+                            "this version knows indexes of the format " MAGIC
+                            " only; what made this one may be newer");
         uint64_t n_frames = get_u32(data + 8), n_files = get_u32(data + 12);
         uint64_t strings_size = get_u64(data + 32);
         uint64_t fixed_size = HEADER_SIZE + n_frames * FRAME_SIZE + n_files * FILE_SIZE;

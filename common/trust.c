@@ -69,7 +69,9 @@ static bool role_has(const Role *role, const Sha256 *id)
 static int parse_schema(const cJSON *v, const char *path, _unused_ void *target, char **reterr)
 {
         if (!cJSON_IsString(v) || !streq(v->valuestring, TRUST_SCHEMA))
-                return fail(reterr, -EBADMSG, "%s: this version knows \"" TRUST_SCHEMA "\" only",
+                return fail(reterr, -EBADMSG,
+                            "%s: this version knows \"" TRUST_SCHEMA "\" only; what made "
+                            "this trust root may be newer",
                             path);
         return 0;
 }

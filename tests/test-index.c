@@ -222,6 +222,21 @@ static void every_rule(void **state)
         }
 }
 
+static void newer_format(void **state)
+{
+        (void) state;
+        size_t size;
+        _cleanup_free_ uint8_t *data = sample(&size);
+        _cleanup_(index_freep) Index *i = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        data[7] = '2';
+        assert_int_equal(index_parse(data, size, &i, &err), -EBADMSG);
+        assert_string_equal(err,
+                            "this version knows indexes of the format SLPYIDX1 only; what made "
+                            "this one may be newer");
+}
+
 static void random_damage(void **state)
 {
         (void) state;
@@ -331,10 +346,15 @@ static void long_names(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(reads_what_was_written), cmocka_unit_test(empty_tree),
-                cmocka_unit_test(truncated_or_longer),    cmocka_unit_test(every_rule),
-                cmocka_unit_test(random_damage),          cmocka_unit_test(frames_of_files),
-                cmocka_unit_test(parents_far_away),       cmocka_unit_test(long_names),
+                cmocka_unit_test(reads_what_was_written),
+                cmocka_unit_test(empty_tree),
+                cmocka_unit_test(truncated_or_longer),
+                cmocka_unit_test(every_rule),
+                cmocka_unit_test(newer_format),
+                cmocka_unit_test(random_damage),
+                cmocka_unit_test(frames_of_files),
+                cmocka_unit_test(parents_far_away),
+                cmocka_unit_test(long_names),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -290,7 +290,9 @@ static void payload_refused(void **state)
         (void) state;
         assert_payload_refused("", "line 1");
         assert_payload_refused("{}", "schema: missing");
-        assert_change_refused("trust/1", "trust/2", "schema: this version knows");
+        assert_change_refused("trust/1", "trust/2",
+                              "schema: this version knows \"slipway/trust/1\" only; what made this "
+                              "trust root may be newer");
         assert_change_refused("\"version\":1,", "", "version: missing");
         assert_change_refused("\"version\":1", "\"version\":0", "version: must be at least 1");
         assert_change_refused("\"version\":1", "\"version\":1,\"version\":1", "version: stands");
