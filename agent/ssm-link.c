@@ -61,7 +61,7 @@ static bool mds_is_up(const SsmLink *l)
         return l->mds && is_up(&l->mds_condition);
 }
 
-bool ssm_link_is_up(const SsmLink *l)
+static bool link_is_up(const SsmLink *l)
 {
         return ssm_link_is_gateway(l) || mds_is_up(l);
 }
@@ -69,12 +69,12 @@ bool ssm_link_is_up(const SsmLink *l)
 /* What to tell of it: a missing ping keeps commands away whatever the channels do. */
 static int judge(const SsmLink *l, char **ret_why)
 {
-        if (ssm_link_is_up(l) && l->health_condition.result < 0 &&
+        if (link_is_up(l) && l->health_condition.result < 0 &&
             l->health_condition.result != -EINPROGRESS) {
                 err_set(ret_why, "%s", strempty(l->health_condition.why));
                 return l->health_condition.result;
         }
-        if (ssm_link_is_up(l))
+        if (link_is_up(l))
                 return 0;
         if (l->mgs && l->mds)
                 err_set(ret_why, "ssmmessages: %s; ec2messages: %s", strempty(l->mgs_condition.why),

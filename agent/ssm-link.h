@@ -34,7 +34,6 @@ _must_check_ int ssm_link_new(Http *http, CredentialsSource *credentials, SsmCha
 SsmLink *ssm_link_free(SsmLink *l); /* without calling back */
 DEFINE_CLEANUP_FUNC(SsmLink *, ssm_link_free);
 
-bool ssm_link_is_up(const SsmLink *l);
 bool ssm_link_is_gateway(const SsmLink *l); /* replies go by it */
 
 /* What the service's clock is ahead of ours, in seconds, as far as that is known. */

@@ -9,7 +9,7 @@
 #include "utf8.h"
 
 #define SUMMARY_MAX 2500 /* of `output` */
-#define CODE_KILLED 137  /* of what was cancelled, or took too long: as if by SIGKILL */
+#define CODE_KILLED 137  /* of what was cancelled: as if by SIGKILL */
 
 /* What the texts of several results may come to, all together, after JSON has made two bytes of
  * some; and how often a result's share is in it: two streams and their summary, each twice. */
@@ -25,28 +25,16 @@
 #define MSEC_TIME_SIZE (TIME_TEXT_SIZE + 4)
 
 static const char *const status_names[_SSM_STATUS_MAX] = {
-        [SSM_IN_PROGRESS] = "InProgress", [SSM_SUCCESS] = "Success",    [SSM_FAILED] = "Failed",
-        [SSM_CANCELLED] = "Cancelled",    [SSM_TIMED_OUT] = "TimedOut",
+        [SSM_IN_PROGRESS] = "InProgress",
+        [SSM_SUCCESS] = "Success",
+        [SSM_FAILED] = "Failed",
+        [SSM_CANCELLED] = "Cancelled",
 };
 
 static const uint64_t status_codes[_SSM_STATUS_MAX] = {
         [SSM_FAILED] = 1,
         [SSM_CANCELLED] = CODE_KILLED,
-        [SSM_TIMED_OUT] = CODE_KILLED,
 };
-
-const char *ssm_status_to_string(SsmStatus s)
-{
-        return status_names[s];
-}
-
-SsmStatus ssm_status_from_string(const char *s)
-{
-        for (SsmStatus i = 0; i < _SSM_STATUS_MAX; i++)
-                if (streq(status_names[i], s))
-                        return i;
-        return _SSM_STATUS_INVALID;
-}
 
 static char *format_msec(uint64_t msec, char buffer[static MSEC_TIME_SIZE])
 {
@@ -154,7 +142,7 @@ static int add_result(cJSON *parent, const SsmResult *r, uint64_t now_msec, size
         if (!o || !output || !error)
                 return -ENOMEM;
         summary = summarize(output, error, MIN(size, (size_t) SUMMARY_MAX));
-        if (!add(o, "status", ssm_status_to_string(r->status)) ||
+        if (!add(o, "status", status_names[r->status]) ||
             json_add_uint(o, "code", status_codes[r->status]) < 0 ||
             !add(o, "name", r->step->plugin) || !add(o, "output", summary) ||
             !add_time(o, "startDateTime", r->began_msec) ||
@@ -187,7 +175,7 @@ static int add_counts(cJSON *parent, const SsmReplyInput *input)
         for (size_t i = 0; i < input->n_results; i++)
                 counts[input->results[i].status]++;
         for (SsmStatus s = 0; s < _SSM_STATUS_MAX; s++)
-                if (counts[s] > 0 && json_add_uint(o, ssm_status_to_string(s), counts[s]) < 0)
+                if (counts[s] > 0 && json_add_uint(o, status_names[s], counts[s]) < 0)
                         return -ENOMEM;
         return 0;
 }
@@ -229,7 +217,7 @@ static int add_document(cJSON *parent, const SsmReplyInput *input)
         _cleanup_free_ char *cleaned = clean(input->trace);
         _cleanup_free_ char *trace = cleaned ? cut(cleaned, SUMMARY_MAX, CUT_OUTPUT) : NULL;
 
-        if (!add(parent, "documentStatus", ssm_status_to_string(input->status)) ||
+        if (!add(parent, "documentStatus", status_names[input->status]) ||
             !add(parent, "documentTraceOutput", trace))
                 return -ENOMEM;
         if (is_receipt(input))

@@ -27,13 +27,8 @@ typedef enum SsmStatus {
         SSM_SUCCESS,
         SSM_FAILED,
         SSM_CANCELLED,
-        SSM_TIMED_OUT,
         _SSM_STATUS_MAX,
-        _SSM_STATUS_INVALID = -1,
 } SsmStatus;
-
-const char *ssm_status_to_string(SsmStatus s); /* "InProgress" */
-SsmStatus ssm_status_from_string(const char *s);
 
 /* What became of one step; the texts are the caller's. */
 typedef struct SsmResult {

@@ -55,12 +55,6 @@ SsmLink *ssm_link_free(SsmLink *l)
         return NULL;
 }
 
-bool ssm_link_is_up(const SsmLink *l)
-{
-        (void) l;
-        return !world.down;
-}
-
 bool ssm_link_is_gateway(const SsmLink *l)
 {
         (void) l;
