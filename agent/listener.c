@@ -64,7 +64,7 @@ Listener *listener_free(Listener *l)
 
 static void log_state(Listener *l)
 {
-        const char *now = l->trouble ? l->trouble : ssm_channel_to_string(l->channel);
+        const char *now = l->listening ? ssm_channel_to_string(l->channel) : strempty(l->trouble);
         char *copy;
 
         if (l->logged && err_text_equal(l->logged, now))
@@ -72,9 +72,9 @@ static void log_state(Listener *l)
         copy = strdup(now);
         free(l->logged);
         l->logged = copy;
-        l->logged_trouble = l->trouble;
+        l->logged_trouble = !l->listening;
         l->logged_usec = boottime_usec();
-        if (l->trouble)
+        if (!l->listening)
                 log_warning("No orders can come through AWS Systems Manager: %s", now);
         else
                 log_info("Orders can come through AWS Systems Manager, by %s", now);
@@ -92,7 +92,7 @@ static void log_in_time(Listener *l)
 {
         uint64_t now_usec = boottime_usec(), due_usec = l->logged_usec + LOG_EVERY_USEC;
 
-        if ((l->logged_trouble && !l->trouble) || l->logged_usec == 0 || now_usec >= due_usec) {
+        if ((l->logged_trouble && l->listening) || l->logged_usec == 0 || now_usec >= due_usec) {
                 log_state(l);
                 return;
         }
