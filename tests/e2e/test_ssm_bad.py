@@ -26,6 +26,7 @@ from certificates import Authority
 from ssm_commands import EC2MESSAGES, SSMMESSAGES
 from waiting import wait_for
 
+POLL = {"interval": "2s", "jitter": "0%"}  # of the store
 N_HOSTS = 6  # of each channel
 MIB = 1 << 20
 HOUR_SEC, DAY_SEC = 3600, 86400
@@ -131,7 +132,7 @@ def victims(make_module_hosts, tmp_path_factory):
 
     def begin(victim):
         victim.release()
-        victim.start_remote(victim.way, poll={"interval": "2s", "jitter": "0%"})
+        victim.start_remote(victim.way, poll=POLL)
         victim.wait_listening()
         victim.wait_live("r1")
 
@@ -643,20 +644,40 @@ def missing_service(victim):
         wait_for(lambda: victim.listening()["listening"], 2 * HEAL_SEC, "orders to come again")
 
 
+def begin_again(victim, channel):
+    """slipwayd anew, by this channel."""
+    victim.start_remote(channel, poll=POLL)
+    victim.host.run(["systemctl", "restart", "slipwayd.service"])
+    victim.wait_listening()
+
+
 def no_such_host(victim):
     """The name of the endpoint, as in Regions since 2024, leads nowhere."""
-    url = f"https://{ssm_server.NO_SUCH_HOST}"
-    victim.start_remote(victim.way, poll={"interval": "2s", "jitter": "0%"}, urls={victim.way: url})
+    victim.start_remote(victim.way, poll=POLL, urls={victim.way: f"https://{ssm_server.NO_SUCH_HOST}"})
     victim.host.run(["systemctl", "restart", "slipwayd.service"])
     try:
         victim.wait_trouble("eu-central-1 has no endpoint of ec2messages|resolve")
         victim.deploys_by_poll()
     finally:
-        victim.start_remote(victim.way, poll={"interval": "2s", "jitter": "0%"})
-        victim.host.run(["systemctl", "restart", "slipwayd.service"])
-        victim.wait_listening()
+        begin_again(victim, victim.way)
     with victim.unharmed():
         pass
+
+
+def chosen_by_itself(victim):
+    """A Region without ec2messages, and then a role that may not open a control channel: orders come the other way."""
+    begin_again(victim, "auto")
+    wait_for(lambda: victim.listening()["channel"] == SSMMESSAGES, WAIT_SEC, "the control channel")
+    with victim.unharmed():
+        victim.ssm.close(EC2MESSAGES)
+        victim.wait_order(HEAL_SEC)
+        assert victim.listening()["channel"] == SSMMESSAGES
+        victim.ssm.open(EC2MESSAGES)
+        victim.fault("CreateControlChannel", faults.ACCESS_DENIED)
+        ask_anew(victim)
+        wait_for(lambda: victim.listening()["channel"] == EC2MESSAGES, WAIT_SEC, "polls in its place")
+        victim.wait_order(HEAL_SEC)
+    begin_again(victim, victim.way)
 
 
 # -- all of them, the longest first: by channel, and by name
@@ -673,7 +694,7 @@ EITHER = {
 }
 CASES = {
     EC2MESSAGES: {**EITHER, **named(reply_rejected, reply_lost, receipt_lost)},
-    SSMMESSAGES: {**EITHER, **named(half_open),
+    SSMMESSAGES: {**EITHER, **named(half_open, chosen_by_itself),
                   **{name: bad_frame(*case) for name, case in FRAMES.items()},
                   **{name: opening(*case) for name, case in OPENING.items()},
                   **{name: harmless(fault) for name, fault in HARMLESS.items()},
