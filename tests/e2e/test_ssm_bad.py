@@ -21,8 +21,8 @@ import ssm_faults as faults
 import ssm_server
 import ssm_websocket as websocket
 import toy
-from remote import CHANNELS, CONTENT, DOCUMENT, ID, WAIT_SEC, Remote
 from certificates import Authority
+from remote import CHANNELS, CONTENT, DOCUMENT, ID, WAIT_SEC, Remote
 from ssm_commands import EC2MESSAGES, SSMMESSAGES
 from waiting import wait_for
 
@@ -135,6 +135,7 @@ def victims(make_module_hosts, tmp_path_factory):
         victim.start_remote(victim.way, poll=POLL)
         victim.wait_listening()
         victim.wait_live("r1")
+        victim.wait_order(WAIT_SEC)
 
     with contextlib.ExitStack() as stack:
         made = {channel: [] for channel in CHANNELS}
@@ -251,7 +252,8 @@ UNREAD = {
     "another topic": (message(Topic="aws.ssm.refreshAssociation.eu.central.1"), r"another topic"),
     "a topic that only begins like it": (message(Topic="aws.ssm.sendCommandment"), r"another topic"),
     "another instance": (message(Destination="i-0fedcba9876543210"), r"for another instance"),
-    "more than 1 MiB": (raw(lambda c: json.dumps(payload(c, More="a" * (MIB + 100)))[:MIB + 1000]), r"more than|larger than|longer"),
+    "more than 1 MiB": (raw(lambda c: json.dumps(payload(c, More="a" * (MIB + 100)))[:MIB + 1000]),
+                        r"more than|larger than|longer"),
 }
 UNREAD_BY_POLL = {
     "another digest": (message(PayloadDigest="0" * 64), r"another digest"),
@@ -383,7 +385,8 @@ BREAK = faults.Reset()
 
 
 def ask_anew(victim):
-    """Ends a control channel, so that the agent asks for another one; a poll ends by itself."""
+    """Ends a control channel that worked, so that the agent asks for another one, and its next failure is the first one; a poll
+    ends by itself."""
     if victim.way == SSMMESSAGES:
         rule = victim.fault("idle", BREAK, times=1)
         wait_for(lambda: rule.n_hits, WAIT_SEC, "the control channel to end")
@@ -410,11 +413,11 @@ def bad_frame(fault, pattern, event="agent_job"):
     """Instead of what is right at that event, or where nothing is under way."""
     def case(victim):
         with victim.unharmed() as before:
+            ask_anew(victim)
             victim.fault(event, fault, times=1)
             sent = victim.send("status")
             victim.wait_word(before, pattern)
             assert victim.ssm.wait_final(sent, HEAL_SEC).status == "Success"
-            ask_anew(victim)  # the next failure is the first one again
     return case
 
 
@@ -467,8 +470,6 @@ def opening(event, fault, pattern):
             ask_anew(victim)
             wait_for(lambda: rule.n_hits, WAIT_SEC, "the fault to happen")
             victim.wait_trouble(pattern)
-            victim.wait_order(HEAL_SEC)
-            ask_anew(victim)  # as above
     return case
 
 
@@ -613,8 +614,7 @@ def no_ping(victim):
     with victim.unharmed():  # which ends the fault; the next ping is a minute away
         victim.wait_order(HEAL_SEC)
         assert rule.n_hits <= N_PINGS_MAX
-    victim.host.run(["systemctl", "restart", "slipwayd.service"])
-    victim.wait_listening()
+    begin_again(victim, victim.way)
 
 
 def wrong_clock(victim):
@@ -649,6 +649,7 @@ def begin_again(victim, channel):
     victim.start_remote(channel, poll=POLL)
     victim.host.run(["systemctl", "restart", "slipwayd.service"])
     victim.wait_listening()
+    victim.wait_order(WAIT_SEC)
 
 
 def no_such_host(victim):
