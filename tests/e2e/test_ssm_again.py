@@ -182,8 +182,8 @@ def test_killed_before_it_heard_of_it(web):
     command = web.send("rollback")
     wait_delivered(web.ssm.invocation(command), 1)
     kill_agent(web.host)
-    assert_end(web.wait_end(command), "Failed", "slipwayd was started anew before it could say what became of this order. "
-               "It began nothing", "^live: r2$")
+    assert_end(web.wait_end(command), "Failed", "Slipway was started anew before it could say what became of this order; "
+               "it began nothing", "^live: r2$")
     assert web.state()["current"] == "r2" and len(web.history()) == 2
 
 
