@@ -49,8 +49,8 @@ def fleet(work):
 def host_maker(fleet, node):
     made = []
 
-    def make(n_hosts=1):
-        new = fleet.boot(n_hosts)
+    def make(n_hosts=1, **options):
+        new = fleet.boot(n_hosts, **options)
         made.extend(new)
         return new
 
@@ -61,7 +61,7 @@ def host_maker(fleet, node):
 
 @pytest.fixture
 def make_hosts(fleet, request):
-    """make_hosts(n) boots n fresh hosts for this test and returns them."""
+    """make_hosts(n, bare=False) boots n fresh hosts for this test and returns them; see Fleet.boot()."""
     yield from host_maker(fleet, request.node)
 
 

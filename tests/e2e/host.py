@@ -370,21 +370,21 @@ class Host:
 
 
 class Fleet:
-    """Boots hosts, several at once, and removes them."""
+    """Boots hosts, several at once, and removes them. lower is what make_layer() returns."""
 
     def __init__(self, work, lower):
         self._work = work
         self._lower = lower
         self.hosts = []
 
-    def boot(self, n_hosts=1):
-        """New hosts, booted side by side."""
+    def boot(self, n_hosts=1, *, bare=False):
+        """New hosts, booted side by side; bare: without Slipway."""
         new = []
         for _ in range(n_hosts):
             number = self._free_number()
             directory = self._work / f"h{number}"
             directory.mkdir()
-            host = Host(number, directory, self._lower)
+            host = Host(number, directory, self._lower[-1:] if bare else self._lower)
             self.hosts.append(host)
             host.prepare()
             host.start_boot()
