@@ -93,6 +93,12 @@ def test_lintian(debs):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_rpmlint(rpms):
+    done = subprocess.run(["rpmlint", f"--rpmlintrc={SOURCE}/packaging/rpm/slipway.rpmlintrc", rpms["slipway"],
+                           rpms["slipway-publish"], SOURCE / "packaging/rpm/slipway.spec"], capture_output=True, text=True)
+    assert done.returncode == 0 and ": E: " not in done.stdout, done.stdout + done.stderr
+
+
 def test_contents(debs, rpms, install, tmp_path):
     """All that `meson install` installs is in one of the two, in the .rpm as in the .deb; and the agent is small."""
     installed = files(install)
