@@ -190,6 +190,16 @@ static void take_in(Transaction *t)
                 fail_later(t, r, err_text(r, err));
 }
 
+/* A crash may have come between the unpacking and the dropping: what is on disk is not fetched
+ * again. */
+static void drop_spool(const Transaction *t)
+{
+        if (t->from_files)
+                return;
+        fetcher_drop(t->fetcher, &t->manifest->index.sha256);
+        fetcher_drop(t->fetcher, &t->manifest->artifact.sha256);
+}
+
 /* Staging */
 
 static void on_staged(int result, const char *reason, void *userdata)
@@ -269,6 +279,7 @@ static int deploy(Transaction *t, char **reterr)
                 return r;
         if (site_has_release(t->site, m->release)) {
                 if (i && sha256_equal(&i->index_sha256, &m->index.sha256)) {
+                        drop_spool(t);
                         take_in(t);
                         return 0;
                 }
