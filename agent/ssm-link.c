@@ -30,6 +30,7 @@ struct SsmLink {
         const SsmMessage *from_mgs; /* the message whose callback runs, if it came by the gateway */
         uint64_t mgs_up_usec;       /* CLOCK_BOOTTIME, as are all here */
         uint64_t mds_retry_usec;    /* it could not be started; not before this */
+        bool mgs_lost;              /* since choose() last looked */
         int told;                   /* of state(); 1: nothing yet */
         SsmChannel told_channel;
         char *told_why;
@@ -137,6 +138,7 @@ static void on_mgs_state(int result, const char *why, void *userdata)
         condition_set(&l->mgs_condition, result, why);
         if (result == 0 && !was_up)
                 l->mgs_up_usec = clock_usec(CLOCK_BOOTTIME);
+        l->mgs_lost = l->mgs_lost || (was_up && result < 0);
         tell(l);
 }
 
@@ -267,12 +269,23 @@ static bool mds_is_missed(const SsmLink *l)
         return l->channel == SSM_CHANNEL_AUTO && !l->mds && !ssm_link_is_gateway(l);
 }
 
+/* Message delivery that failed may be pausing for minutes, and is all there is now: it begins anew.
+ */
+static void take_place_of_mgs(SsmLink *l)
+{
+        if (l->mgs_lost && l->channel == SSM_CHANNEL_AUTO && !is_up(&l->mds_condition) &&
+            l->mds_condition.result != -EINPROGRESS)
+                l->mds = ssm_mds_free(l->mds);
+        l->mgs_lost = false;
+}
+
 /* With SSM_CHANNEL_AUTO: message delivery comes and goes. Not in a callback of its own. */
 static void choose(SsmLink *l)
 {
         _cleanup_free_ char *err = NULL;
         int r;
 
+        take_place_of_mgs(l);
         if (mds_end_in_usec(l) == 0) {
                 l->mds = ssm_mds_free(l->mds);
                 condition_set(&l->mds_condition, -EINPROGRESS, NULL);
@@ -291,6 +304,8 @@ uint64_t ssm_link_due_in_usec(const SsmLink *l)
 {
         uint64_t due = MIN(ssm_health_due_in_usec(l->health), mds_end_in_usec(l));
 
+        if (l->mgs_lost)
+                return 0;
         if (mds_is_missed(l))
                 due = MIN(due, until(l->mds_retry_usec));
         if (l->mds)

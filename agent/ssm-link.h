@@ -13,8 +13,9 @@
  * The way to Systems Manager that is in use: one of the two channels, or with SSM_CHANNEL_AUTO the
  * gateway, and message delivery from the start and whenever the gateway does not work. Where the
  * gateway works, message delivery is left after a minute, as amazon-ssm-agent does it: commands
- * that were on their way there come by it still. Tells the service that the instance is there, and
- * by which channel.
+ * that were on their way there come by it still. Where the gateway ends, message delivery that
+ * failed is asked at once, whatever its pauses were. Tells the service that the instance is there,
+ * and by which channel.
  */
 
 typedef struct SsmLink SsmLink;

@@ -285,6 +285,32 @@ static void message_delivery_ends_where_the_gateway_works(void **state)
         end();
 }
 
+/* Its pauses may be long by then. */
+static void message_delivery_that_failed_is_asked_anew_when_the_gateway_ends(void **state)
+{
+        (void) state;
+        begin(SSM_CHANNEL_AUTO);
+        set_state(&world.mgs, 0, NULL);
+        set_state(&world.mds, -EHOSTDOWN, "it was down");
+        pass(0);
+        assert_int_equal(world.mds.n_started, 1);
+        set_state(&world.mgs, -EACCES, "denied");
+        assert_int_equal(ssm_link_due_in_usec(link_of_test), 0);
+        pass(0);
+        assert_int_equal(world.mds.n_started, 2);
+        assert_int_equal(ssm_link_due_in_usec(link_of_test), UINT64_MAX);
+        /* one that works, or is being asked, goes on */
+        set_state(&world.mgs, 0, NULL);
+        set_state(&world.mgs, -EACCES, "denied");
+        pass(0);
+        set_state(&world.mds, 0, NULL);
+        set_state(&world.mgs, 0, NULL);
+        set_state(&world.mgs, -EACCES, "denied");
+        pass(0);
+        assert_int_equal(world.mds.n_started, 2);
+        end();
+}
+
 static void message_delivery_that_can_not_begin_is_tried_again(void **state)
 {
         (void) state;
@@ -354,6 +380,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(message_delivery_ends_where_the_gateway_works),
+                cmocka_unit_test(message_delivery_that_failed_is_asked_anew_when_the_gateway_ends),
                 cmocka_unit_test(message_delivery_that_can_not_begin_is_tried_again),
                 cmocka_unit_test(a_channel_that_is_set_is_the_only_one),
                 cmocka_unit_test(receipts_go_where_the_message_came_from),
