@@ -49,7 +49,7 @@ class Before:
 class Victim(Remote):
     """A host that is given bad input."""
 
-    way = None  # the channel of SSM that it uses
+    usual = None  # the channel of SSM that it uses but for a case
 
     def pid_of_agent(self):
         return self.host.unit("slipwayd.service", "MainPID")["MainPID"]
@@ -132,7 +132,7 @@ def victims(make_module_hosts, tmp_path_factory):
 
     def begin(victim):
         victim.release()
-        victim.start_remote(victim.way, poll=POLL)
+        victim.start_remote(victim.usual, poll=POLL)
         victim.wait_listening()
         victim.wait_live("r1")
         victim.wait_order(WAIT_SEC)
@@ -142,8 +142,8 @@ def victims(make_module_hosts, tmp_path_factory):
         for number, host in enumerate(make_module_hosts(N_HOSTS * len(CHANNELS)), 1):
             ssm = stack.enter_context(ssm_server.SsmServer(sandbox.SERVER_ADDRESS, tls=tls, hold_sec=1))
             victim = Victim(host, toy.local_store(host), ssm, authority, f"{ID}{number}")
-            victim.way = CHANNELS[number % len(CHANNELS)]
-            made[victim.way].append(victim)
+            victim.usual = CHANNELS[number % len(CHANNELS)]
+            made[victim.usual].append(victim)
         everyone = [v for some in made.values() for v in some]
         with concurrent.futures.ThreadPoolExecutor(len(everyone)) as pool:
             list(pool.map(begin, everyone))
@@ -277,7 +277,7 @@ def has_receipt(invocation):
 
 
 def unread(victim):
-    cases = {**UNREAD, **(UNREAD_BY_POLL if victim.way == EC2MESSAGES else UNREAD_BY_GATEWAY)}
+    cases = {**UNREAD, **(UNREAD_BY_POLL if victim.usual == EC2MESSAGES else UNREAD_BY_GATEWAY)}
     with victim.unharmed() as before:
         with victim.ssm.together():
             sent = {name: send(victim) for name, (send, _) in cases.items()}
@@ -387,7 +387,7 @@ BREAK = faults.Reset()
 def ask_anew(victim):
     """Ends a control channel that worked, so that the agent asks for another one, and its next failure is the first one; a poll
     ends by itself."""
-    if victim.way == SSMMESSAGES:
+    if victim.usual == SSMMESSAGES:
         rule = victim.fault("idle", BREAK, times=1)
         wait_for(lambda: rule.n_hits, WAIT_SEC, "the control channel to end")
 
@@ -396,8 +396,8 @@ def answered(fault, pattern, times=1):
     """times None: libcurl tries again by itself on connections that were in use before, so it goes on until it is said."""
     def case(victim):
         with victim.unharmed():
-            here = THROTTLED[victim.way] if fault is THROTTLED else fault
-            rule = victim.fault(ASKING[victim.way], here, times=times)
+            here = THROTTLED[victim.usual] if fault is THROTTLED else fault
+            rule = victim.fault(ASKING[victim.usual], here, times=times)
             ask_anew(victim)
             wait_for(lambda: rule.n_hits, WAIT_SEC, "the fault to happen")
             victim.wait_trouble(pattern)
@@ -519,7 +519,7 @@ def lasting(fault, pattern):
     """It goes on: that is said, asked for with growing pauses, and the store is polled all the while."""
     def case(victim):
         with victim.unharmed() as before:
-            victim.fault(ASKING[victim.way], fault)
+            victim.fault(ASKING[victim.usual], fault)
             ask_anew(victim)
             victim.wait_trouble(pattern)
             victim.says(before, "No orders can come.*" + pattern)
@@ -542,7 +542,7 @@ LASTING = {
 def trickle(victim):
     """An answer that comes byte by byte is an answer."""
     with victim.unharmed():
-        victim.fault(ASKING[victim.way], faults.Trickle(0.005), times=1)
+        victim.fault(ASKING[victim.usual], faults.Trickle(0.005), times=1)
         ask_anew(victim)
         assert victim.order("status").status == "Success"
 
@@ -550,7 +550,7 @@ def trickle(victim):
 def stalled(victim):
     """Half an answer, and then nothing: the agent waits until its limit and asks again; the store is polled meanwhile."""
     with victim.unharmed() as before:
-        rule = victim.fault(ASKING[victim.way], faults.Stall(), times=1)
+        rule = victim.fault(ASKING[victim.usual], faults.Stall(), times=1)
         ask_anew(victim)
         wait_for(lambda: rule.n_hits, WAIT_SEC, "the fault to happen")
         victim.deploys_by_poll()
@@ -614,7 +614,7 @@ def no_ping(victim):
     with victim.unharmed():  # which ends the fault; the next ping is a minute away
         victim.wait_order(HEAL_SEC)
         assert rule.n_hits <= N_PINGS_MAX
-    begin_again(victim, victim.way)
+    begin_again(victim, victim.usual)
 
 
 def wrong_clock(victim):
@@ -636,11 +636,11 @@ def wrong_clock(victim):
 def missing_service(victim):
     """A Region without the service, or a network without a way to it."""
     with victim.unharmed() as before:
-        victim.ssm.close(victim.way)
+        victim.ssm.close(victim.usual)
         victim.wait_trouble(r"can't|no answer|refused|connect")
         victim.deploys_by_poll()
         before.running = victim.host.unit(victim.unit, "MainPID")["MainPID"]
-        victim.ssm.open(victim.way)
+        victim.ssm.open(victim.usual)
         wait_for(lambda: victim.listening()["listening"], 2 * HEAL_SEC, "orders to come again")
 
 
@@ -654,13 +654,13 @@ def begin_again(victim, channel):
 
 def no_such_host(victim):
     """The name of the endpoint, as in Regions since 2024, leads nowhere."""
-    victim.start_remote(victim.way, poll=POLL, urls={victim.way: f"https://{ssm_server.NO_SUCH_HOST}"})
+    victim.start_remote(victim.usual, poll=POLL, urls={victim.usual: f"https://{ssm_server.NO_SUCH_HOST}"})
     victim.host.run(["systemctl", "restart", "slipwayd.service"])
     try:
         victim.wait_trouble("eu-central-1 has no endpoint of ec2messages|resolve")
         victim.deploys_by_poll()
     finally:
-        begin_again(victim, victim.way)
+        begin_again(victim, victim.usual)
     with victim.unharmed():
         pass
 
@@ -678,7 +678,7 @@ def chosen_by_itself(victim):
         ask_anew(victim)
         wait_for(lambda: victim.listening()["channel"] == EC2MESSAGES, WAIT_SEC, "polls in its place")
         victim.wait_order(HEAL_SEC)
-    begin_again(victim, victim.way)
+    begin_again(victim, victim.usual)
 
 
 # -- all of them, the longest first: by channel, and by name
