@@ -178,7 +178,7 @@ REFUSALS = {
     "until": (dict(parameters={"action": "hold", "until": "$(date)"}), r"Parameters\.until: is neither a time"),
     "too old": (dict(action="rollback", CreatedDate=ssm_commands.time_text(time.time() - 49 * HOUR_SEC)),
                 r"older than 48 hours"),
-    "from the future": (dict(action="rollback", CreatedDate=ssm_commands.time_text(time.time() + HOUR_SEC)),
+    "from the future": (dict(action="rollback", CreatedDate=ssm_commands.time_text(time.time() + DAY_SEC)),
                         r"from the future.*clock"),
     **{f"app {value[:20]!r}": (dict(parameters={"action": "rollback", "app": value}), rf"Parameters\.app: {NAME}")
        for value in META},
