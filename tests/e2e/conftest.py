@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests. `scripts/test --e2e` starts them inside the sandbox and sets the SLIPWAY_E2E_… variables."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import uuid
@@ -90,6 +91,37 @@ def pytest_configure(config):
 def pytest_terminal_summary(terminalreporter, config):
     for line in config.stash[SUMMARY]:
         terminalreporter.write_line(line)
+
+
+def timeout_sec(item):
+    mark = item.get_closest_marker("timeout")
+    return mark.args[0] if mark else 0
+
+
+def pytest_collection_modifyitems(items):
+    """The modules that may take longest begin first: with several lanes none is to work on one alone at the end."""
+    longest = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0), timeout_sec(item))
+    items.sort(key=lambda item: -longest[item.path])
+
+
+@functools.cache
+def claim(module):
+    """Whether the module is this lane's: each takes the next one that no other has begun (see scripts/test)."""
+    claims = os.environ.get("SLIPWAY_E2E_CLAIMS")
+    if not claims:
+        return True
+    try:
+        os.close(os.open(os.path.join(claims, module), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    return None if claim(item.path.stem) else True
 
 
 @pytest.hookimpl(wrapper=True)
