@@ -15,7 +15,8 @@
  * What is remembered about one application on this host: /var/lib/slipway/<app>.json, root only,
  * replaced durably before each act that it announces. Lists are short and kept in full.
  *
- * The same JSON is what `slipway status` and the status object in the store show:
+ * The same JSON is what `slipway status` and the status object in the store show; slipway-state(5)
+ * has every member:
  *
  *   { "schema": "slipway/state/1", "app": "web", "channel": "prod",
  *     "phase": "idle",
@@ -30,7 +31,7 @@
  *     "pinned": { "release": "...", "deployment": 42, "by": "root",
  *                 "since": "2026-11-22T15:00:00Z" },
  *     "failed": { "release": "...", "deployment": 43, "reason": "...", "at": "..." },
- *     "channels": [ { "channel": "prod", "serial": 58, "sha256": "..." } ],
+ *     "channels": [ { "channel": "prod", "serial": 58, "deployment": 43, "sha256": "..." } ],
  *     "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
  *                     "index": "<sha256>", "size": 431120384, "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
