@@ -99,14 +99,23 @@ static int judge_open(int error, const char *path, char **reterr)
 static int enter(int parent_fd, const char *name, bool make)
 {
         int fd = dir_open_at(parent_fd, name);
+        bool made;
 
         if (fd != -ENOENT || !make)
                 return fd;
-        if (mkdirat(parent_fd, name, 0755) < 0 && errno != EEXIST)
+        made = mkdirat(parent_fd, name, 0755) >= 0;
+        if (!made && errno != EEXIST)
                 return -errno;
         if (fsync(parent_fd) < 0)
                 return -errno;
-        return dir_open_at(parent_fd, name);
+        fd = dir_open_at(parent_fd, name);
+        /* as with objects, whatever the umask is: others read here */
+        if (made && fd >= 0 && fchmod(fd, 0755) < 0) {
+                int r = -errno;
+                fd_close(fd);
+                return r;
+        }
+        return fd;
 }
 
 /* Opens the directory that `path` lies in, without following symlinks. *ret_name points into

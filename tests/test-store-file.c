@@ -87,6 +87,24 @@ static void objects_come_back(void **state)
         assert_int_equal(get(s, "web", NULL, &again), STORE_ABSENT);
 }
 
+/* slipway-fetch, which writes status objects, has a umask of its own. */
+static void others_read_what_was_made(void **state)
+{
+        _cleanup_(store_freep) Store *s = open_in(*state);
+        _cleanup_free_ char *dir = NULL, *object = NULL;
+        struct stat st;
+        mode_t before = umask(0077);
+
+        assert_int_equal(put(s, "web/instances/i-1.json", "one", NULL, NULL, NULL), 0);
+        umask(before);
+        assert_true(asprintf(&dir, "%s/store/web/instances", (char *) *state) > 0);
+        assert_true(asprintf(&object, "%s/i-1.json", dir) > 0);
+        assert_return_code(stat(dir, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0755);
+        assert_return_code(stat(object, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0644);
+}
+
 static void conditions(void **state)
 {
         _cleanup_(store_freep) Store *s = open_in(*state);
@@ -367,10 +385,15 @@ static void calls_and_steps(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(urls),        test_in_dir(objects_come_back),
-                test_in_dir(conditions),       test_in_dir(ranges),
-                test_in_dir(large_objects),    test_in_dir(lists),
-                test_in_dir(paths_that_leave), test_in_dir(publishers_at_once),
+                cmocka_unit_test(urls),
+                test_in_dir(objects_come_back),
+                test_in_dir(others_read_what_was_made),
+                test_in_dir(conditions),
+                test_in_dir(ranges),
+                test_in_dir(large_objects),
+                test_in_dir(lists),
+                test_in_dir(paths_that_leave),
+                test_in_dir(publishers_at_once),
                 test_in_dir(calls_and_steps),
         };
 
