@@ -8,12 +8,16 @@
 #include "admin-view.h"
 #include "admin-watch.h"
 #include "admin.h"
+#include "clock.h"
 #include "err.h"
 #include "json-read.h"
 #include "log.h"
 
 /* How long a slipwayd that went away while something was under way may take to come back. */
 #define GONE_MAX_SEC 60
+
+/* How long a slipwayd that was just started may take to hear who this host is. */
+#define ASKING_MAX_USEC (UINT64_C(10) * 1000000)
 
 static const cJSON *state_of(const Known *k, const char *app)
 {
@@ -158,11 +162,27 @@ static int poll_all(Known *k)
         return code;
 }
 
+/* Until slipwayd knows who this host is, it knows no store that it could ask. */
+static int ask_known(Known *k, char **reterr)
+{
+        uint64_t end_usec = clock_usec(CLOCK_MONOTONIC) + ASKING_MAX_USEC;
+        int r = known_ask(k, reterr);
+
+        while (r >= 0 && cJSON_IsTrue(admin_member(k->agent, "asking")) &&
+               !admin_member(k->agent, "trouble") && clock_usec(CLOCK_MONOTONIC) < end_usec) {
+                r = admin_bus_pause(k->bus);
+                if (r < 0)
+                        return fail_errno(reterr, r, "the connection to slipwayd is lost");
+                r = known_refresh(k, reterr);
+        }
+        return r;
+}
+
 int verb_poll(char **args)
 {
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL;
-        int r = known_ask(&k, &err);
+        int r = ask_known(&k, &err);
 
         if (r < 0) {
                 log_error("cannot poll: %s", err_text(r, err));

@@ -43,6 +43,7 @@ static int describe(Agent *a, char **ret)
             (a->config && (!cJSON_AddStringToObject(o, "instance", a->config->instance) ||
                            !cJSON_AddStringToObject(o, "store", a->config->store))) ||
             (a->trouble && !cJSON_AddStringToObject(o, "trouble", a->trouble)) ||
+            ((!a->config || a->recalled) && !cJSON_AddBoolToObject(o, "asking", true)) ||
             (a->next_config && !cJSON_AddBoolToObject(o, "changes", true)) ||
             !cJSON_AddStringToObject(o, "fetch",
                                      a->fetcher && fetcher_is_running(a->fetcher) ? "running"
@@ -102,6 +103,10 @@ static int method_poll(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         if (r < 0) {
                 sd_bus_message_unref(m);
+                if (r == -EHOSTDOWN)
+                        return sd_bus_error_setf(error, BUS_ERROR_FAILED,
+                                                 "who this host is, and so where its store is, is "
+                                                 "not known yet: see slipway status");
                 return sd_bus_error_setf(error, BUS_ERROR_BUSY, "can't poll now: %s", strerror(-r));
         }
         return 1;

@@ -462,3 +462,20 @@ def test_network_comes_late(host, imds):
     host.net_up()
     wait_for(lambda: slipway.status(host).get("instance") == ID, WAIT_SEC, "the instance's id")
     web.assert_whole("r2")
+
+
+def test_poll_right_after_the_start(host, imds):
+    """`slipway poll` waits until slipwayd has heard who this host is, and says why when it can't hear it."""
+    web = Tagged(host, toy.local_store(host))
+    web.release()
+    imds.fault("PUT /latest/api/token", 500, times=1)
+    prepare([web], imds, {**LOCAL, "apps": [{"app": "web", "channel": "prod"}]})
+    host.run(["sh", "-c", "systemctl start slipwayd.service && slipway poll --wait web"])
+    assert slipway.current(host) == "r1"
+    # an app whose channel only a tag tells of
+    host.stop_unit("slipwayd.service")
+    host.run(["rm", "-f", "/var/lib/slipway/instance"])
+    imds.fault("PUT /latest/api/token", 500)
+    prepare([web], imds, {**LOCAL, "apps": [{"app": "web", "channel": "{tag:Stage}"}]})
+    failed = host.run(["sh", "-c", "systemctl start slipwayd.service && slipway poll --wait"], check=False)
+    assert failed.rc == 1 and "there is nothing to poll yet: can't ask who this host is" in failed.stderr
