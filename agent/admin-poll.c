@@ -81,7 +81,9 @@ static int say_outcome(const cJSON *state, const char *app, const char *text, co
 {
         const char *current = cJSON_GetStringValue(admin_member(state, "current"));
         const char *reason = cJSON_GetStringValue(admin_member(last_event(state), "reason"));
+        const char *action = cJSON_GetStringValue(admin_member(last_event(state), "action"));
         bool failed = streq(result, "failed") || streq(result, "reverted");
+        bool staged = streq(result, "done") && action && streq(action, "stage");
 
         if (arg_json) {
                 _cleanup_json_ cJSON *o = cJSON_CreateObject();
@@ -96,8 +98,9 @@ static int say_outcome(const cJSON *state, const char *app, const char *text, co
         } else if (streq(result, "nothing"))
                 printf("%s: %s\n", app, text);
         else
-                printf("%s: %s; live is %s%s%s\n", app, result, current ? current : "nothing",
-                       failed && reason ? ": " : "", failed ? strempty(reason) : "");
+                printf("%s: %s; live is %s%s%s\n", app, staged ? "staged" : result,
+                       current ? current : "nothing", failed && reason ? ": " : "",
+                       failed ? strempty(reason) : "");
         return failed ? ADMIN_NOT_HELD : ADMIN_OK;
 }
 
