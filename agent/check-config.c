@@ -141,8 +141,12 @@ void check_config(Check *c)
                                                     : "correct it: man slipway-agent.json");
         } else
                 findings_add(&c->findings, FINDING_OK, CONFIG_AREA,
-                             "%s: %zu application%s, store %s", c->config_path, c->config->n_apps,
-                             c->config->n_apps == 1 ? "" : "s", c->config->store);
+                             "%s%s: %zu application%s, store %s", c->config_path,
+                             access(c->config_path, F_OK) < 0
+                                     ? " (not there: the instance's tags stand for it)"
+                                     : "",
+                             c->config->n_apps, c->config->n_apps == 1 ? "" : "s",
+                             c->config->store);
         check_owner_of_directory(c, CONFIG_AREA, c->config_path);
         check_owner(c, CONFIG_AREA, c->config_path);
         check_drop_ins(c);

@@ -96,6 +96,7 @@ def test_nothing_but_tags(s3, bucket, host, imds):
     assert {r.status for r in imds.requests} == {200}
     check = host.run(["slipway", "check"]).stdout
     assert f"this is {ID} in {s3.region}, with 5 tags from metadata" in check
+    assert "agent.json (not there: the instance's tags stand for it): 1 application" in check
     # what needs no network works without, by what was last heard
     host.stop_unit("slipwayd.service")
     imds.close()
