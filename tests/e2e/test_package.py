@@ -1,6 +1,7 @@
 """The packages of scripts/package: what is in them, and what they do on a host that had nothing of Slipway before."""
 
 import gzip
+import json
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import subprocess
 
 import pytest
 
+import guide
 import slipway
 import toy
 from waiting import wait_for
@@ -194,6 +196,21 @@ def test_publisher(bare_host, debs):
     install_deb(bare_host, debs["slipway-publish"])
     bare_host.run(["slipway-publish", "keygen", "deploy"])
     assert not bare_host.exists("/usr/bin/slipway")
+
+
+def test_quick_start(bare_host, debs):
+    """README.md, from installing to going back."""
+    host, home = bare_host, "/root/slipway"
+
+    def bring_packages():
+        for deb in debs.values():
+            host.write(f"{home}/build/packages/{deb.name}", deb.read_bytes())
+    guide.Guide("README.md", {"host": (host, home, {"HOME": "/root"})}, by_hand=[bring_packages]).run()
+    wait_for(lambda: host.run(["curl", "-s", "http://127.0.0.1:8000/"], check=False).stdout == "Hello again\n", toy.WAIT_SEC,
+             "the last release to be live again")
+    history = json.loads(host.run(["slipway", "--json", "history", "hello"]).stdout)
+    assert [(e["action"], e["result"]) for e in history][:4] == [("deploy", "done"), ("deploy", "reverted"), ("deploy", "done"),
+                                                                 ("rollback", "done")]
 
 
 @pytest.mark.parametrize("phase", ["restarting", "baking"])
