@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks all Markdown files of the source: that what they link to is there, that each command line of Slipway's programs in them
-has verbs and options that exist, and that each message that packaging/docs/failures.md quotes is still in the source.
+"""Checks all Markdown files of the source: that what they link to and the man pages they name are there, that each command line of
+Slipway's programs in them has verbs and options that exist, and that each message that packaging/docs/failures.md quotes is still in
+the source.
 
     check-docs.py SOURCE PROGRAM...
 """
@@ -180,6 +181,13 @@ class Docs(unittest.TestCase):
                 if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]+", span):
                     with self.subTest(file=str(path.relative_to(SOURCE)), path=span):
                         self.assertTrue((SOURCE / span).exists() or (path.parent / span).exists())
+
+    def test_man_pages(self):
+        """slipway-manifest(5) is a page of ours."""
+        for path in markdown():
+            for name, section in re.findall(r"(?<![\w.])((?:org\.)?slipway[\w.-]*)\((\d)\)", path.read_text(encoding="utf-8")):
+                with self.subTest(file=str(path.relative_to(SOURCE)), page=f"{name}({section})"):
+                    self.assertTrue([f for d in FOLDERS for f in (SOURCE / d).glob(f"{name}.{section}.scd")])
 
     def test_commands(self):
         n_checked = 0
