@@ -71,23 +71,42 @@ def make_layer(work, root, install):
     return [layer, root]
 
 
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """The disk of a host that was shut down: overlay layers, the first one wins, and what is below /srv."""
+
+    lower: list
+    srv: pathlib.Path
+
+    @property
+    def layer(self):
+        """What the host had changed against the root that it was made from."""
+        return self.lower[0]
+
+
 class Host:
     """One host. Made by Fleet; its files stay over crash() and boot(), and are removed with the fleet."""
 
-    def __init__(self, number, work, lower):
+    def __init__(self, number, work, lower, image=None):
         self.number = number
         self.name = f"h{number}"
         self.address = f"10.99.0.{FIRST_ADDRESS - 1 + number}"
         self.work = work
         self._root = work / "root"
         self._srv = work / "srv"
-        self._lower = lower
+        self._lower = lower if image is None else image.lower
+        self._image = image
         self.cgroup = pathlib.Path("/sys/fs/cgroup") / self.name
         self._nspawn = None
         self._leader = None
 
     def __str__(self):
         return self.name
+
+    @property
+    def disk(self):
+        """Its root, as it is reached from outside, also before it boots."""
+        return self._root
 
     @property
     def running(self):
@@ -98,9 +117,12 @@ class Host:
     def prepare(self):
         """Files and network; once, before the first boot."""
         mount_overlay(self._root, self._lower, self.work / "upper")
-        self._srv.mkdir()
-        (self._root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
-        (self._root / "etc/machine-id").write_text("", encoding="ascii")
+        if self._image is not None:
+            sandbox.run("cp", "-a", str(self._image.srv), str(self._srv))
+        else:
+            self._srv.mkdir()
+            (self._root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
+            (self._root / "etc/machine-id").write_text("", encoding="ascii")
         self.cgroup.mkdir()
         link, netns = f"v-{self.name}", self.name
         sandbox.run("ip", "netns", "add", netns)
@@ -174,6 +196,14 @@ class Host:
         """An orderly power-off."""
         os.kill(self._leader, SIGRTMIN_POWEROFF)
         self._ended()
+
+    def take_image(self, directory):
+        """A copy of what is on the disk of a host that is down."""
+        assert not self.running, f"{self} is up"
+        directory.mkdir()
+        for name in ("upper", "srv"):
+            sandbox.run("cp", "-a", str(self.work / name), str(directory / name))
+        return Image([directory / "upper", *self._lower], directory / "srv")
 
     def _ended(self):
         try:
@@ -377,16 +407,19 @@ class Fleet:
         self._lower = lower
         self.hosts = []
 
-    def boot(self, n_hosts=1, *, bare=False):
-        """New hosts, booted side by side; bare: without Slipway."""
+    def boot(self, n_hosts=1, *, bare=False, root=None, image=None, before_boot=lambda host: None):
+        """New hosts, booted side by side; bare: without Slipway; root: on another root than the others, with nothing else;
+        image: with an Image for a disk, as it is. before_boot(host) is called when files and network are there."""
         new = []
         for _ in range(n_hosts):
             number = self._free_number()
             directory = self._work / f"h{number}"
             directory.mkdir()
-            host = Host(number, directory, self._lower[-1:] if bare else self._lower)
+            lower = [root] if root is not None else self._lower[-1:] if bare else self._lower
+            host = Host(number, directory, lower, image)
             self.hosts.append(host)
             host.prepare()
+            before_boot(host)
             host.start_boot()
             new.append(host)
         for host in new:

@@ -7,6 +7,8 @@ credentials. Hosts reach it by AWS_EC2_METADATA_SERVICE_ENDPOINT; one server is 
         imds.tags = {"Stage": "prod"}           # None: not exposed
         imds.fault(r"tags/", 500, times=3)
 
+With netns it listens in that network namespace; so each host has its own at the address that it has on EC2 (see of_host()).
+
 A fault is a status, a body (bytes), STALL, ENDLESS or RESET. What is absent is 404. close() refuses connections until open().
 """
 
@@ -20,6 +22,10 @@ import struct
 import threading
 import uuid
 
+import sandbox
+
+ADDRESS = "169.254.169.254"
+PORT = 80
 STALL, ENDLESS, RESET = "stall", "endless", "reset"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
@@ -43,8 +49,8 @@ class Rule:
 
 
 class ImdsServer:
-    def __init__(self, address, port=0):
-        self.address, self.port = address, port
+    def __init__(self, address, port=0, netns=None):
+        self.address, self.port, self.netns = address, port, netns
         self.instance_id = "i-0123456789abcdef0"
         self.region, self.zone, self.account = "eu-central-1", "eu-central-1a", "111122223333"
         self.tags = {}
@@ -74,9 +80,12 @@ class ImdsServer:
 
     def open(self):
         self._closing.clear()
-        self._server = Listener((self.address, self.port), handler_of(self))
+        self._server = self._listen() if self.netns is None else sandbox.in_network(self.netns, self._listen)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def _listen(self):
+        return Listener((self.address, self.port), handler_of(self))
 
     def close(self):
         """Ends all connections, and listens no more."""
@@ -159,6 +168,12 @@ class ImdsServer:
         return json.dumps({"accountId": self.account, "architecture": "x86_64", "availabilityZone": self.zone,
                            "billingProducts": None, "instanceId": self.instance_id, "instanceType": "t3.micro",
                            "region": self.region, "version": "2017-09-30"}, indent=2)
+
+
+def of_host(host):
+    """The one of this host alone, where EC2 has it; not opened yet. To be called before the host boots."""
+    sandbox.run("ip", "-n", host.name, "addr", "add", f"{ADDRESS}/32", "dev", "lo")
+    return ImdsServer(ADDRESS, PORT, host.name)
 
 
 class Listener(socketserver.ThreadingTCPServer):

@@ -10,6 +10,7 @@ Where memory is plenty, a tmpfs covers the work directory inside the namespace: 
 SLIPWAY_E2E_WORK_ON=disk keeps it on disk.
 """
 
+import concurrent.futures
 import contextlib
 import ctypes
 import fcntl
@@ -32,6 +33,7 @@ REMOVE_TIMEOUT_SEC = 20
 MEMORY_MIN_BYTES = 12 << 30
 MEMORY_SHARE = 0.5
 PR_SET_PDEATHSIG = 1
+CLONE_NEWNET = 0x40000000
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -196,6 +198,17 @@ def run(*command):
 
 def run_reading(stdin, *command):
     subprocess.run(command, check=True, stdin=stdin)
+
+
+def in_network(netns, function):
+    """What function() returns when a thread in the network namespace calls it: sockets made there stay there."""
+    def enter():
+        with open(f"/run/netns/{netns}", "rb") as namespace:
+            if libc.setns(namespace.fileno(), CLONE_NEWNET) < 0:
+                raise OSError(ctypes.get_errno(), f"setns({netns})")
+        return function()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(enter).result()
 
 
 def mounted_below(path):
