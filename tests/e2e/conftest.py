@@ -15,6 +15,7 @@ import fault_proxy
 import follower as follower_module
 import formats
 import host as host_module
+import packages
 import s3_server
 import sandbox
 import slipway
@@ -223,6 +224,12 @@ def releases(work):
 def install():
     """Where `meson install` put Slipway, as below /."""
     return directory_from("SLIPWAY_E2E_INSTALL")
+
+
+@pytest.fixture(scope="session")
+def debs(work):
+    """The .deb packages of this checkout, by the names of the packages."""
+    return packages.build("deb", work / "debs")
 
 
 @pytest.fixture

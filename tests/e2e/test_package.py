@@ -2,21 +2,19 @@
 
 import gzip
 import json
-import os
 import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
 
 import guide
+import packages
 import slipway
 import toy
 from waiting import wait_for
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-BUILD_SEC = 300
 AGENT_MAX_BYTES = 1_000_000
 HIGHER = "9.0.0"
 # What stays when the package is purged, as packaging/README.md says, beside /srv and what the administrator made elsewhere:
@@ -29,27 +27,9 @@ def output(*args, **options):
     return subprocess.run([str(a) for a in args], check=True, capture_output=True, text=True, **options).stdout
 
 
-def build(kind, directory):
-    """Builds packages and returns them, by the names of the packages."""
-    done = subprocess.run([SOURCE / "scripts/package", f"--{kind}"], capture_output=True, text=True, timeout=BUILD_SEC)
-    assert done.returncode == 0, done.stderr
-    directory.mkdir()
-    made = {}
-    for line in re.findall(r"^== (build/packages/\S+)$", done.stderr, re.MULTILINE):
-        name = re.match(r"slipway(-publish)?(-dbgsym)?", os.path.basename(line)).group(0)
-        made[name] = pathlib.Path(shutil.copy(SOURCE / line, directory))
-    assert {"slipway", "slipway-publish"} <= set(made), done.stderr
-    return made
-
-
-@pytest.fixture(scope="module")
-def debs(work):
-    return build("deb", work / "debs")
-
-
 @pytest.fixture(scope="module")
 def rpms(work):
-    return build("rpm", work / "rpms")
+    return packages.build("rpm", work / "rpms")
 
 
 def unpack_rpm(rpm, directory):
@@ -121,7 +101,7 @@ def test_contents(debs, rpms, install, tmp_path):
 
 
 def test_same_commit_same_bytes(debs, work):
-    again = build("deb", work / "debs-again")
+    again = packages.build("deb", work / "debs-again")
     for name, deb in debs.items():
         assert deb.read_bytes() == again[name].read_bytes(), name
 
