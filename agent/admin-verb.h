@@ -77,6 +77,7 @@ int verb_exec(char **args);
 int verb_hold(char **args);
 int verb_plan(char **args);
 int verb_poll(char **args);
+int verb_report(char **args);
 int verb_stage(char **args);
 int verb_status(char **args);
 int verb_activate(char **args);

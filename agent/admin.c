@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "admin-bus.h"
+#include "admin-output.h"
 #include "admin-text.h"
 #include "admin-verb.h"
 #include "admin-view.h"
@@ -141,6 +142,7 @@ static const struct Verb {
         { "releases", 1, 1, verb_releases},
         { "poll",     0, 1, verb_poll    },
         { "check",    0, 0, verb_check   },
+        { "report",   0, 0, verb_report  },
         { "due",      1, 1, verb_due     },
         { "plan",     1, 1, verb_plan    },
         { "stage",    1, 1, verb_stage   },
@@ -162,6 +164,7 @@ static void print_help(void)
              "  slipway [OPTION...] releases APP            what is installed here\n"
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
              "  slipway [OPTION...] check                   examine what slipwayd needs here, and what to mend\n"
+             "  slipway [OPTION...] report                  all that support needs of this host, without secrets\n"
              "  slipway [OPTION...] due APP                 is a deployment to come? exit status 0: yes, 7: no\n"
              "  slipway [OPTION...] plan APP                what would happen now, and why not\n"
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
@@ -183,6 +186,7 @@ static void print_help(void)
              "  --manifest FILE  of deploy: the signed manifest, as it lies in the store\n"
              "  --until TIME     of hold: 2026-11-22T15:00:00Z, or from now on: 30min, 2h\n"
              "  --reason TEXT    of hold: why, for the others\n"
+             "  --output FILE    of report: where to write it, instead of stdout\n"
              "  --wait           of poll and deploy: until what is deployed held\n"
              "  --watch          of status: go on, and show what changes\n"
              "  --help           show this\n"
@@ -204,6 +208,7 @@ static int parse_options(int argc, char **argv)
                 OPT_MANIFEST,
                 OPT_WAIT,
                 OPT_WATCH,
+                OPT_OUTPUT,
                 OPT_UNTIL,
                 OPT_REASON
         };
@@ -218,9 +223,10 @@ static int parse_options(int argc, char **argv)
                 { "manifest",                 required_argument, NULL, OPT_MANIFEST },
                 { "watch",              no_argument, NULL, OPT_WATCH },
                 { "wait",               no_argument, NULL, OPT_WAIT },
-                { "until",         required_argument, NULL, OPT_UNTIL },
-                { "reason",              required_argument, NULL, OPT_REASON },
-                {},
+                { "output",         required_argument, NULL, OPT_OUTPUT },
+                { "until",              required_argument, NULL, OPT_UNTIL },
+                { "reason",                 required_argument, NULL, OPT_REASON },
+                {         },
         };
         int c;
 
@@ -250,6 +256,9 @@ static int parse_options(int argc, char **argv)
                 case OPT_WATCH:
                         arg_watch = true;
                         break;
+                case OPT_OUTPUT:
+                        arg_output = optarg;
+                        break;
                 case OPT_UNTIL:
                         arg_until = optarg;
                         break;
@@ -267,6 +276,31 @@ static int parse_options(int argc, char **argv)
                 }
         }
         return -1;
+}
+
+static bool options_fit(const struct Verb *verb)
+{
+        if ((arg_until || arg_reason) && verb->run != verb_hold) {
+                log_error("--until and --reason are for hold. See: slipway --help");
+                return false;
+        }
+        if (arg_watch && verb->run != verb_status) {
+                log_error("--watch is for status. See: slipway --help");
+                return false;
+        }
+        if (arg_wait && verb->run != verb_poll && verb->run != verb_deploy) {
+                log_error("--wait is for poll and deploy. See: slipway --help");
+                return false;
+        }
+        if (arg_output && verb->run != verb_report) {
+                log_error("--output is for report. See: slipway --help");
+                return false;
+        }
+        if (arg_json && verb->run == verb_report) {
+                log_error("report has no --json. See: slipway --help");
+                return false;
+        }
+        return true;
 }
 
 static int run_verb(int n_args, char **args)
@@ -296,18 +330,8 @@ static int run_verb(int n_args, char **args)
                         return ADMIN_USAGE;
                 }
         }
-        if ((arg_until || arg_reason) && verb->run != verb_hold) {
-                log_error("--until and --reason are for hold. See: slipway --help");
+        if (!options_fit(verb))
                 return ADMIN_USAGE;
-        }
-        if (arg_watch && verb->run != verb_status) {
-                log_error("--watch is for status. See: slipway --help");
-                return ADMIN_USAGE;
-        }
-        if (arg_wait && verb->run != verb_poll && verb->run != verb_deploy) {
-                log_error("--wait is for poll and deploy. See: slipway --help");
-                return ADMIN_USAGE;
-        }
         return verb->run(args + 1);
 }
 

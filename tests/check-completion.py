@@ -17,6 +17,9 @@ import unittest
 
 from help_text import option_lines, shown_by, verbs_in
 
+# what is no JSON
+TEXT_ONLY = {"report"}
+
 PROGRAM = BASH = ZSH = NAME = None
 
 # What slipway writes for people's programs and in one line; the texts try to look like what is looked for.
@@ -148,11 +151,12 @@ class Agent(Case):
         self.assertIn("--until", special)
         self.assert_completes(f"{NAME} -", *general, *special)
         for verb in self.verbs() - {"exec"}:
-            self.assert_completes(f"{NAME} {verb} -", *general, *(o for o, verbs in special.items() if verb in verbs))
+            for_all = general - {"--json"} if verb in TEXT_ONLY else general
+            self.assert_completes(f"{NAME} {verb} -", *for_all, *(o for o, verbs in special.items() if verb in verbs))
         self.assert_completes("slipway hold --u", "--user", "--until")
 
     def test_applications(self):
-        for verb in self.verbs() - {"check", "exec"}:
+        for verb in self.verbs() - {"check", "exec"} - TEXT_ONLY:
             self.assert_completes(f"{NAME} {verb} ", "api", "web")
             self.assertEqual(self.asked(), ["--json status"])
         self.assert_completes("slipway status w", "web")
@@ -161,6 +165,7 @@ class Agent(Case):
         self.assert_completes("slipway hold --until 2026-11-22T15:00:00Z --reason w w", "web")
         self.assert_completes("slipway status web ")
         self.assert_completes("slipway check ")
+        self.assert_completes("slipway report ")
 
     def test_releases(self):
         for verb in ("rollback", "verify"):
@@ -177,6 +182,7 @@ class Agent(Case):
         for option in ("--file", "--index", "--manifest", "--config"):
             self.assert_completes(f"slipway deploy web {option} ", "root.json", "with blank.json", "sub")
             self.assert_completes(f"slipway deploy web {option}=r", "root.json")
+        self.assert_completes("slipway report --output r", "root.json")
         self.assert_completes("slipway hold web --until ")
         self.assert_completes("slipway exec ", "sub")
         self.assert_completes("slipway exec sub r", "root.json")

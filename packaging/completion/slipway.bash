@@ -26,9 +26,10 @@ _slipway_files() {
 _slipway_options() {
         local options='--json --user --config --help --version'
         case $verb in
-        '') options+=' --watch --wait --file --index --manifest --until --reason' ;;
+        '') options+=' --watch --wait --output --file --index --manifest --until --reason' ;;
         status) options+=' --watch' ;;
         poll) options+=' --wait' ;;
+        report) options='--output --user --config --help --version' ;;
         deploy) options+=' --file --index --manifest --wait' ;;
         hold) options+=' --until --reason' ;;
         exec) options='' ;;
@@ -38,7 +39,7 @@ _slipway_options() {
 
 _slipway_arguments() {
         case $verb:${#arguments[@]} in
-        check:*) ;;
+        check:* | report:*) ;;
         exec:0) _slipway_files -d ;;
         exec:*) _slipway_files -f ;;
         *:0) _slipway_reply "$(_slipway_names app "${ask[@]}" status)" ;;
@@ -57,7 +58,7 @@ _slipway() {
                 case $option:$word in
                 --config:*) ask+=(--config "$word") option='' ;;
                 --*:*) option='' ;;
-                :--config | :--file | :--index | :--manifest | :--until | :--reason) option=$word ;;
+                :--config | :--output | :--file | :--index | :--manifest | :--until | :--reason) option=$word ;;
                 :--user | :--config=*) ask+=("$word") ;;
                 :-*) ;;
                 *) if [[ -z $verb ]]; then verb=$word; else arguments+=("$word"); fi ;;
@@ -75,8 +76,8 @@ _slipway() {
                 if [[ -n $verb ]]; then
                         _slipway_arguments
                 else
-                        _slipway_reply 'status history releases poll check due plan stage activate deploy confirm rollback
-                                verify hold resume exec'
+                        _slipway_reply 'status history releases poll check due plan stage activate deploy confirm
+                                rollback verify hold resume report exec'
                 fi
                 ;;
         esac
