@@ -8,6 +8,7 @@
 #include "err.h"
 #include "health.h"
 #include "hook.h"
+#include "journal-id.h"
 #include "linking.h"
 #include "log.h"
 #include "outcome.h"
@@ -181,10 +182,11 @@ static void not_begun(Activation *a, int error, const char *reason)
                 return;
         }
         result = outcome_result_before_switch(error);
-        site_log(a->site, result == RESULT_DEFERRED ? LOG_NOTICE : LOG_ERR,
-                 "App %s: release %s %s before the switch, release %s stays: %s", app_of(a),
-                 s->pending.release, result_to_string(result), s->current ? s->current : "none",
-                 reason);
+        site_event(a->site, result == RESULT_DEFERRED ? LOG_NOTICE : LOG_ERR,
+                   result == RESULT_DEFERRED ? JOURNAL_PUT_OFF : JOURNAL_FAILED,
+                   "App %s: release %s %s before the switch, release %s stays: %s", app_of(a),
+                   s->pending.release, result_to_string(result), s->current ? s->current : "none",
+                   reason);
         end(a, result, outcome_is_final(error) ? 0 : error,
             outcome_before_switch(s, error, a->reason));
 }
@@ -315,8 +317,8 @@ static int switch_back_later(Activation *a, int error, char **reterr)
                 return not_back(a, error, reterr);
         a->again_until_usec = now + SWITCH_AGAIN_MAX_USEC;
         (void) not_back(a, error, &err);
-        site_log(a->site, LOG_CRIT, "App %s: %s; it is tried again until it can be done", app_of(a),
-                 strempty(err));
+        site_event(a->site, LOG_CRIT, JOURNAL_DOWN,
+                   "App %s: %s; it is tried again until it can be done", app_of(a), strempty(err));
         return STEP_UNDER_WAY;
 }
 
@@ -392,10 +394,11 @@ static void end_of_way_back(Activation *a)
         const char *from = state_of(a)->pending.from;
 
         if (from)
-                site_log(a->site, LOG_WARNING, "App %s: back on release %s", app_of(a), from);
+                site_event(a->site, LOG_WARNING, JOURNAL_UNDONE, "App %s: back on release %s",
+                           app_of(a), from);
         else
-                site_log(a->site, LOG_WARNING,
-                         "App %s: there was no release before: the units are stopped", app_of(a));
+                site_event(a->site, LOG_WARNING, JOURNAL_UNDONE,
+                           "App %s: there was no release before: the units are stopped", app_of(a));
         end_after_switch(a, RESULT_REVERTED);
 }
 
@@ -414,13 +417,14 @@ static void gone_wrong(Activation *a, const char *reason)
         int r = state_set(&a->reason, reason);
 
         if (s->pending.action == ACTION_ROLLBACK) {
-                site_log(a->site, LOG_ERR, "App %s: rolled back to release %s, but %s", app_of(a),
-                         s->pending.release, reason);
+                site_event(a->site, LOG_ERR, JOURNAL_DOWN,
+                           "App %s: rolled back to release %s, but %s", app_of(a),
+                           s->pending.release, reason);
                 end_after_switch(a, RESULT_FAILED);
                 return;
         }
-        site_log(a->site, LOG_ERR, "App %s: release %s is taken back: %s", app_of(a),
-                 s->pending.release, reason);
+        site_event(a->site, LOG_ERR, JOURNAL_TAKEN_BACK, "App %s: release %s is taken back: %s",
+                   app_of(a), s->pending.release, reason);
         if (r >= 0)
                 r = state_set(&s->pending.reason, reason);
         if (r < 0)
@@ -671,9 +675,9 @@ static int wait_for_confirmation(Activation *a, char **reterr)
                 a->confirmation = confirmation_free(a->confirmation);
                 return fail_errno(reterr, r, "can't wait for it to be confirmed");
         }
-        site_log(a->site, LOG_NOTICE,
-                 "App %s: release %s is up, and waits to be confirmed: slipway confirm %s",
-                 app_of(a), state_of(a)->pending.release, app_of(a));
+        site_event(a->site, LOG_NOTICE, JOURNAL_UNCONFIRMED,
+                   "App %s: release %s is up, and waits to be confirmed: slipway confirm %s",
+                   app_of(a), state_of(a)->pending.release, app_of(a));
         a->changed(a->userdata);
         return STEP_UNDER_WAY;
 }
@@ -775,8 +779,8 @@ static bool is_needed(const Activation *a, const Step *step)
 
 static void end_of_way_forward(Activation *a)
 {
-        site_log(a->site, LOG_NOTICE, "App %s: release %s is live", app_of(a),
-                 state_of(a)->pending.release);
+        site_event(a->site, LOG_NOTICE, JOURNAL_LIVE, "App %s: release %s is live", app_of(a),
+                   state_of(a)->pending.release);
         end_after_switch(a, RESULT_DONE);
 }
 
@@ -787,7 +791,7 @@ static void step_failed(Activation *a, int error, const char *reason)
         Phase phase = state_of(a)->phase;
 
         if (phase == PHASE_REVERTING) {
-                site_log(a->site, LOG_CRIT, "App %s: %s", app_of(a), reason);
+                site_event(a->site, LOG_CRIT, JOURNAL_DOWN, "App %s: %s", app_of(a), reason);
                 end_after_switch(a, RESULT_FAILED);
         } else if (phase <= PHASE_SWITCHING)
                 not_begun(a, error, reason);

@@ -13,6 +13,7 @@
 #include "ec2.h"
 #include "err.h"
 #include "fd.h"
+#include "journal.h"
 #include "log.h"
 #include "memory.h"
 #include "orders.h"
@@ -357,7 +358,7 @@ static void set_trouble(Agent *a, const char *text, bool unasked)
                              (!unasked && !err_text_equal(a->trouble, text)));
 
         if (news)
-                log_warning("%s", text);
+                journal_event(LOG_WARNING, JOURNAL_NOT_KNOWN, "%s", text);
         else if (!text && a->trouble)
                 log_info("Who this host is is known now");
         if (text || a->trouble)

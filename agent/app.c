@@ -8,6 +8,7 @@
 #include "confirmation.h"
 #include "err.h"
 #include "file-order.h"
+#include "journal-id.h"
 #include "json-read.h"
 #include "judge.h"
 #include "live.h"
@@ -213,16 +214,27 @@ static void tell(Told *who, int result, const char *text)
                 told.told(result, text, told.userdata);
 }
 
-/* Sets what the last poll said and tells those who wait. Takes text. */
-static void set_verdict(App *a, bool ok, Verdict verdict, char *text)
+/* What of that is an event; NULL: nothing. */
+static const char *verdict_id(const App *a, Verdict verdict)
 {
+        if (a->poll_text && !a->poll_ok)
+                return JOURNAL_POLL_WELL;
+        return verdict == VERDICT_HALTED ? JOURNAL_HALTED : NULL;
+}
+
+/* Sets what the last poll said and tells those who wait; `trouble` is what kept it from being well,
+ * an id of journal-id.h, or NULL. Takes text. */
+static void set_verdict(App *a, const char *trouble, Verdict verdict, char *text)
+{
+        bool ok = !trouble;
         Told waiting[N_TOLD_MAX];
         size_t n = a->n_waiting;
 
         if (!err_text_equal(strempty(a->poll_text), strempty(text)) || a->poll_ok != ok) {
                 a->verdict_unreported = true;
-                site_log(a->site, ok ? LOG_INFO : LOG_WARNING, "App %s: %s", a->config->app,
-                         strempty(text));
+                site_event(a->site, ok ? LOG_INFO : LOG_WARNING,
+                           ok ? verdict_id(a, verdict) : trouble, "App %s: %s", a->config->app,
+                           strempty(text));
         }
         free(a->poll_text);
         a->poll_text = text;
@@ -238,7 +250,14 @@ static void set_verdict(App *a, bool ok, Verdict verdict, char *text)
 
 static void refuse(App *a, int error, const char *err)
 {
-        set_verdict(a, false, VERDICT_UNKNOWN, strdup(err_text(error, err)));
+        set_verdict(a, error == -EKEYREJECTED ? JOURNAL_REFUSED : JOURNAL_HINDERED, VERDICT_UNKNOWN,
+                    strdup(err_text(error, err)));
+}
+
+/* What the channel said last is of no use, and why is known. */
+static void refuse_again(App *a)
+{
+        set_verdict(a, JOURNAL_REFUSED, VERDICT_UNKNOWN, strdup(err_text(-ENOMEM, a->refused)));
 }
 
 /* Pruning */
@@ -432,7 +451,7 @@ static void watch_window(App *a)
 /* Takes text. */
 static void accept_verdict(App *a, Verdict verdict, char *text)
 {
-        set_verdict(a, true, verdict, text);
+        set_verdict(a, NULL, verdict, text);
         watch_window(a);
 }
 
@@ -706,7 +725,7 @@ static bool is_under_way(App *a)
                 agent_app_settled(a->agent);
                 return false;
         }
-        set_verdict(a, true, VERDICT_UNDER_WAY, under_way_text(a));
+        set_verdict(a, NULL, VERDICT_UNDER_WAY, under_way_text(a));
         return true;
 }
 
@@ -766,8 +785,8 @@ static int on_hold_ended(sd_event_source *source, uint64_t usec, void *userdata)
         (void) source, (void) usec;
         if (!s->hold.by || hold_is_on(&s->hold, time(NULL)))
                 return 0;
-        site_log(a->site, LOG_NOTICE, "App %s: the hold by %s has ended", a->config->app,
-                 s->hold.by);
+        site_event(a->site, LOG_NOTICE, JOURNAL_RESUMED, "App %s: the hold by %s has ended",
+                   a->config->app, s->hold.by);
         /* What can't be saved now is over nevertheless. */
         (void) change_state(a, record_hold_ended, NULL);
         bus_service_app_changed(a->agent, a);
@@ -880,7 +899,7 @@ static bool poll_failed(App *a, int result, const char *text)
                 verdict = strdup(text);
         else
                 err_set(&verdict, "can't ask the store: %s", text[0] ? text : strerror(-result));
-        set_verdict(a, false, VERDICT_UNKNOWN, verdict);
+        set_verdict(a, refused ? JOURNAL_REFUSED : JOURNAL_POLL_FAILED, VERDICT_UNKNOWN, verdict);
         settle(a, refused ? ROUND_REFUSED : ROUND_UNREACHABLE);
         /* One that can't be reached is not spared by waiting, and is asked as soon as it is back;
          * one that is too busy is. Without credentials it is not asked. */
@@ -897,7 +916,7 @@ static void take_manifest(App *a, int fd)
         r = judge_envelope(fd, a->agent->trust, a->config, &a->wanted, &a->wanted_digest, &err);
         if (r < 0) {
                 remember_refused(a, err_text(r, err));
-                refuse(a, -ENOMEM, a->refused);
+                refuse_again(a);
                 settle(a, ROUND_REFUSED);
         }
 }
@@ -929,7 +948,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
                 take_manifest(a, fd);
         else if (!a->wanted) {
                 /* Unchanged, and what was there was refused: it still is. */
-                refuse(a, -ENOMEM, a->refused);
+                refuse_again(a);
                 settle(a, ROUND_REFUSED);
         }
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
@@ -1327,9 +1346,9 @@ static void on_file_order(int result, const char *reason, void *userdata)
                 r = begin_files(a, &text, &err);
         a->file_order = file_order_free(a->file_order);
         if (r < 0) {
-                site_log(a->site, a->agent->options.offline ? LOG_DEBUG : LOG_WARNING,
-                         "App %s: the files that %s brought are refused: %s", a->config->app,
-                         strempty(a->asked_by), err_text(r, err));
+                site_event(a->site, a->agent->options.offline ? LOG_DEBUG : LOG_WARNING,
+                           JOURNAL_REFUSED, "App %s: the files that %s brought are refused: %s",
+                           a->config->app, strempty(a->asked_by), err_text(r, err));
                 tell(&a->files, -EKEYREJECTED, err_text(r, err));
         } else if (a->transaction && a->files_wait) {
                 a->order = a->files;
@@ -1446,8 +1465,8 @@ int app_hold(App *a, const char *until, const char *reason, const char *by, char
         given_up = give_up_for_hold(a);
         watch_hold(a);
         text = hold_to_text(&a->site->state->hold);
-        site_log(a->site, LOG_NOTICE, "App %s: %s%s", a->config->app, strempty(text),
-                 hold_outcome(a, given_up));
+        site_event(a->site, LOG_NOTICE, JOURNAL_HELD, "App %s: %s%s", a->config->app,
+                   strempty(text), hold_outcome(a, given_up));
         if (a->wanted && a->poll_ok && !a->transaction && a->n_waiting == 0)
                 judge_now(a);
         bus_service_app_changed(a->agent, a);
@@ -1541,6 +1560,8 @@ int app_resume(App *a, char **reterr)
         r = change_state(a, a->transaction ? record_hold_ended : record_resumed, reterr);
         if (r < 0)
                 return r;
+        site_event(a->site, LOG_NOTICE, JOURNAL_RESUMED, "App %s: the channel decides again",
+                   a->config->app);
         watch_hold(a);
         bus_service_app_changed(a->agent, a);
         return a->poller ? poller_poll(a->poller) : 0;

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "fd.h"
+#include "journal.h"
 #include "log.h"
 
 #define RETRY_MIN_USEC (UINT64_C(1) * 1000000)
@@ -75,7 +76,8 @@ static void log_state(Listener *l)
         l->logged_trouble = !l->listening;
         l->logged_usec = boottime_usec();
         if (!l->listening)
-                log_warning("No orders can come through AWS Systems Manager: %s", now);
+                journal_event(LOG_WARNING, JOURNAL_NO_ORDERS,
+                              "No orders can come through AWS Systems Manager: %s", now);
         else
                 log_info("Orders can come through AWS Systems Manager, by %s", now);
 }

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "err.h"
+#include "journal.h"
 #include "listener.h"
 #include "log.h"
 #include "order-run.h"
@@ -133,9 +134,10 @@ static void log_end(Known *k)
         if (k->logged || !order_run_has_ended(k->run))
                 return;
         k->logged = true;
-        log_notice("Order %s (%s) %s: %.*s", order_run_what(k->run)->command,
-                   order_action_to_string(order_run_what(k->run)->action), result_word(k->run),
-                   (int) strcspn(words, "\n"), words);
+        journal_event(LOG_NOTICE, JOURNAL_ORDER_ENDED, "Order %s (%s) %s: %.*s",
+                      order_run_what(k->run)->command,
+                      order_action_to_string(order_run_what(k->run)->action), result_word(k->run),
+                      (int) strcspn(words, "\n"), words);
 }
 
 /* False: slipway-fetch does not read now. Where it is gone, it asks again by handing them over. */
@@ -216,9 +218,10 @@ static void begin(Orders *o, uint64_t number, RemoteOrder *what, bool again)
         int r;
 
         if (!again)
-                log_notice("Order %s (%s%s%s) came through AWS Systems Manager", what->command,
-                           order_action_to_string(what->action), what->app ? " " : "",
-                           strempty(what->app));
+                journal_event(LOG_NOTICE, JOURNAL_ORDER,
+                              "Order %s (%s%s%s) came through AWS Systems Manager", what->command,
+                              order_action_to_string(what->action), what->app ? " " : "",
+                              strempty(what->app));
         *k = (Known){
                 .number = number, .numbered = true, .untold = true, .at_sec = (uint64_t) time(NULL)
         };

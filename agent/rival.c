@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "journal.h"
 #include "log.h"
 #include "unit-status.h"
 
@@ -74,9 +75,10 @@ static int on_units(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return 0;
         }
         if (running && !r->unit)
-                log_warning("%s runs here too, and orders from AWS Systems Manager may go to it "
-                            "instead: stop and disable it, or set \"ssm\" off",
-                            running);
+                journal_event(LOG_WARNING, JOURNAL_RIVAL,
+                              "%s runs here too, and orders from AWS Systems Manager may go to it "
+                              "instead: stop and disable it, or set \"ssm\" off",
+                              running);
         r->unit = running;
         return 0;
 }

@@ -15,16 +15,45 @@
 #include "name.h"
 #include "site.h"
 
-void site_log(const Site *s, int level, const char *format, ...)
+/* About what is under way, or else about what is live. */
+static JournalFields journal_fields(const Site *s, const char *id)
 {
         const State *state = s->state;
-        JournalFields fields = { .app = s->config->app };
+        JournalFields fields = { .id = id, .app = s->config->app };
+        const Installed *live;
+
+        if (!state)
+                return fields;
+        fields.channel = state->channel;
+        fields.phase = phase_to_string(state->phase);
+        fields.release = state->current;
+        live = state->current ? state_find_release(state, state->current) : NULL;
+        if (state->pending.release) {
+                fields.release = state->pending.release;
+                fields.deployment = state->pending.deployment;
+                fields.serial = state->pending.serial;
+        } else if (live) {
+                fields.deployment = live->deployment;
+                fields.serial = live->serial;
+        }
+        return fields;
+}
+
+void site_log(const Site *s, int level, const char *format, ...)
+{
+        JournalFields fields = journal_fields(s, NULL);
         va_list ap;
 
-        if (state) {
-                fields.release = state->pending.release ? state->pending.release : state->current;
-                fields.phase = phase_to_string(state->phase);
-        }
+        va_start(ap, format);
+        journal_writev(level, &fields, format, ap);
+        va_end(ap);
+}
+
+void site_event(const Site *s, int level, const char *id, const char *format, ...)
+{
+        JournalFields fields = journal_fields(s, id);
+        va_list ap;
+
         va_start(ap, format);
         journal_writev(level, &fields, format, ap);
         va_end(ap);

@@ -99,5 +99,6 @@ _must_check_ int site_mark_running(Site *s);
 bool site_is_marked_running(const Site *s);
 void site_clear_running(Site *s);
 
-/* A journal entry about this application. */
+/* A journal entry about this application; with an id of journal-id.h. */
 void site_log(const Site *s, int level, const char *format, ...) _printf_(3, 4);
+void site_event(const Site *s, int level, const char *id, const char *format, ...) _printf_(4, 5);

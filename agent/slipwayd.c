@@ -8,6 +8,7 @@
 #include "agent.h"
 #include "build-config.h"
 #include "err.h"
+#include "journal.h"
 #include "log.h"
 #include "secret.h"
 
@@ -73,7 +74,7 @@ static int parse_options(int argc, char *argv[])
  * while systemd waits to start the service again. */
 static int refuse_to_start(int error, const char *err)
 {
-        log_error("%s", err_text(error, err));
+        journal_event(LOG_ERR, JOURNAL_NO_START, "%s", err_text(error, err));
         (void) sd_notifyf(0, "STATUS=Cannot start: %s\nERRNO=%d", err_text(error, err), -error);
         return EXIT_FAILURE;
 }

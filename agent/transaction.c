@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "fd.h"
+#include "journal-id.h"
 #include "log.h"
 #include "outcome.h"
 #include "staging.h"
@@ -73,11 +74,11 @@ static void end_failed(Transaction *t)
                                     t->reason };
         int r;
 
-        site_log(t->site, LOG_ERR,
-                 "App %s: deployment %" PRIu64
-                 " (release %s) failed before the switch, release %s stays: %s",
-                 t->site->config->app, s->pending.deployment, s->pending.release,
-                 s->current ? s->current : "none", strempty(t->reason));
+        site_event(t->site, LOG_ERR, JOURNAL_FAILED,
+                   "App %s: deployment %" PRIu64
+                   " (release %s) failed before the switch, release %s stays: %s",
+                   t->site->config->app, s->pending.deployment, s->pending.release,
+                   s->current ? s->current : "none", strempty(t->reason));
         r = outcome_before_switch(s, t->error, t->reason);
         if (r >= 0)
                 r = site_save(t->site);
@@ -98,9 +99,9 @@ static void end_staged(Transaction *t)
                 s->phase = PHASE_IDLE;
                 result = (ActivationResult){ RESULT_FAILED, r, "can't save the state" };
         } else
-                site_log(t->site, LOG_NOTICE,
-                         "App %s: release %s is staged: it goes live by slipway activate %s",
-                         t->site->config->app, s->staged.release, t->site->config->app);
+                site_event(t->site, LOG_NOTICE, JOURNAL_STAGED,
+                           "App %s: release %s is staged: it goes live by slipway activate %s",
+                           t->site->config->app, s->staged.release, t->site->config->app);
         t->callbacks.ended(&result, t->userdata);
 }
 
@@ -368,9 +369,10 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
                 r = state_set(&site->state->root, site->config->root);
         if (r < 0)
                 return r;
-        site_log(site, LOG_NOTICE, "App %s: deployment %" PRIu64 " %s: release %s (now %s)",
-                 site->config->app, m->deployment, order->stage ? "is being staged" : "begins",
-                 m->release, site->state->current ? site->state->current : "none");
+        site_event(site, LOG_NOTICE, JOURNAL_BEGINS,
+                   "App %s: deployment %" PRIu64 " %s: release %s (now %s)", site->config->app,
+                   m->deployment, order->stage ? "is being staged" : "begins", m->release,
+                   site->state->current ? site->state->current : "none");
         if (foreign < 0)
                 r = fail_errno(
                         &err, foreign,
@@ -448,6 +450,8 @@ int transaction_rollback(Site *site, const char *wanted, const char *by,
                 site_reload(site);
                 return fail_prefix(reterr, r, "can't roll app %s back", site->config->app);
         }
+        site_event(site, LOG_NOTICE, JOURNAL_BEGINS, "App %s: %s rolls back to release %s (now %s)",
+                   site->config->app, by, release, s->current ? s->current : "none");
         *ret = TAKE_PTR(t);
         return 0;
 }
@@ -494,6 +498,9 @@ int transaction_activate(Site *site, const char *by, const TransactionCallbacks 
                 site_reload(site);
                 return fail_prefix(reterr, r, "can't activate what is staged");
         }
+        site_event(site, LOG_NOTICE, JOURNAL_BEGINS,
+                   "App %s: %s makes live what was staged: release %s (now %s)", site->config->app,
+                   by, s->pending.release, s->current ? s->current : "none");
         *ret = TAKE_PTR(t);
         return 0;
 }
@@ -504,9 +511,9 @@ static int end_early(Site *site)
         State *s = site->state;
         int r;
 
-        site_log(site, LOG_NOTICE,
-                 "App %s: release %s was cut off before the switch; the channel decides again",
-                 site->config->app, s->pending.release);
+        site_event(site, LOG_NOTICE, JOURNAL_GIVEN_UP,
+                   "App %s: release %s was cut off before the switch; the channel decides again",
+                   site->config->app, s->pending.release);
         r = state_end(s, RESULT_FAILED, "cut off before the switch");
         if (r >= 0)
                 r = site_save(site);
@@ -533,10 +540,10 @@ int transaction_take_up(Site *site, const TransactionCallbacks *callbacks, void 
         r = activation_check(site, s->pending.release, s->pending.from, reterr);
         if (r < 0)
                 return r;
-        site_log(site, LOG_NOTICE,
-                 "App %s: goes on with the %s of release %s, which was cut off while %s",
-                 site->config->app, action_to_string(s->pending.action), s->pending.release,
-                 phase_to_string(s->phase));
+        site_event(site, LOG_NOTICE, JOURNAL_TAKEN_UP,
+                   "App %s: goes on with the %s of release %s, which was cut off while %s",
+                   site->config->app, action_to_string(s->pending.action), s->pending.release,
+                   phase_to_string(s->phase));
         s->pending.attempts++;
         /* Not counted is better than not taken up; the log has why. */
         (void) site_save(site);
@@ -571,9 +578,9 @@ bool transaction_give_up(Transaction *t, const char *why)
 
         if (!transaction_can_give_up(t))
                 return false;
-        site_log(t->site, LOG_NOTICE,
-                 "App %s: deployment %" PRIu64 " is given up before the switch: %s",
-                 t->site->config->app, s->pending.deployment, why);
+        site_event(t->site, LOG_NOTICE, JOURNAL_GIVEN_UP,
+                   "App %s: deployment %" PRIu64 " is given up before the switch: %s",
+                   t->site->config->app, s->pending.deployment, why);
         if (state_end(s, RESULT_FAILED, why) < 0)
                 s->phase = PHASE_IDLE;
         (void) site_save(t->site);
