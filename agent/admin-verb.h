@@ -75,6 +75,7 @@ int verb_deploy(char **args);
 int verb_due(char **args);
 int verb_exec(char **args);
 int verb_hold(char **args);
+int verb_metrics(char **args);
 int verb_plan(char **args);
 int verb_poll(char **args);
 int verb_report(char **args);

@@ -91,8 +91,7 @@ static const cJSON *find_release(const cJSON *state, const char *release)
         return NULL;
 }
 
-/* When the live release went live: the last event that left it so, else when it was installed. */
-static uint64_t live_since(const cJSON *state)
+uint64_t view_live_since(const cJSON *state)
 {
         const char *current = get_text(state, "current");
         const cJSON *event;
@@ -124,8 +123,7 @@ static bool is_idle(const cJSON *state)
         return !phase || streq(phase, "idle");
 }
 
-/* The newest deployment is one that was given up. */
-static bool is_failed(const cJSON *state)
+bool view_is_failed(const cJSON *state)
 {
         const cJSON *failed = get(state, "failed");
 
@@ -137,7 +135,7 @@ static bool is_poll_failed(const cJSON *app)
         return cJSON_IsFalse(get(get(app, "poll"), "ok"));
 }
 
-static bool is_held(const cJSON *state, uint64_t now_sec)
+bool view_is_held(const cJSON *state, uint64_t now_sec)
 {
         const cJSON *held = get(state, "held");
         uint64_t until_sec = get_time(held, "until");
@@ -149,11 +147,11 @@ static const char *state_word(const cJSON *state, uint64_t now_sec)
 {
         if (!is_idle(state))
                 return get_text(state, "phase");
-        if (is_held(state, now_sec))
+        if (view_is_held(state, now_sec))
                 return "held";
         if (get(state, "pinned"))
                 return "pinned";
-        if (is_failed(state))
+        if (view_is_failed(state))
                 return "failed";
         if (get(state, "staged"))
                 return "staged";
@@ -224,7 +222,7 @@ static void note_held(const cJSON *state, const ViewContext *c, FILE *f)
         uint64_t until_sec = get_time(held, "until"), since_sec = get_time(held, "since");
         char since[TIME_AGO_SIZE], until[TIME_AGO_SIZE];
 
-        if (!is_held(state, c->now_sec))
+        if (!view_is_held(state, c->now_sec))
                 return;
         fprintf(f, "nothing is deployed: held by %s%s%s%s%s\n", by ? by : "somebody",
                 since_sec ? " " : "", strempty(ago(c->now_sec, since_sec, since)),
@@ -279,7 +277,7 @@ static void note_failed(const cJSON *state, const ViewContext *c, FILE *f)
         const char *current = get_text(state, "current");
         char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
 
-        if (!is_failed(state))
+        if (!view_is_failed(state))
                 return;
         fprintf(f, "deployment %s (release %s) failed%s%s: %s\n",
                 strempty(number(get_number(failed, "deployment"), n)),
@@ -441,14 +439,14 @@ static int add_overview_row(Table *t, const cJSON *app, uint64_t now_sec)
 
         (void) snprintf(outcome, sizeof(outcome), "%s%s", at ? at : "-",
                         is_poll_failed(app) ? ", failed" : "");
-        return table_add(t,
-                         (const char *[]){
-                                 get_text(state, "app"), get_text(state, "channel"),
-                                 get_text(state, "current"), ago(now_sec, live_since(state), since),
-                                 number(get_number(find_release(state, get_text(state, "current")),
-                                                   "deployment"),
-                                        deployment),
-                                 state_word(state, now_sec), outcome });
+        return table_add(
+                t, (const char *[]){
+                           get_text(state, "app"), get_text(state, "channel"),
+                           get_text(state, "current"), ago(now_sec, view_live_since(state), since),
+                           number(get_number(find_release(state, get_text(state, "current")),
+                                             "deployment"),
+                                  deployment),
+                           state_word(state, now_sec), outcome });
 }
 
 int view_overview(const cJSON *agent, const ViewContext *c, FILE *f)
@@ -502,7 +500,7 @@ static void print_line(const cJSON *app, uint64_t now_sec, FILE *f)
         print_progress(app, f);
         if (current)
                 fprintf(f, "; live is %s", current);
-        if (is_idle(state) && is_failed(state))
+        if (is_idle(state) && view_is_failed(state))
                 fprintf(f, "; %s failed", strempty(get_text(get(state, "failed"), "release")));
         fputc('\n', f);
 }
@@ -541,7 +539,7 @@ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f
         uint64_t now_sec = c->now_sec;
         const cJSON *state = get(app, "state");
         const char *current = get_text(state, "current"), *root = get_text(app, "root");
-        uint64_t since_sec = live_since(state);
+        uint64_t since_sec = view_live_since(state);
         char when[TIME_AGO_SIZE], n[NUMBER_SIZE], at[TIME_TEXT_SIZE];
 
         print_agent(agent, now_sec, f);

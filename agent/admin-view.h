@@ -24,6 +24,13 @@ typedef struct ViewContext {
 /* The application's object in the document, or NULL. */
 const cJSON *view_find_app(const cJSON *agent, const char *app);
 
+/* What an application's "state" comes to. When the live release went live: the last event that left
+ * it so, else when it was installed (seconds since the epoch, 0: not known). Whether the newest
+ * deployment is one that was given up; whether a hold is on. */
+uint64_t view_live_since(const cJSON *state);
+bool view_is_failed(const cJSON *state);
+bool view_is_held(const cJSON *state, uint64_t now_sec);
+
 /* One line an application, then what somebody should know or do. */
 _must_check_ int view_overview(const cJSON *agent, const ViewContext *c, FILE *f);
 

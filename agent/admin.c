@@ -143,6 +143,7 @@ static const struct Verb {
         { "poll",     0, 1, verb_poll    },
         { "check",    0, 0, verb_check   },
         { "report",   0, 0, verb_report  },
+        { "metrics",  0, 0, verb_metrics },
         { "due",      1, 1, verb_due     },
         { "plan",     1, 1, verb_plan    },
         { "stage",    1, 1, verb_stage   },
@@ -165,6 +166,7 @@ static void print_help(void)
              "  slipway [OPTION...] poll [APP]              ask the store now\n"
              "  slipway [OPTION...] check                   examine what slipwayd needs here, and what to mend\n"
              "  slipway [OPTION...] report                  all that support needs of this host, without secrets\n"
+             "  slipway [OPTION...] metrics                 what a monitoring system wants to know, for Prometheus\n"
              "  slipway [OPTION...] due APP                 is a deployment to come? exit status 0: yes, 7: no\n"
              "  slipway [OPTION...] plan APP                what would happen now, and why not\n"
              "  slipway [OPTION...] stage APP               bring the channel's deployment here, don't make it live\n"
@@ -186,7 +188,7 @@ static void print_help(void)
              "  --manifest FILE  of deploy: the signed manifest, as it lies in the store\n"
              "  --until TIME     of hold: 2026-11-22T15:00:00Z, or from now on: 30min, 2h\n"
              "  --reason TEXT    of hold: why, for the others\n"
-             "  --output FILE    of report: where to write it, instead of stdout\n"
+             "  --output FILE    of report and metrics: where to write it, instead of stdout\n"
              "  --wait           of poll and deploy: until what is deployed held\n"
              "  --watch          of status: go on, and show what changes\n"
              "  --help           show this\n"
@@ -292,12 +294,12 @@ static bool options_fit(const struct Verb *verb)
                 log_error("--wait is for poll and deploy. See: slipway --help");
                 return false;
         }
-        if (arg_output && verb->run != verb_report) {
-                log_error("--output is for report. See: slipway --help");
+        if (arg_output && verb->run != verb_report && verb->run != verb_metrics) {
+                log_error("--output is for report and metrics. See: slipway --help");
                 return false;
         }
-        if (arg_json && verb->run == verb_report) {
-                log_error("report has no --json. See: slipway --help");
+        if (arg_json && (verb->run == verb_report || verb->run == verb_metrics)) {
+                log_error("%s has no --json. See: slipway --help", verb->name);
                 return false;
         }
         return true;

@@ -18,7 +18,7 @@ import unittest
 from help_text import option_lines, shown_by, verbs_in
 
 # what is no JSON
-TEXT_ONLY = {"report"}
+TEXT_ONLY = {"report", "metrics"}
 
 PROGRAM = BASH = ZSH = NAME = None
 

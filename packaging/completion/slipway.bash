@@ -29,7 +29,7 @@ _slipway_options() {
         '') options+=' --watch --wait --output --file --index --manifest --until --reason' ;;
         status) options+=' --watch' ;;
         poll) options+=' --wait' ;;
-        report) options='--output --user --config --help --version' ;;
+        report | metrics) options='--output --user --config --help --version' ;;
         deploy) options+=' --file --index --manifest --wait' ;;
         hold) options+=' --until --reason' ;;
         exec) options='' ;;
@@ -39,7 +39,7 @@ _slipway_options() {
 
 _slipway_arguments() {
         case $verb:${#arguments[@]} in
-        check:* | report:*) ;;
+        check:* | report:* | metrics:*) ;;
         exec:0) _slipway_files -d ;;
         exec:*) _slipway_files -f ;;
         *:0) _slipway_reply "$(_slipway_names app "${ask[@]}" status)" ;;
@@ -77,7 +77,7 @@ _slipway() {
                         _slipway_arguments
                 else
                         _slipway_reply 'status history releases poll check due plan stage activate deploy confirm
-                                rollback verify hold resume report exec'
+                                rollback verify hold resume report metrics exec'
                 fi
                 ;;
         esac

@@ -150,7 +150,8 @@ class Host:
                  "--console=pipe", f"--directory={self._root}", f"--machine={self.name}",
                  f"--network-namespace-path=/run/netns/{self.name}", f"--bind={self._srv}:/srv",
                  "--resolv-conf=off", "--timezone=off",
-                 "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self"],
+                 "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self "
+                 "adjtimex clock_adjtime"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, preexec_fn=enter,
                 env={"PATH": PATH, "NOTIFY_SOCKET": str(path)})
 
