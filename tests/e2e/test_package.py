@@ -166,6 +166,9 @@ def test_install(bare_host, debs):
     shown = host.unit("slipwayd.service", "LoadState", "UnitFileState", "ActiveState")
     assert shown == {"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "inactive"}
     assert host.run(["systemctl", "--global", "is-enabled", "slipwayd.service"], check=False).stdout == "disabled\n"
+    assert host.unit("slipway-metrics.timer", *shown) == shown
+    # what `journalctl -x` explains (a trigger of systemd's package)
+    assert "Slipway: " in host.run(["journalctl", "--list-catalog"]).stdout
     # installing it again changes nothing
     install_deb(host, debs["slipway"])
     assert host.unit("slipwayd.service", "UnitFileState", "ActiveState") == {"UnitFileState": "disabled",
@@ -261,9 +264,11 @@ def test_purge(bare_host, debs):
     web = toy.Toy(host, toy.local_store(host))
     web.release()
     toy.configure([web])
-    host.run(["systemctl", "enable", "--now", "--quiet", "slipwayd.service"])
+    host.run(["systemctl", "enable", "--now", "--quiet", "slipwayd.service", "slipway-metrics.timer"])
     web.assert_whole("r1")
     host.run(["dpkg", "--purge", "slipway"])
+    assert host.unit("slipway-metrics.timer", "ActiveState")["ActiveState"] == "inactive"
+    assert "Slipway: " not in host.run(["journalctl", "--list-catalog"]).stdout
     known = before | {"/etc/systemd/system/web.service", f"/root/{debs['slipway'].name}"}
     # systemd removes a private /tmp some time after the service has ended
     wait_for(lambda: everything(host) <= known, toy.WAIT_SEC, f"only {known - before} to be left")
@@ -284,6 +289,7 @@ def test_rpm(bare_host, rpms, tmp_path):
         text = output("rpm", "--query", "--package", "--queryformat", f"%{{{tag}}}", rpms["slipway"])
         host.run(["sh", "-c", text, "sh", n_installed])
     script("POSTIN", 1)
+    assert "Slipway: " in host.run(["journalctl", "--list-catalog"]).stdout
     web = toy.Toy(host, toy.local_store(host))
     web.release()
     toy.configure([web])
