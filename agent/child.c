@@ -239,6 +239,17 @@ static int on_message(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
 }
 
+/* Nobody tells a process who killed it; what the kernel killed stands in its own log. */
+static void say_how(const Child *c, const siginfo_t *si, char *how, size_t size)
+{
+        if (si->si_code == CLD_EXITED)
+                (void) snprintf(how, size, "exit status %d", si->si_status);
+        else if (si->si_status == SIGKILL && !c->broken)
+                (void) snprintf(how, size, "signal 9: killed by hand, or as memory ran out");
+        else
+                (void) snprintf(how, size, "signal %d", si->si_status);
+}
+
 static int on_exit_event(sd_event_source *source, const siginfo_t *si, void *userdata)
 {
         Child *c = userdata;
@@ -252,8 +263,7 @@ static int on_exit_event(sd_event_source *source, const siginfo_t *si, void *use
         c->pid = 0;
         if (!deliver(c, MESSAGES_AT_END))
                 return 0;
-        (void) snprintf(how, sizeof(how),
-                        si->si_code == CLD_EXITED ? "exit status %d" : "signal %d", si->si_status);
+        say_how(c, si, how, sizeof(how));
         c->callbacks.exited(c, how, c->userdata);
         return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,12 +15,27 @@
 
 #include "err.h"
 #include "fd.h"
+#include "log.h"
 #include "secret.h"
+
+/* A parent that is spared when memory runs out hands that down. Where it can't be taken back, this
+ * process is spared as well. */
+static void go_first(void)
+{
+        static const char score[] = SANDBOX_OOM_SCORE;
+        _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : fd_write_all(fd, score, strlen(score));
+
+        if (r < 0)
+                log_debug("can't write /proc/self/oom_score_adj: %s", strerror(-r));
+}
 
 int sandbox_basics(size_t n_fds_max, char **reterr)
 {
         const struct rlimit fds = { n_fds_max, n_fds_max };
 
+        /* Before it is not dumpable: then its files in /proc are root's. */
+        go_first();
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
                 return fail_errno(reterr, -errno, "cannot give up privileges");
         if (setrlimit(RLIMIT_NOFILE, &fds) < 0)

@@ -26,8 +26,12 @@
 #define LANDLOCK_ACCESS_FS_IOCTL_DEV (UINT64_C(1) << 15)
 #endif
 
+/* For /proc/PID/oom_score_adj (proc_pid_oom_score_adj(5)): when memory runs out, a child goes
+ * before slipwayd and before applications. It is started again, and loses least. */
+#define SANDBOX_OOM_SCORE "500"
+
 /* No new privileges, not dumpable (so no ptrace by its own user), no core files, at most
- * n_fds_max descriptors. */
+ * n_fds_max descriptors, SANDBOX_OOM_SCORE. */
 _must_check_ int sandbox_basics(size_t n_fds_max, char **reterr);
 
 /* What stays allowed below a directory, of LANDLOCK_ACCESS_FS_*. */

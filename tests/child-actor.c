@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -352,6 +353,8 @@ int main(int argc, char *argv[], char *environment[])
                 return answer_probes();
         if (streq(part, "fail-then-deaf"))
                 return fail_then_be_deaf(argv[4]);
+        if (streq(part, "kill"))
+                (void) raise(SIGKILL);
         if (streq(part, "break-and-stay")) {
                 r = send(MESSAGE_FD, "bad", 3, 0) < 0;
                 (void) pause();

@@ -95,6 +95,18 @@ static void a_broken_protocol_kills(void **state)
         bench_close(&b);
 }
 
+/* As the kernel does when memory runs out. */
+static void a_killed_one_is_told(void **state)
+{
+        Bench b = {};
+
+        (void) state;
+        bench_start(&b, "kill", NULL);
+        bench_run(&b);
+        assert_string_equal(b.how, "signal 9: killed by hand, or as memory ran out");
+        bench_close(&b);
+}
+
 static void last_words_are_heard(void **state)
 {
         Bench b = {};
@@ -228,6 +240,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_broken_protocol_is_the_end),
                 cmocka_unit_test(a_broken_protocol_kills),
+                cmocka_unit_test(a_killed_one_is_told),
                 cmocka_unit_test(last_words_are_heard),
                 cmocka_unit_test(a_chatterer_hides_no_end),
                 cmocka_unit_test(freed_children_are_reaped),

@@ -37,6 +37,7 @@ static void run_child(void (*test)(const char *dir), const char *dir)
 
 static void check_basics(const char *dir)
 {
+        _cleanup_free_ char *score = NULL;
         struct rlimit limit;
 
         (void) dir;
@@ -45,6 +46,8 @@ static void check_basics(const char *dir)
         CHECK(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0);
         CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max == 20);
         CHECK(getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_max == 0);
+        CHECK(file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &score, NULL) >= 0);
+        CHECK(streq(score, SANDBOX_OOM_SCORE "\n"));
 }
 
 static void basics(void **state)

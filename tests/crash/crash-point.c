@@ -26,11 +26,13 @@
         type __wrap_##name(__VA_ARGS__)
 
 static CrashFile *shared = NULL;
+static dev_t proc_device; /* asked at the start: later a sandbox may forbid it */
 
 /* Before main(): the sandboxes that it enters would not let us open the file. */
 __attribute__((constructor)) static void open_crash_file(void)
 {
         int fd = open(CRASH_FILE, O_RDWR | O_CLOEXEC);
+        struct stat st;
         void *p;
 
         if (fd < 0)
@@ -39,6 +41,8 @@ __attribute__((constructor)) static void open_crash_file(void)
         (void) close(fd);
         if (p != MAP_FAILED)
                 shared = p;
+        if (stat("/proc/self", &st) == 0)
+                proc_device = st.st_dev;
 }
 
 static void die(const char *what)
@@ -169,13 +173,13 @@ static void point_end(uint64_t point)
                 (void) atomic_fetch_sub(&shared->n_under_way, 1);
 }
 
-/* Sockets, pipes and memory are no files that a crash leaves behind. */
+/* Sockets, pipes, memory and /proc are no files that a crash leaves behind. */
 static bool is_file(int fd)
 {
         struct stat st;
 
         return shared && fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) &&
-               st.st_nlink > 0;
+               st.st_nlink > 0 && st.st_dev != proc_device;
 }
 
 /* An operation by descriptor, which is recorded when it has succeeded. */
