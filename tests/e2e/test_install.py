@@ -28,6 +28,15 @@ def test_users_and_directories(host):
     assert host.run(["stat", "-c", "%U %a", "/run/slipway"]).stdout.split() == ["root", "700"]
 
 
+def test_units_are_what_systemd_reads(host):
+    """Not one setting that this systemd does not know, or takes for something else."""
+    for options, unit in (((), "/usr/lib/systemd/system/slipwayd.service"), ((), "/usr/lib/systemd/system/slipway-ready.target"),
+                          (("--user",), "/usr/lib/systemd/user/slipwayd.service")):
+        path = host.run(["find", unit, unit.removeprefix("/usr"), "-maxdepth", "0"], check=False).stdout.split()[0]
+        result = host.run(["systemd-analyze", "verify", "--man=no", *options, path], env={"XDG_RUNTIME_DIR": "/run"})
+        assert result.stdout + result.stderr == "", path
+
+
 def test_unit_is_known_and_not_enabled_by_itself(host):
     shown = host.unit("slipwayd.service", "LoadState", "UnitFileState", "ActiveState")
     assert shown == {"LoadState": "loaded", "UnitFileState": "disabled", "ActiveState": "inactive"}
