@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "build-config.h"
 #include "err.h"
 #include "fd.h"
 #include "fetch.h"
@@ -212,6 +213,10 @@ int main(int argc, char *argv[])
         _cleanup_free_ char *err = NULL;
         int r;
 
+        if (argc == 2 && streq(argv[1], "--version")) {
+                printf("slipway-fetch " SLIPWAY_VERSION "\n");
+                return EXIT_SUCCESS;
+        }
         log_open("slipway-fetch");
         if (parse_options(argc, argv) < 0) {
                 log_error("slipway-fetch is started by slipwayd, not by hand");
