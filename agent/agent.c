@@ -120,6 +120,10 @@ static int recall_instance(Agent *a, char **reterr)
 
         if (r == -ENOENT)
                 return 0;
+        if (r == -EPROTO)
+                return fail(reterr, r,
+                            "%s/instance is damaged, or a newer version of Slipway wrote it",
+                            a->paths.state_dir);
         return r < 0 ? fail_errno(reterr, r, "can't read %s/instance", a->paths.state_dir) : 0;
 }
 

@@ -57,7 +57,14 @@ static char *file_name(const char *command, char ret[static NAME_SIZE])
 static int parse_schema(const cJSON *v, const char *path, void *target, char **reterr)
 {
         (void) target;
-        if (!cJSON_IsString(v) || !streq(v->valuestring, SCHEMA))
+        if (!cJSON_IsString(v))
+                return json_fail_type(v, path, "a string", reterr);
+        if (json_schema_is_newer(v->valuestring, SCHEMA))
+                return fail(reterr, -EPROTONOSUPPORT,
+                            "%s: a newer version of Slipway wrote it, this one knows \"" SCHEMA
+                            "\" only",
+                            path);
+        if (!streq(v->valuestring, SCHEMA))
                 return fail(reterr, -EBADMSG, "%s: is not \"" SCHEMA "\"", path);
         return 0;
 }
@@ -224,6 +231,11 @@ static int load_file(SsmMemory *m, const char *name, char **reterr)
 
         if (r == -EBADMSG || r == -EFBIG || r == -EINVAL || r == -EISDIR) {
                 set_aside(m, name, err_text(r, err));
+                return 0;
+        }
+        if (r == -EPROTONOSUPPORT) {
+                log_warning("What is remembered of a command, %s, is left as it is: %s", name,
+                            err_text(r, err));
                 return 0;
         }
         if (r >= 0)

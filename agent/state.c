@@ -12,9 +12,7 @@
 #include "name.h"
 #include "state.h"
 
-#define SCHEMA_PREFIX  "slipway/state/"
-#define SCHEMA_VERSION 1
-#define STATE_SCHEMA   SCHEMA_PREFIX "1"
+#define STATE_SCHEMA "slipway/state/1"
 
 static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
@@ -424,13 +422,10 @@ static int file_name(const char *app, char ret[static NAME_MAX + 1])
  * be known. */
 static const char *newer_schema(const cJSON *object)
 {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, "schema");
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, JSON_SCHEMA);
         const char *schema = strempty(cJSON_GetStringValue(item));
 
-        if (strncmp(schema, SCHEMA_PREFIX, STRLEN(SCHEMA_PREFIX)) != 0 ||
-            strtoul(schema + STRLEN(SCHEMA_PREFIX), NULL, 10) <= SCHEMA_VERSION)
-                return NULL;
-        return schema;
+        return json_schema_is_newer(schema, STATE_SCHEMA) ? schema : NULL;
 }
 
 static int fail_newer(const char *app, const char *schema, char **reterr)

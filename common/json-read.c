@@ -131,6 +131,16 @@ static int fail_if_missing(const JsonField *fields, uint64_t seen, const char *p
         return 0;
 }
 
+/* What it says goes for all the rest, wherever it stands. */
+static int judge_schema(const cJSON *object, const char *path, const JsonField *fields,
+                        void *target, char **reterr)
+{
+        const JsonField *field = field_find(fields, JSON_SCHEMA);
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(object, JSON_SCHEMA);
+
+        return field && v ? dispatch_member(v, path, field, target, reterr) : 0;
+}
+
 static int dispatch(const cJSON *object, const char *path, const JsonField *fields,
                     bool ignore_unknown, void *target, char **reterr)
 {
@@ -140,6 +150,9 @@ static int dispatch(const cJSON *object, const char *path, const JsonField *fiel
 
         if (!cJSON_IsObject(object))
                 return json_fail_type(object, path, "an object", reterr);
+        r = judge_schema(object, path, fields, target, reterr);
+        if (r < 0)
+                return r;
         cJSON_ArrayForEach(v, object)
         {
                 const JsonField *field = field_find(fields, v->string);
@@ -169,6 +182,14 @@ int json_dispatch_known(const cJSON *object, const char *path, const JsonField *
                         void *target, char **reterr)
 {
         return dispatch(object, path, fields, true, target, reterr);
+}
+
+bool json_schema_is_newer(const char *schema, const char *known)
+{
+        size_t size = (size_t) (strrchr(known, '/') - known) + 1;
+
+        return strncmp(schema, known, size) == 0 &&
+               strtoul(schema + size, NULL, 10) > strtoul(known + size, NULL, 10);
 }
 
 int json_each(const cJSON *array, const char *path, size_t n_max, json_parse_t each, void *target,

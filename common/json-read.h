@@ -44,15 +44,24 @@ typedef struct JsonField {
         bool required;
 } JsonField;
 
+/* The member that says which format a document has, as "slipway/state/1". */
+#define JSON_SCHEMA "schema"
+
 /* Applies a table of at most 64 fields, ended by a field without name, in the order of the
- * document: `object` must be an object; unknown, duplicate and missing required members are
- * -EBADMSG. Names are compared exactly. The document itself has the path "". */
+ * document, but JSON_SCHEMA before all others (and again in its turn): a document of a format that
+ * is not known is refused for that, not for what is new in it. `object` must be an object; unknown,
+ * duplicate and missing required members are -EBADMSG. Names are compared exactly. The document
+ * itself has the path "". */
 _must_check_ int json_dispatch(const cJSON *object, const char *path, const JsonField *fields,
                                void *target, char **reterr);
 
 /* The same, for formats made by others: unknown members are passed over. */
 _must_check_ int json_dispatch_known(const cJSON *object, const char *path, const JsonField *fields,
                                      void *target, char **reterr);
+
+/* Whether a schema is that of the same format as `known`, with a higher number: what wrote it is a
+ * newer version of Slipway. */
+bool json_schema_is_newer(const char *schema, const char *known);
 
 /* Calls `each` for every element of an array of at most n_max elements, with the path "PATH[i]". */
 _must_check_ int json_each(const cJSON *array, const char *path, size_t n_max, json_parse_t each,

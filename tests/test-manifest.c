@@ -83,6 +83,23 @@ static void assert_judged(const cJSON *tree, bool good, const char *path)
                 fail_msg("%s: %d %s\n%s", path, r, strempty(err), text);
 }
 
+/* Whatever it has besides. */
+static void newer_format(void **state)
+{
+        static const char *const newer[] = {
+                "{\"later\":{},\"schema\":\"slipway/manifest/2\"}",
+                "{\"serial\":\"57\",\"app\":{},\"schema\":\"slipway/manifest/10\"}",
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(newer); i++) {
+                _cleanup_free_ char *err = NULL;
+                assert_int_equal(parse(newer[i], &err), -EBADMSG);
+                assert_string_equal(err, "schema: this version knows \"slipway/manifest/1\" only; "
+                                         "what made this manifest may be newer");
+        }
+}
+
 static bool is_optional(const char *path)
 {
         static const char *const optional[] = {
@@ -461,17 +478,12 @@ static void matching(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(every_member),
-                cmocka_unit_test(unknown_members),
-                cmocka_unit_test(limits),
-                cmocka_unit_test(counts),
-                cmocka_unit_test(sizes),
-                cmocka_unit_test(every_truncation),
-                cmocka_unit_test(values),
-                cmocka_unit_test(formatted_again),
-                cmocka_unit_test(refused_when_formatted),
-                cmocka_unit_test(defaults),
-                cmocka_unit_test(activate_alone),
+                cmocka_unit_test(newer_format),     cmocka_unit_test(every_member),
+                cmocka_unit_test(unknown_members),  cmocka_unit_test(limits),
+                cmocka_unit_test(counts),           cmocka_unit_test(sizes),
+                cmocka_unit_test(every_truncation), cmocka_unit_test(values),
+                cmocka_unit_test(formatted_again),  cmocka_unit_test(refused_when_formatted),
+                cmocka_unit_test(defaults),         cmocka_unit_test(activate_alone),
                 cmocka_unit_test(matching),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,7 +351,7 @@ static void damaged_files_are_set_aside(void **dir)
                 GOOD(",\"reply\":{\"id\":\"" R1 "\",\"payload\":\"{}\"}"),
                 GOOD(",\"reply\":{\"id\":\"" R1
                      "\",\"payload\":\"{}\",\"delivered\":true,\"odd\":1}"),
-                "{\"schema\":\"slipway/command/2\",\"command\":\"" A "\",\"message\":\"m\","
+                "{\"schema\":\"slipway/commands/2\",\"command\":\"" A "\",\"message\":\"m\","
                 "\"document\":\"d\",\"received\":1,\"steps\":[]}",
                 "{\"schema\":\"slipway/command/1\",\"command\":\"" B "\",\"message\":\"m\","
                 "\"document\":\"d\",\"received\":1,\"steps\":[]}",
@@ -383,6 +383,20 @@ static void damaged_files_are_set_aside(void **dir)
                 assert_string_equal(aside, damaged[i]);
                 assert_int_equal(count_files(*dir), 2);
         }
+}
+
+static void newer_ones_are_no_damage(void **dir)
+{
+        static const char newer[] = "{\"later\":{},\"schema\":\"slipway/command/2\",\"command\":7}";
+        _cleanup_(ssm_memory_freep) SsmMemory *m = NULL;
+        _cleanup_free_ char *left = NULL;
+
+        put(*dir, A ".json", newer);
+        m = open_memory(*dir);
+        assert_null(ssm_memory_find(m, A));
+        left = get(*dir, A ".json");
+        assert_string_equal(left, newer);
+        assert_int_equal(count_files(*dir), 1);
 }
 
 static void other_things_in_its_place_are_set_aside(void **dir)
@@ -531,6 +545,7 @@ int main(void)
                 test_in_dir(a_full_disk_leaves_nothing_half_made),
                 test_in_dir(what_a_crash_left_is_removed),
                 test_in_dir(damaged_files_are_set_aside),
+                test_in_dir(newer_ones_are_no_damage),
                 test_in_dir(other_things_in_its_place_are_set_aside),
                 test_in_dir(a_reply_that_was_damaged_meanwhile),
                 test_in_dir(old_answers_are_forgotten),

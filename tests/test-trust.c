@@ -290,6 +290,8 @@ static void payload_refused(void **state)
         (void) state;
         assert_payload_refused("", "line 1");
         assert_payload_refused("{}", "schema: missing");
+        assert_payload_refused("{\"later\":{},\"schema\":\"slipway/trust/2\"}",
+                               "schema: this version knows");
         assert_change_refused("trust/1", "trust/2",
                               "schema: this version knows \"slipway/trust/1\" only; what made this "
                               "trust root may be newer");

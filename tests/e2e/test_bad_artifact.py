@@ -79,6 +79,15 @@ def test_flipped_bit_in_the_index(follower):
     follower.assert_nothing_left()
 
 
+def test_index_of_a_newer_format(follower):
+    with follower.undisturbed():
+        release = follower.make()
+        newer = release.index.replace(formats.INDEX_MAGIC, b"SLPYIDX2", 1)
+        release.payload["release"]["index"] = formats.stored(release.payload["release"]["index"]["path"], newer)
+        follower.publish(dataclasses.replace(release, index=newer))
+        follower.wait_failed(release, r"SLPYIDX1 only; what made this one may be newer", condemned=True)
+
+
 def test_artifact_of_another_size_than_its_index(follower):
     with follower.undisturbed():
         release = follower.make()

@@ -183,7 +183,13 @@ def trust_with(**members):
     return make
 
 
+def newer_trust(key):
+    payload = json.loads(base64.b64decode(json.loads(formats.trust_root([key]))["payload"]))
+    return formats.envelope(formats.TRUST_TYPE, {"roles": {}, **payload, "schema": "slipway/trust/2"}, [])
+
+
 TRUST_ROOTS = {
+    "of a newer format": (newer_trust, r'root\.json.*this version knows "slipway/trust/1" only.*may be newer'),
     "missing": (None, r"trust root /etc/slipway/trust/root\.json does not exist: make one with `slipway-publish trust init`"),
     "not JSON": (b"-----BEGIN PUBLIC KEY-----\n", r"trust root /etc/slipway/trust/root\.json: line 1, column \d+: "),
     "a manifest": (lambda key: formats.envelope(formats.MANIFEST_TYPE, {}, [key]), r"root\.json.*payloadType: must be"),

@@ -104,6 +104,8 @@ CASES = {
     "from the future": (altered(published=formats.after(days=2)),
                         r"the manifest was published at [0-9T:-]+Z, and here it is only [0-9T:-]+Z: check this host's clock"),
     "unknown member": (altered(rollouts={}), r"not valid: rollouts: this version knows no such"),
+    "newer format": (altered(schema="slipway/manifest/2", app=None, applications=["web"]),
+                     r'not valid: schema: this version knows "slipway/manifest/1" only; what made this manifest may be newer'),
     "window that is none": (altered(rollout={"window": ["Mon-Thu"]}), r"not valid: rollout\.window\[0\]: \"Mon-Thu\" is no window"),
     "rollout that is not known": (altered(rollout={"max_error": 1}), r"not valid: rollout\.max_error: this version knows no such"),
     "missing member": (altered(deployment=None), r"not valid: deployment: missing"),
