@@ -5,6 +5,7 @@
 #include "app-status.h"
 #include "app.h"
 #include "bus-service.h"
+#include "clock.h"
 #include "confirmation.h"
 #include "err.h"
 #include "file-order.h"
@@ -278,14 +279,6 @@ static void prune(App *a)
 
 /* Transactions */
 
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void remember_spooled(App *a, const Manifest *m)
 {
         a->spooled = (Spooled){ m->deployment, m->index.sha256, m->artifact.sha256 };
@@ -338,7 +331,7 @@ static void add_brake(const App *a, JudgeContext *c)
 static JudgeContext judge_context(const App *a, const Manifest *m, char **ret_damage)
 {
         const Config *config = a->agent->config;
-        RetryWait retry = retry_wait(a->retry, boottime_usec());
+        RetryWait retry = retry_wait(a->retry, clock_usec(CLOCK_BOOTTIME));
         JudgeContext c = { .state = a->site->state,
                            .tags = config->tags,
                            .n_tags = config->n_tags,
@@ -476,7 +469,8 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
 
         if (m && kept.error < 0) {
                 remember_spooled(a, m);
-                retry_plan(a->retry, m->deployment, kept.error, kept.reason, boottime_usec());
+                retry_plan(a->retry, m->deployment, kept.error, kept.reason,
+                           clock_usec(CLOCK_BOOTTIME));
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
@@ -650,8 +644,8 @@ static void act(App *a, Verdict verdict)
                 settle(a, ROUND_DEFERRED);
                 return;
         case VERDICT_RETRY:
-                settle(a, retry_wait(a->retry, boottime_usec()).put_off ? ROUND_DEFERRED
-                                                                        : ROUND_FAILED);
+                settle(a, retry_wait(a->retry, clock_usec(CLOCK_BOOTTIME)).put_off ? ROUND_DEFERRED
+                                                                                   : ROUND_FAILED);
                 return;
         case VERDICT_FAILED:
                 settle(a, ROUND_FAILED);

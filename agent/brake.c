@@ -2,8 +2,8 @@
 #include "brake.h"
 
 #include <stdio.h>
-#include <time.h>
 
+#include "clock.h"
 #include "err.h"
 #include "json-read.h"
 #include "utf8.h"
@@ -82,14 +82,6 @@ int brake_new(Fetcher *fetcher, const char *app, const char *channel, Brake **re
         return 0;
 }
 
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void on_reply(const Message *m, int *fd, void *userdata)
 {
         Brake *b = userdata;
@@ -106,7 +98,7 @@ static void on_reply(const Message *m, int *fd, void *userdata)
         if (b->state != BRAKE_UNKNOWN)
                 b->unknown_since_usec = 0;
         else if (b->unknown_since_usec == 0)
-                b->unknown_since_usec = boottime_usec();
+                b->unknown_since_usec = clock_usec(CLOCK_BOOTTIME);
         free(b->text);
         b->text = strdup(m->text[0] || m->result >= 0 ? m->text : strerror(-m->result));
         b->done(b->userdata);
@@ -141,5 +133,7 @@ const char *brake_text(const Brake *b)
 
 uint64_t brake_unknown_usec(const Brake *b)
 {
-        return b->unknown_since_usec > 0 ? MAX(boottime_usec() - b->unknown_since_usec, 1U) : 0;
+        return b->unknown_since_usec > 0
+                       ? MAX(clock_usec(CLOCK_BOOTTIME) - b->unknown_since_usec, 1U)
+                       : 0;
 }

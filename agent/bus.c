@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <time.h>
 
 #include "bus.h"
+#include "clock.h"
 #include "log.h"
 
 /* Before the first try after a loss, and at most. */
@@ -20,14 +20,6 @@ struct Bus {
 };
 
 static void lose(Bus *b);
-
-static uint64_t monotonic_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static void tell(Bus *b)
 {
@@ -69,7 +61,7 @@ static int open_connection(Bus *b)
         if (r < 0)
                 return r;
         b->bus = TAKE_PTR(bus);
-        b->opened_usec = monotonic_usec();
+        b->opened_usec = clock_usec(CLOCK_MONOTONIC);
         return 0;
 }
 
@@ -112,7 +104,7 @@ static void lose(Bus *b)
 {
         close_connection(b);
         /* One that is taken and closed at once is no sign that the next will last. */
-        if (monotonic_usec() - b->opened_usec > DELAY_MAX_USEC)
+        if (clock_usec(CLOCK_MONOTONIC) - b->opened_usec > DELAY_MAX_USEC)
                 b->delay_usec = DELAY_MIN_USEC;
         plan_retry(b);
         tell(b);
@@ -166,7 +158,7 @@ void bus_drop(Bus *b)
 
 int bus_wait_ready(sd_bus *bus, uint64_t timeout_usec)
 {
-        uint64_t now = monotonic_usec(), until = now + timeout_usec;
+        uint64_t now = clock_usec(CLOCK_MONOTONIC), until = now + timeout_usec;
         int r;
 
         while ((r = sd_bus_is_ready(bus)) == 0) {
@@ -175,7 +167,7 @@ int bus_wait_ready(sd_bus *bus, uint64_t timeout_usec)
                         r = sd_bus_wait(bus, until - now);
                 if (r < 0)
                         return r;
-                now = monotonic_usec();
+                now = clock_usec(CLOCK_MONOTONIC);
                 if (now >= until)
                         return -ETIMEDOUT;
         }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <time.h>
-
 #include "confirmation.h"
+#include "clock.h"
 #include "control.h"
 #include "err.h"
 #include "log.h"
@@ -17,23 +16,15 @@ struct Confirmation {
         void *userdata;
 };
 
-static uint64_t now_msec(clockid_t clock)
-{
-        struct timespec t;
-
-        (void) clock_gettime(clock, &t);
-        return (uint64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 void confirmation_take_up(Site *site)
 {
         Pending *p = &site->state->pending;
-        uint64_t now = now_msec(CLOCK_REALTIME), left;
+        uint64_t now = clock_usec(CLOCK_REALTIME) / 1000, left;
 
         if (p->confirm_until_msec == 0)
                 return;
         left = p->confirm_until_msec > now ? p->confirm_until_msec - now : 0;
-        p->confirm_boot_msec = now_msec(CLOCK_BOOTTIME) + MIN(left, p->confirm_msec);
+        p->confirm_boot_msec = clock_usec(CLOCK_BOOTTIME) / 1000 + MIN(left, p->confirm_msec);
 }
 
 /* Who confirmed it, or NULL. */
@@ -52,8 +43,8 @@ bool confirmation_is_overdue(const Site *site, char **ret_reason)
         const Pending *p = &site->state->pending;
         char limit[DURATION_TEXT_SIZE];
 
-        if (p->confirm_until_msec == 0 || now_msec(CLOCK_BOOTTIME) < p->confirm_boot_msec ||
-            confirmed_by(site, NULL))
+        if (p->confirm_until_msec == 0 ||
+            clock_usec(CLOCK_BOOTTIME) / 1000 < p->confirm_boot_msec || confirmed_by(site, NULL))
                 return false;
         err_set(ret_reason, "nobody confirmed it within %s",
                 duration_format(p->confirm_msec * 1000, limit));
@@ -129,8 +120,8 @@ int confirmation_start(Site *site, uint64_t confirm_usec, confirmation_done_t do
                 return r;
         if (p->confirm_until_msec == 0) {
                 p->confirm_msec = confirm_usec / 1000;
-                p->confirm_until_msec = now_msec(CLOCK_REALTIME) + p->confirm_msec;
-                p->confirm_boot_msec = now_msec(CLOCK_BOOTTIME) + p->confirm_msec;
+                p->confirm_until_msec = clock_usec(CLOCK_REALTIME) / 1000 + p->confirm_msec;
+                p->confirm_boot_msec = clock_usec(CLOCK_BOOTTIME) / 1000 + p->confirm_msec;
                 /* Where it can't be saved (the log says so) the time begins anew after a crash. */
                 (void) site_save(site);
         }

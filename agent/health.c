@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <time.h>
-
-#include "err.h"
 #include "health.h"
+#include "clock.h"
+#include "err.h"
 #include "probe.h"
 
 /* So that a unit run that only watches does not end before the deadline that is ours. */
@@ -67,14 +66,6 @@ static void finish(Health *h, int result, const char *reason)
         h->result = result;
         h->reason = reason ? strdup(reason) : NULL;
         (void) sd_event_source_set_enabled(h->end_source, SD_EVENT_ONESHOT);
-}
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 /* Probes */
@@ -175,7 +166,7 @@ static int watch_longer(Health *h)
 {
         static const UnitRunCallbacks callbacks = { .done = on_units_done };
         const Site *s = h->place.site;
-        uint64_t now = now_usec();
+        uint64_t now = clock_usec(CLOCK_BOOTTIME);
         uint64_t left_usec = now < h->deadline_usec ? h->deadline_usec - now : 0;
         int r;
 
@@ -248,7 +239,7 @@ int health_start(const CommandPlace *place, UnitPlan *plan, UnitRunMode units, H
                 return r;
         if (plan->n_watched + h->activate.n_http + h->activate.n_commands == 0)
                 plan->bake_usec = 0;
-        h->deadline_usec = now_usec() + plan->deadline_usec;
+        h->deadline_usec = clock_usec(CLOCK_BOOTTIME) + plan->deadline_usec;
         r = unit_run_start(site->bus, site->event, plan, units, &own, h, &h->run);
         if (r < 0)
                 return r;

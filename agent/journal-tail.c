@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include <systemd/sd-journal.h>
 #include <systemd/sd-messages.h>
 
+#include "clock.h"
 #include "fd.h"
 #include "journal-tail.h"
 #include "log.h"
@@ -78,14 +78,6 @@ bool tail_text_prepend(TailText *t, const char *line, size_t size)
 }
 
 /* Reading */
-
-static uint64_t now_usec(void)
-{
-        struct timespec ts = {};
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static int match_unit(sd_journal *j, const char *unit)
 {
@@ -159,13 +151,13 @@ static bool is_from_before(sd_journal *j, const JournalTail *t)
 
 static int read_lines(sd_journal *j, const JournalTail *t, TailText *text)
 {
-        uint64_t end_usec = now_usec() + READ_LIMIT_USEC;
+        uint64_t end_usec = clock_usec(CLOCK_MONOTONIC) + READ_LIMIT_USEC;
         const void *data;
         size_t size;
         bool more = true;
         int r = sd_journal_seek_tail(j), is_ours;
 
-        while (r >= 0 && more && now_usec() < end_usec) {
+        while (r >= 0 && more && clock_usec(CLOCK_MONOTONIC) < end_usec) {
                 r = sd_journal_previous(j);
                 if (r <= 0)
                         return r;
@@ -201,7 +193,8 @@ static bool look_again(JournalTail *t)
 {
         int r;
 
-        if (t->sync_fd >= 0 || sd_id128_is_null(t->invocation) || now_usec() >= t->again_until_usec)
+        if (t->sync_fd >= 0 || sd_id128_is_null(t->invocation) ||
+            clock_usec(CLOCK_MONOTONIC) >= t->again_until_usec)
                 return false;
         r = sd_event_source_set_time_relative(t->time_source, AGAIN_USEC);
         return r >= 0 && sd_event_source_set_enabled(t->time_source, SD_EVENT_ONESHOT) >= 0;
@@ -270,7 +263,7 @@ int journal_tail_start(sd_event *event, const JournalRun *run, journal_tail_done
         *t = (JournalTail){ .invocation = run->invocation,
                             .unit = strdup(run->unit),
                             .begun_usec = run->begun_usec,
-                            .again_until_usec = now_usec() + AGAIN_MAX_USEC,
+                            .again_until_usec = clock_usec(CLOCK_MONOTONIC) + AGAIN_MAX_USEC,
                             .sync_fd = -EBADF,
                             .done = done,
                             .userdata = userdata };

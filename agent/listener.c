@@ -2,8 +2,8 @@
 #include "listener.h"
 
 #include <stdio.h>
-#include <time.h>
 
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "journal.h"
@@ -30,14 +30,6 @@ struct Listener {
         bool logged_trouble;
         uint64_t logged_usec; /* CLOCK_BOOTTIME */
 };
-
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static void stop(Listener *l)
 {
@@ -74,7 +66,7 @@ static void log_state(Listener *l)
         free(l->logged);
         l->logged = copy;
         l->logged_trouble = !l->listening;
-        l->logged_usec = boottime_usec();
+        l->logged_usec = clock_usec(CLOCK_BOOTTIME);
         if (!l->listening)
                 journal_event(LOG_WARNING, JOURNAL_NO_ORDERS,
                               "No orders can come through AWS Systems Manager: %s", now);
@@ -92,7 +84,7 @@ static int on_log(sd_event_source *source, uint64_t usec, void *userdata)
 /* That trouble is over is logged at once, all else not more often than it may, but in the end. */
 static void log_in_time(Listener *l)
 {
-        uint64_t now_usec = boottime_usec(), due_usec = l->logged_usec + LOG_EVERY_USEC;
+        uint64_t now_usec = clock_usec(CLOCK_BOOTTIME), due_usec = l->logged_usec + LOG_EVERY_USEC;
 
         if ((l->logged_trouble && l->listening) || l->logged_usec == 0 || now_usec >= due_usec) {
                 log_state(l);

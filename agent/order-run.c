@@ -2,9 +2,9 @@
 #include "order-run.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "app.h"
+#include "clock.h"
 #include "err.h"
 #include "order-words.h"
 
@@ -46,14 +46,6 @@ struct OrderRun {
         void *userdata;
 };
 
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 OrderRun *order_run_free(OrderRun *r)
 {
         if (!r)
@@ -76,7 +68,7 @@ static void say(OrderRun *r, int result, char *words)
         free(r->words);
         r->words = words;
         r->result = result;
-        r->told_usec = boottime_usec();
+        r->told_usec = clock_usec(CLOCK_BOOTTIME);
 }
 
 static void end(OrderRun *r, int result, char *words)
@@ -639,7 +631,7 @@ static void advance(OrderRun *r, App *app)
         else if (r->stage == STAGE_SETTLING && app_round_result(app) != -EBUSY && !r->awaited)
                 take_settled(r, app);
         if (r->stage != STAGE_ENDED &&
-            (s->phase != r->phase || boottime_usec() - r->told_usec >= QUIET_MAX_USEC))
+            (s->phase != r->phase || clock_usec(CLOCK_BOOTTIME) - r->told_usec >= QUIET_MAX_USEC))
                 tell_progress(r, s);
 }
 

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include "clock.h"
 #include "err.h"
 #include "journal.h"
 #include "listener.h"
@@ -37,14 +38,6 @@ struct Orders {
         double tokens; /* so many may come now */
         uint64_t counted_usec;
 };
-
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 Orders *orders_free(Orders *o)
 {
@@ -105,7 +98,7 @@ static bool make_room(Orders *o)
 
 static bool is_too_fast(Orders *o)
 {
-        uint64_t now_usec = boottime_usec();
+        uint64_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
         o->tokens =
                 MIN(o->tokens + (double) (now_usec - o->counted_usec) / 1e6, (double) ORDERS_BURST);
@@ -314,7 +307,9 @@ int orders_new(Agent *agent, Orders **ret)
 
         if (!o)
                 return -ENOMEM;
-        *o = (Orders){ .agent = agent, .tokens = ORDERS_BURST, .counted_usec = boottime_usec() };
+        *o = (Orders){ .agent = agent,
+                       .tokens = ORDERS_BURST,
+                       .counted_usec = clock_usec(CLOCK_BOOTTIME) };
         r = add_sources(o);
         if (r >= 0)
                 r = listener_new(agent, &callbacks, o, &o->listener);

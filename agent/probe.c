@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <time.h>
 
+#include "clock.h"
 #include "err.h"
 #include "probe.h"
 
@@ -54,14 +54,6 @@ const char *probe_complaint(const Probe *p)
         return p->complaint;
 }
 
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void set_timer(Probe *p, uint64_t at_usec)
 {
         /* Both can only fail for a source that is not a timer's. */
@@ -80,8 +72,8 @@ static void take_answer(Probe *p, char *complaint, bool counts)
                 p->n_bad = 0;
         } else if (counts && p->n_bad < N_BAD_MAX)
                 p->n_bad++;
-        set_timer(p,
-                  p->command ? now_usec() + COMMAND_PAUSE_USEC : p->asked_usec + p->interval_usec);
+        set_timer(p, p->command ? clock_usec(CLOCK_BOOTTIME) + COMMAND_PAUSE_USEC
+                                : p->asked_usec + p->interval_usec);
         p->answered(p->userdata);
 }
 
@@ -107,7 +99,7 @@ static void ask_by_http(Probe *p)
         char *complaint = NULL;
         int r;
 
-        p->asked_usec = now_usec();
+        p->asked_usec = clock_usec(CLOCK_BOOTTIME);
         set_timer(p, p->asked_usec + p->timeout_usec + GRACE_USEC);
         (void) stpncpy(m.text, p->url, MESSAGE_TEXT_MAX);
         r = fetcher_request(p->fetcher, &m, -EBADF, on_reply, p, &p->request);

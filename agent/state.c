@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "json-read.h"
@@ -710,19 +711,11 @@ bool pending_is_by_channel(const Pending *p)
 
 /* Changing */
 
-static uint64_t now_msec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_REALTIME, &t);
-        return (uint64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* The present phase ends, or goes on from here. The clock may have been set back meanwhile. */
 static void count_phase(State *s)
 {
         Pending *p = &s->pending;
-        uint64_t now = now_msec();
+        uint64_t now = clock_usec(CLOCK_REALTIME) / 1000;
 
         if (s->phase != PHASE_IDLE && p->phase_msec > 0 && now > p->phase_msec)
                 p->took.msec[s->phase] += now - p->phase_msec;
@@ -760,7 +753,7 @@ void state_unstage(State *s)
 int state_begin(State *s, Action action, const char *release, const char *from, uint64_t deployment,
                 uint64_t serial, const char *by)
 {
-        uint64_t now = now_msec();
+        uint64_t now = clock_usec(CLOCK_REALTIME) / 1000;
         Pending p = { .deployment = deployment,
                       .serial = serial,
                       .action = action,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdint.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "clock.h"
 #include "err.h"
 #include "journal-tail.h"
 #include "log.h"
@@ -250,14 +250,6 @@ static void finish_with_tail(UnitRun *r, int error, const char *what, const char
 
 /* When the bus or systemd is away */
 
-static uint64_t boottime_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 /* Nothing is judged from now on, until systemd was asked again. */
 static void interrupt(UnitRun *r)
 {
@@ -268,7 +260,7 @@ static void interrupt(UnitRun *r)
         if (!r->away) {
                 log_info("systemd does not answer; its units are asked again");
                 r->away = true;
-                r->away_since_usec = boottime_usec();
+                r->away_since_usec = clock_usec(CLOCK_BOOTTIME);
                 r->again_delay_usec = AGAIN_MIN_USEC;
         }
         forget_calls(r);
@@ -283,7 +275,7 @@ static void interrupt(UnitRun *r)
 /* It answers again: the time that it was away does not count. */
 static void come_back(UnitRun *r)
 {
-        uint64_t now = boottime_usec(), at = now;
+        uint64_t now = clock_usec(CLOCK_BOOTTIME), at = now;
 
         if (!r->away)
                 return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <time.h>
 
+#include "clock.h"
 #include "control.h"
 #include "err.h"
 #include "log.h"
@@ -15,14 +16,6 @@ struct UpdateLock {
         update_lock_done_t done;
         void *userdata;
 };
-
-static uint64_t now_usec(void)
-{
-        struct timespec t;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &t);
-        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 bool update_lock_is_held(Site *s)
 {
@@ -41,8 +34,9 @@ bool update_lock_is_held(Site *s)
                 return false;
         }
         if (s->held_off.since_usec == 0)
-                s->held_off = (HeldOff){ .since_usec = now_usec(), .since_sec = time(NULL) };
-        if (now_usec() - s->held_off.since_usec < s->config->update_lock_usec)
+                s->held_off = (HeldOff){ .since_usec = clock_usec(CLOCK_BOOTTIME),
+                                         .since_sec = time(NULL) };
+        if (clock_usec(CLOCK_BOOTTIME) - s->held_off.since_usec < s->config->update_lock_usec)
                 return true;
         if (!s->held_off.overruled)
                 site_log(
