@@ -15,6 +15,7 @@
 #include "shared.h"
 #include "time-text.h"
 #include "unit-files.h"
+#include "unit-status.h"
 #include "update-lock.h"
 
 /* How long the old release is watched after going back: long enough to see a crash at start, short
@@ -50,7 +51,7 @@ struct Activation {
         UpdateLock *update_lock;
         Linking *linking;
         HookRun *hooks;
-        sd_bus_slot *ping_slot;
+        sd_bus_slot *running_slot;
         sd_event_source *again_source; /* tries once more to switch back */
         uint64_t again_until_usec;
         sd_event_source *done_source;
@@ -73,7 +74,7 @@ Activation *activation_free(Activation *a)
         update_lock_free(a->update_lock);
         linking_free(a->linking);
         hook_run_free(a->hooks);
-        sd_bus_slot_unref(a->ping_slot);
+        sd_bus_slot_unref(a->running_slot);
         sd_event_source_disable_unref(a->again_source);
         sd_event_source_disable_unref(a->done_source);
         free(a->reason);
@@ -113,19 +114,38 @@ static Activate activate_of(const State *s, const char *release, const char *oth
         return i ? i->activate : (Activate){ .deadline_usec = DEADLINE_DEFAULT_USEC };
 }
 
-/* The units that ran before the switch: those that the old release has. The names are borrowed. */
-static int ran_before(const Activation *a, char ***ret)
+/* The units of the old release or of both, with a NULL at the end; borrowed. */
+static int names_of_units(const Activation *a, bool both, char ***ret)
 {
         const State *s = state_of(a);
-        Activate old = activate_of(s, s->pending.from, s->pending.release);
-        char **names = calloc(old.n_units + 1, sizeof(char *));
+        const Pending *p = &s->pending;
+        Activate old = activate_of(s, p->from, p->release),
+                 to = activate_of(s, p->release, p->from);
+        char **names = calloc(old.n_units + to.n_units + 1, sizeof(char *));
+        size_t n = 0;
 
         if (!names)
                 return -ENOMEM;
-        for (size_t i = 0; s->pending.from && i < old.n_units; i++)
-                names[i] = old.units[i].name;
+        for (size_t i = 0; p->from && i < old.n_units; i++)
+                names[n++] = old.units[i].name;
+        for (size_t i = 0; both && i < to.n_units; i++)
+                names[n++] = to.units[i].name;
         *ret = names;
         return 0;
+}
+
+/* The units that ran before the switch. Where systemd was not asked, as for a rollback by hand:
+ * those that the old release has. Borrowed; *ret_own is to be freed. */
+static int ran_before(const Activation *a, char *const **ret, char ***ret_own)
+{
+        int r = 0;
+
+        *ret = state_of(a)->pending.ran;
+        if (!*ret) {
+                r = names_of_units(a, false, ret_own);
+                *ret = *ret_own;
+        }
+        return r;
 }
 
 /* The end */
@@ -367,8 +387,9 @@ static int run_old_units(Activation *a, char **reterr)
                                .serial = i ? i->serial : 0,
                                .activate = from ? &old : NULL };
         _cleanup_(unit_plan_done) UnitPlan plan = {};
-        _cleanup_free_ char **ran = NULL;
-        int r = ran_before(a, &ran);
+        _cleanup_free_ char **own = NULL;
+        char *const *ran;
+        int r = ran_before(a, &ran, &own);
 
         if (r >= 0)
                 r = unit_plan_back(from ? &old : NULL, &bad, ran, &plan);
@@ -500,9 +521,10 @@ static int plan_forward(Activation *a, UnitPlan *ret)
         const char *from = s->pending.from;
         Activate to = activate_of(s, s->pending.release, from);
         Activate old = activate_of(s, from, s->pending.release);
-        _cleanup_free_ char **ran = NULL;
+        _cleanup_free_ char **own = NULL;
         _cleanup_(unit_plan_done) UnitPlan plan = {};
-        int r = ran_before(a, &ran);
+        char *const *ran;
+        int r = ran_before(a, &ran, &own);
 
         if (r >= 0)
                 r = unit_plan_forward(&to, from ? &old : NULL, ran, &plan);
@@ -567,30 +589,94 @@ static bool switches_with_systemd(const Activation *a)
         return deploys_with_systemd(a) && !switched_before(a);
 }
 
-static int on_pong(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static bool is_up(const char *active_state)
+{
+        return !streq(active_state, "inactive") && !streq(active_state, "failed") &&
+               !streq(active_state, "deactivating");
+}
+
+/* Rows of ListUnitsByNames() come in the order of the names, which may be aliases: the active state
+ * is the fourth. Leaves in `names` those that run. */
+static int read_running(sd_bus_message *m, char **names)
+{
+        const char *state;
+        size_t i = 0, n = 0;
+        int r = sd_bus_message_enter_container(m, 'a', "(ssssssouso)");
+
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "ssssssouso")) > 0) {
+                if (!names[i])
+                        return -EBADMSG;
+                r = sd_bus_message_read(m, "ssss", NULL, NULL, NULL, &state);
+                if (r >= 0 && is_up(state))
+                        names[n++] = names[i];
+                i++;
+                if (r >= 0)
+                        r = sd_bus_message_skip(m, "ssouso");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r < 0 || names[i])
+                return r < 0 ? r : -EBADMSG;
+        names[n] = NULL;
+        return 0;
+}
+
+/* Saved before the switch: the way back must know it after a crash as well. What systemd can't say
+ * is no obstacle. */
+static int remember_running(Activation *a, sd_bus_message *m)
+{
+        _cleanup_free_ char **names = NULL;
+        int r = names_of_units(a, true, &names);
+
+        if (r < 0)
+                return r;
+        r = sd_bus_message_is_method_error(m, NULL) ? -EBADMSG : read_running(m, names);
+        if (r < 0) {
+                site_log(a->site, LOG_WARNING,
+                         "App %s: systemd does not say which units run: those of the release "
+                         "before are taken for it",
+                         app_of(a));
+                return 0;
+        }
+        r = pending_set_ran(&state_of(a)->pending, names);
+        return r < 0 ? r : site_save(a->site);
+}
+
+static int on_running(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         Activation *a = userdata;
         bool silent = bus_error_is_passing(sd_bus_message_get_error(m));
+        int r = 0;
 
         (void) error;
-        step_ended(a, silent ? -EHOSTDOWN : 0,
-                   silent ? "neither units nor hooks can be run: systemd does not answer over D-Bus"
-                          : NULL);
+        if (!silent && state_of(a)->phase == PHASE_SWITCHING)
+                r = remember_running(a, m);
+        if (silent)
+                step_ended(
+                        a, -EHOSTDOWN,
+                        "neither units nor hooks can be run: systemd does not answer over D-Bus");
+        else
+                step_ended(a, r, r < 0 ? "can't remember which units run" : NULL);
         return 1;
 }
 
 /* Where D-Bus or systemd hangs, a switch would leave the link on one release and the processes on
- * another. */
+ * another. Which units run is what the way back needs to know. */
 static int ask_systemd(Activation *a, char **reterr)
 {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_free_ char **names = NULL;
         sd_bus *bus = bus_get(a->site->bus);
-        int r = -EHOSTDOWN;
+        int r = bus ? names_of_units(a, true, &names) : -EHOSTDOWN;
 
-        a->ping_slot = sd_bus_slot_unref(a->ping_slot);
-        if (bus)
-                r = sd_bus_call_method_async(bus, &a->ping_slot, "org.freedesktop.systemd1",
-                                             "/org/freedesktop/systemd1",
-                                             "org.freedesktop.DBus.Peer", "Ping", on_pong, a, NULL);
+        a->running_slot = sd_bus_slot_unref(a->running_slot);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(bus, &m, SD1_NAME, SD1_PATH, SD1_MANAGER,
+                                                   "ListUnitsByNames");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(m, names);
+        if (r >= 0)
+                r = sd_bus_call_async(bus, &a->running_slot, m, on_running, a, 0);
         return r < 0 ? fail(reterr, -EHOSTDOWN, "there is no connection to systemd")
                      : STEP_UNDER_WAY;
 }

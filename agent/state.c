@@ -14,6 +14,7 @@
 #include "state.h"
 
 #define STATE_SCHEMA "slipway/state/1"
+#define RAN_MAX      (2 * ACTIVATE_UNITS_MAX)
 
 static const char *const phase_names[_PHASE_MAX] = {
         [PHASE_IDLE] = "idle",           [PHASE_FETCHING] = "fetching",
@@ -107,8 +108,17 @@ int state_set(char **member, const char *value)
         return 0;
 }
 
+static char **names_free(char **names)
+{
+        for (char **n = names; n && *n; n++)
+                free(*n);
+        free(names);
+        return NULL;
+}
+
 static void pending_done(Pending *p)
 {
+        names_free(p->ran);
         free(p->release);
         free(p->from);
         free(p->by);
@@ -253,6 +263,23 @@ static int parse_phase_times(const cJSON *v, const char *path, void *target, cha
         return json_each_member(v, path, _PHASE_MAX, parse_phase_time, target, reterr);
 }
 
+static int parse_unit(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        char **end = target;
+
+        while (*end)
+                end++;
+        return parse_text(v, path, end, reterr);
+}
+
+static int parse_ran(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        char ***names = target;
+
+        *names = calloc(RAN_MAX + 1, sizeof(char *));
+        return *names ? json_each(v, path, RAN_MAX, parse_unit, *names, reterr) : -ENOMEM;
+}
+
 static int parse_pending(const cJSON *v, const char *path, void *target, char **reterr)
 {
         static const JsonField fields[] = {
@@ -265,6 +292,7 @@ static int parse_pending(const cJSON *v, const char *path, void *target, char **
                 FIELD("confirm_until_ms", json_parse_uint, Pending, confirm_until_msec, false),
                 FIELD("confirm_boot_ms", json_parse_uint, Pending, confirm_boot_msec, false),
                 FIELD("confirmed_by", parse_text, Pending, confirmed_by, false),
+                FIELD("ran", parse_ran, Pending, ran, false),
                 FIELD("action", parse_action, Pending, action, true),
                 FIELD("started_ms", json_parse_uint, Pending, started_msec, true),
                 FIELD("phase_since_ms", json_parse_uint, Pending, phase_msec, false),
@@ -538,6 +566,16 @@ static bool add_confirmation(cJSON *o, const Pending *p)
                 add_text(o, "confirmed_by", p->confirmed_by));
 }
 
+static bool add_ran(cJSON *o, const Pending *p)
+{
+        cJSON *names = p->ran ? cJSON_AddArrayToObject(o, "ran") : NULL;
+
+        for (char **n = p->ran; names && *n; n++)
+                if (!cJSON_AddItemToArray(names, cJSON_CreateString(*n)))
+                        return false;
+        return names || !p->ran;
+}
+
 static bool add_pending(cJSON *o, const Pending *p)
 {
         cJSON *v;
@@ -549,7 +587,7 @@ static bool add_pending(cJSON *o, const Pending *p)
                add_text(v, "by", p->by) && add_text(v, "reason", p->reason) &&
                cJSON_AddNumberToObject(v, "deployment", p->deployment) &&
                cJSON_AddNumberToObject(v, "serial", p->serial) && add_confirmation(v, p) &&
-               add_text(v, "action", action_to_string(p->action)) &&
+               add_ran(v, p) && add_text(v, "action", action_to_string(p->action)) &&
                cJSON_AddNumberToObject(v, "started_ms", p->started_msec) &&
                cJSON_AddNumberToObject(v, "phase_since_ms", p->phase_msec) &&
                add_phase_times(v, &p->took) && cJSON_AddNumberToObject(v, "attempts", p->attempts);
@@ -701,6 +739,23 @@ int state_save(const State *s, int dir_fd)
                 return -ENOMEM;
         (void) file_name(s->app, name);
         return file_write_atomic_at(dir_fd, name, text, strlen(text), 0600);
+}
+
+int pending_set_ran(Pending *p, char *const *names)
+{
+        char **copy = calloc(RAN_MAX + 1, sizeof(char *));
+
+        for (size_t i = 0; copy && names[i]; i++) {
+                assert(i < RAN_MAX);
+                copy[i] = strdup(names[i]);
+                if (!copy[i])
+                        copy = names_free(copy);
+        }
+        if (!copy)
+                return -ENOMEM;
+        names_free(p->ran);
+        p->ran = copy;
+        return 0;
 }
 
 bool pending_is_by_channel(const Pending *p)

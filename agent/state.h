@@ -23,7 +23,7 @@
  *     "root": "/srv/web",                       where a signed order was last carried out
  *     "current": "2026.11.22-1f3a9c2",          release that is live; absent: none
  *     "pending": { "release": "...", "deployment": 43, "serial": 58, "from": "...",
- *                  "action": "deploy" },
+ *                  "action": "deploy", "ran": [ "web.service" ] },
  *     "last_good": "2026.11.22-1f3a9c2",
  *     "deployment": 42,                    the last one that this host took up, good or bad
  *     "staged": { "release": "...", "deployment": 43, "serial": 58, "by": "root",
@@ -121,6 +121,9 @@ typedef struct Pending {
          * then by the clock, and since boot; who has confirmed it. */
         uint64_t confirm_msec, confirm_until_msec, confirm_boot_msec;
         char *confirmed_by;
+        /* Which of the units that either release names ran right before the switch; NULL at its
+         * end. NULL: systemd was not asked. */
+        char **ran;
         Action action;
         uint64_t started_msec; /* since the epoch */
         uint64_t phase_msec;   /* when the present phase began */
@@ -134,6 +137,9 @@ typedef struct Pending {
 /* It brings the channel's deployment here: by the agent itself, or because somebody far away had it
  * ask the channel. */
 bool pending_is_by_channel(const Pending *p);
+
+/* Copies the names into `ran`; at most twice ACTIVATE_UNITS_MAX. */
+_must_check_ int pending_set_ran(Pending *p, char *const *names);
 
 /* A deployment that was brought here to be made live later. */
 typedef struct Staged {

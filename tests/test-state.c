@@ -116,6 +116,30 @@ static void a_confirmation_survives_a_restart(void **dir)
         assert_null(again->pending.confirmed_by);
 }
 
+static void what_ran_survives_a_restart(void **dir)
+{
+        static char *const running[] = { (char *) "web.service", (char *) "web@1.service", NULL },
+                           *const none[] = { NULL };
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL, *last = NULL;
+
+        assert_return_code(state_begin(s, ACTION_DEPLOY, "r2", "r1", 2, 3, "agent"), 0);
+        assert_null(s->pending.ran);
+        assert_return_code(pending_set_ran(&s->pending, none), 0);
+        assert_return_code(pending_set_ran(&s->pending, running), 0);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, NULL), 0);
+        assert_string_equal(again->pending.ran[0], "web.service");
+        assert_string_equal(again->pending.ran[1], "web@1.service");
+        assert_null(again->pending.ran[2]);
+        /* None is another answer than no answer. */
+        assert_return_code(pending_set_ran(&again->pending, none), 0);
+        assert_return_code(state_save(again, fd), 0);
+        assert_return_code(state_load(fd, "web", &last, NULL), 0);
+        assert_non_null(last->pending.ran);
+        assert_null(last->pending.ran[0]);
+}
+
 static void begin(State *s, Action action, const char *release, uint64_t deployment)
 {
         assert_return_code(state_begin(s, action, release, "r1", deployment, deployment, "root"),
@@ -385,6 +409,7 @@ int main(void)
                 test_in_dir(survives_a_restart),
                 test_in_dir(floors_stay),
                 test_in_dir(a_confirmation_survives_a_restart),
+                test_in_dir(what_ran_survives_a_restart),
                 test_in_dir(what_is_staged_survives_a_restart),
                 test_in_dir(what_is_staged_stays_until_it_is_settled),
                 test_in_dir(each_phase_is_timed),

@@ -212,6 +212,34 @@ def test_order(web):
     assert web.running() == "r4"
 
 
+def test_way_back_to_what_ran(web):
+    """Whether a unit ran is systemd's to say: not which release names it."""
+    host = web.host
+    for name in ("web-proxy", "web-worker", "web-idle"):
+        host.write_unit(f"{name}.service", NOTED)
+    host.start_unit("web-worker.service")
+    web.release(units=[(web.unit, "restart"), ("web-worker.service", "try-restart")])
+    web.assert_whole("r2")
+    # runs, and r2 does not know it; is r2's, and was stopped by somebody; neither runs nor is r2's
+    host.start_unit("web-proxy.service")
+    host.stop_unit("web-worker.service")
+    proxy = host.unit("web-proxy.service", "MainPID")
+    web.close_gate()
+    bad = web.release([toy.READY, toy.gate(), toy.DIE], bake="1min",
+                      units=[("web-proxy.service", "restart"), ("web-worker.service", "restart"),
+                             ("web-idle.service", "start"), (web.unit, "restart")])
+    web.wait_phase("baking", bad)
+    for name in ("web-proxy", "web-worker", "web-idle"):
+        assert host.unit(f"{name}.service", "ActiveState")["ActiveState"] == "active"
+    # also after a restart of slipwayd
+    host.run(["systemctl", "kill", "--signal=KILL", "--kill-who=main", "slipwayd.service"])
+    web.open_gate()
+    assert_taken_back(web, bad, r"web\.service: it did not stay up: .*")
+    states = {name: host.unit(f"{name}.service", "ActiveState")["ActiveState"] for name in ("web-proxy", "web-worker", "web-idle")}
+    assert states == {"web-proxy": "active", "web-worker": "inactive", "web-idle": "inactive"}
+    assert host.unit("web-proxy.service", "MainPID") != proxy and web.running() == "r2"
+
+
 def test_instances_of_a_template(web):
     """Each is a unit of its own."""
     host, units = web.host, ["web@1.service", "web@2.service"]
