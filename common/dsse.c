@@ -263,6 +263,22 @@ int envelope_sign(Envelope *e, const char *type, const Key *k, char **reterr)
         return 0;
 }
 
+int envelope_verify(const Envelope *e, const char *type, const Key *k)
+{
+        _cleanup_free_ uint8_t *pae = NULL;
+        size_t size;
+        int r = dsse_pae(type, e->payload, e->payload_size, &pae, &size);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < e->n_signatures; i++) {
+                r = key_verify(k, pae, size, e->signatures[i].bytes, e->signatures[i].size);
+                if (r != -EKEYREJECTED)
+                        return r;
+        }
+        return -EKEYREJECTED;
+}
+
 /* --- the packed form --- */
 
 int envelope_pack(const Envelope *e, uint8_t **ret, size_t *ret_size)

@@ -56,6 +56,9 @@ _must_check_ int envelope_new(const void *payload, size_t size, Envelope **ret);
  * key_sign(). */
 _must_check_ int envelope_sign(Envelope *e, const char *type, const Key *k, char **reterr);
 
+/* 0: one of the envelope's signatures is k's over the payload as `type`. -EKEYREJECTED: none is. */
+_must_check_ int envelope_verify(const Envelope *e, const char *type, const Key *k);
+
 /* The bytes that are signed (PAE), to be freed. */
 _must_check_ int dsse_pae(const char *type, const void *payload, size_t size, uint8_t **ret,
                           size_t *ret_size);

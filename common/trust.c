@@ -2,7 +2,6 @@
 #include "trust.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base64.h"
@@ -26,14 +25,26 @@ struct Trust {
         Role manifest, root;
 };
 
+static void free_keys(Trust *t)
+{
+        for (size_t i = 0; i < t->n_keys; i++)
+                key_free(t->keys[i]);
+}
+
 Trust *trust_free(Trust *t)
 {
         if (!t)
                 return NULL;
-        for (size_t i = 0; i < t->n_keys; i++)
-                key_free(t->keys[i]);
+        free_keys(t);
         free(t);
         return NULL;
+}
+
+void trust_become(Trust *t, Trust *next)
+{
+        free_keys(t);
+        *t = *next;
+        free(next);
 }
 
 /* --- the payload --- */
@@ -219,7 +230,7 @@ int trust_parse(const char *payload, size_t size, Trust **ret, char **reterr)
         return 0;
 }
 
-int trust_load(const char *path, Trust **ret, char **reterr)
+int trust_load_signed(const char *path, Envelope **ret_envelope, Trust **ret, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
         _cleanup_free_ char *data = NULL;
@@ -236,7 +247,17 @@ int trust_load(const char *path, Trust **ret, char **reterr)
         r = envelope_parse(data, size, TRUST_PAYLOAD_TYPE, &e, reterr);
         if (r == 0)
                 r = trust_parse(e->payload, e->payload_size, ret, reterr);
-        return r < 0 ? fail_prefix(reterr, r, "trust root %s", path) : 0;
+        if (r < 0)
+                return fail_prefix(reterr, r, "trust root %s", path);
+        *ret_envelope = TAKE_PTR(e);
+        return 0;
+}
+
+int trust_load(const char *path, Trust **ret, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+
+        return trust_load_signed(path, &e, ret, reterr);
 }
 
 uint64_t trust_version(const Trust *t)
@@ -264,19 +285,30 @@ unsigned trust_manifest_threshold(const Trust *t)
         return (unsigned) t->manifest.threshold;
 }
 
+size_t trust_n_root_keys(const Trust *t)
+{
+        return t->root.n_ids;
+}
+
+const Key *trust_root_key(const Trust *t, size_t i)
+{
+        return key_find(t, &t->root.ids[i]);
+}
+
+unsigned trust_root_threshold(const Trust *t)
+{
+        return (unsigned) t->root.threshold;
+}
+
 /* --- verifying --- */
 
-/* 0 if one of the envelope's signatures is this key's, else -EKEYREJECTED. */
-static int key_has_signed(const Key *k, const Envelope *e, const uint8_t *pae, size_t pae_size)
-{
-        for (size_t i = 0; i < e->n_signatures; i++) {
-                const Signature *s = &e->signatures[i];
-                int r = key_verify(k, pae, pae_size, s->bytes, s->size);
-                if (r != -EKEYREJECTED)
-                        return r;
-        }
-        return -EKEYREJECTED;
-}
+/* What is verified, and the words for its keys. */
+typedef struct Check {
+        const Trust *trust;
+        const Role *role;
+        const char *type;      /* of the payload */
+        const char *by, *not ; /* "signatures by ...", "keys that are not ..." */
+} Check;
 
 static bool envelope_hints(const Envelope *e, const Sha256 *id)
 {
@@ -310,7 +342,7 @@ static char *hints_text(const Envelope *e)
 }
 
 /* Why there were too few good signatures. `bad` is a key of ours whose signature does not match. */
-static int fail_signatures(const Trust *t, const Envelope *e, size_t n_good, const Sha256 *bad,
+static int fail_signatures(const Check *c, const Envelope *e, size_t n_good, const Sha256 *bad,
                            char **reterr)
 {
         _cleanup_free_ char *hints = NULL;
@@ -320,8 +352,8 @@ static int fail_signatures(const Trust *t, const Envelope *e, size_t n_good, con
                 return fail(reterr, -EKEYREJECTED, "no signature");
         if (n_good > 0)
                 return fail(reterr, -EKEYREJECTED,
-                            "%zu of %" PRIu64 " needed signatures by keys of the trust root%s%s%s",
-                            n_good, t->manifest.threshold, bad ? "; the signature of key " : "",
+                            "%zu of %" PRIu64 " needed signatures by %s%s%s%s", n_good,
+                            c->role->threshold, c->by, bad ? "; the signature of key " : "",
                             bad ? sha256_to_hex(bad, hex) : "", bad ? " does not match" : "");
         if (bad)
                 return fail(reterr, -EKEYREJECTED,
@@ -329,25 +361,19 @@ static int fail_signatures(const Trust *t, const Envelope *e, size_t n_good, con
                             "signed as something else",
                             sha256_to_hex(bad, hex));
         hints = hints_text(e);
-        return fail(reterr, -EKEYREJECTED,
-                    "signed only by keys that are not in the trust root (key ids: %s)",
-                    strempty(hints));
+        return fail(reterr, -EKEYREJECTED, "signed only by keys that are not %s (key ids: %s)",
+                    c->not, strempty(hints));
 }
 
-int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
+static int verify(const Check *c, const Envelope *e, char **reterr)
 {
-        _cleanup_free_ uint8_t *pae = NULL;
         const Sha256 *bad = NULL;
-        size_t size, n_good = 0;
-        int r;
+        size_t n_good = 0;
 
-        r = dsse_pae(MANIFEST_PAYLOAD_TYPE, e->payload, e->payload_size, &pae, &size);
-        if (r < 0)
-                return r;
         /* Keys are counted, not signatures: each key is asked once. */
-        for (size_t i = 0; i < t->manifest.n_ids && n_good < t->manifest.threshold; i++) {
-                const Sha256 *id = &t->manifest.ids[i];
-                r = key_has_signed(key_find(t, id), e, pae, size);
+        for (size_t i = 0; i < c->role->n_ids && n_good < c->role->threshold; i++) {
+                const Sha256 *id = &c->role->ids[i];
+                int r = envelope_verify(e, c->type, key_find(c->trust, id));
                 if (r == 0)
                         n_good++;
                 else if (r != -EKEYREJECTED)
@@ -355,8 +381,55 @@ int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
                 else if (!bad && envelope_hints(e, id))
                         bad = id;
         }
-        if (n_good < t->manifest.threshold)
-                return fail_signatures(t, e, n_good, bad, reterr);
+        return n_good < c->role->threshold ? fail_signatures(c, e, n_good, bad, reterr) : 0;
+}
+
+int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
+{
+        const Check check = {
+                .trust = t,
+                .role = &t->manifest,
+                .type = MANIFEST_PAYLOAD_TYPE,
+                .by = "keys of the trust root",
+                .not = "in the trust root",
+        };
+
+        return verify(&check, e, reterr);
+}
+
+/* Whether t's root keys signed a trust root. */
+static int verify_root(const Trust *t, const Envelope *e, char **reterr)
+{
+        char words[64];
+        const Check check = {
+                .trust = t,
+                .role = &t->root,
+                .type = TRUST_PAYLOAD_TYPE,
+                .by = words,
+                .not = words,
+        };
+
+        (void) snprintf(words, sizeof(words), "root keys of version %" PRIu64, t->version);
+        return verify(&check, e, reterr);
+}
+
+int trust_follow(const Trust *t, const Envelope *e, Trust **ret, char **reterr)
+{
+        _cleanup_(trust_freep) Trust *next = NULL;
+        int r = verify_root(t, e, reterr);
+
+        if (r >= 0)
+                r = trust_parse(e->payload, e->payload_size, &next, reterr);
+        if (r < 0)
+                return r;
+        if (next->version != t->version + 1)
+                return fail(reterr, -EKEYREJECTED,
+                            "its version is %" PRIu64 ", and only %" PRIu64 " can follow %" PRIu64,
+                            next->version, t->version + 1, t->version);
+        r = verify_root(next, e, reterr);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(next);
         return 0;
 }
 
@@ -438,10 +511,9 @@ static int sign_and_format(const char *payload, Key *const *signers, size_t n_si
         return r < 0 ? fail_errno(reterr, r, "writing the trust root") : 0;
 }
 
-int trust_format_first(Key *const *keys, size_t n_keys, unsigned threshold, Key *const *root_keys,
-                       size_t n_root_keys, unsigned root_threshold, uint64_t expires_sec,
-                       Key *const *signers, size_t n_signers, char **ret, size_t *ret_size,
-                       char **reterr)
+static int format(uint64_t version, Key *const *keys, size_t n_keys, unsigned threshold,
+                  Key *const *root_keys, size_t n_root_keys, unsigned root_threshold,
+                  uint64_t expires_sec, char **ret_payload, char **reterr)
 {
         _cleanup_json_ cJSON *tree = cJSON_CreateObject();
         _cleanup_(trust_freep) Trust *again = NULL;
@@ -450,7 +522,7 @@ int trust_format_first(Key *const *keys, size_t n_keys, unsigned threshold, Key 
         int r;
 
         if (!tree || !cJSON_AddStringToObject(tree, "schema", TRUST_SCHEMA) ||
-            json_add_uint(tree, "version", 1) < 0 ||
+            json_add_uint(tree, "version", version) < 0 ||
             !cJSON_AddStringToObject(tree, "expires", time_format_utc(expires_sec, expires)) ||
             !keys_format(keys, n_keys, root_keys, n_root_keys, tree) ||
             !role_format("manifest", keys, n_keys, threshold, tree) ||
@@ -463,5 +535,29 @@ int trust_format_first(Key *const *keys, size_t n_keys, unsigned threshold, Key 
         r = trust_parse(payload, strlen(payload), &again, reterr);
         if (r < 0)
                 return r;
-        return sign_and_format(payload, signers, n_signers, ret, ret_size, reterr);
+        *ret_payload = TAKE_PTR(payload);
+        return 0;
+}
+
+int trust_format_first(Key *const *keys, size_t n_keys, unsigned threshold, Key *const *root_keys,
+                       size_t n_root_keys, unsigned root_threshold, uint64_t expires_sec,
+                       Key *const *signers, size_t n_signers, char **ret, size_t *ret_size,
+                       char **reterr)
+{
+        _cleanup_free_ char *payload = NULL;
+        int r = format(1, keys, n_keys, threshold, root_keys, n_root_keys, root_threshold,
+                       expires_sec, &payload, reterr);
+
+        return r < 0 ? r : sign_and_format(payload, signers, n_signers, ret, ret_size, reterr);
+}
+
+int trust_format_next(const Trust *t, Key *const *keys, size_t n_keys, unsigned threshold,
+                      Key *const *root_keys, size_t n_root_keys, unsigned root_threshold,
+                      uint64_t expires_sec, char **ret, size_t *ret_size, char **reterr)
+{
+        _cleanup_free_ char *payload = NULL;
+        int r = format(t->version + 1, keys, n_keys, threshold, root_keys, n_root_keys,
+                       root_threshold, expires_sec, &payload, reterr);
+
+        return r < 0 ? r : sign_and_format(payload, NULL, 0, ret, ret_size, reterr);
 }

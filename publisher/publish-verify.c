@@ -120,22 +120,16 @@ static int check_release(Verification *v, char **reterr)
 static int list_signers(const Verification *v, bool print, cJSON *array, char **reterr)
 {
         const Envelope *e = v->head.current->envelope;
-        _cleanup_free_ uint8_t *pae = NULL;
-        size_t size;
-        int r = dsse_pae(MANIFEST_PAYLOAD_TYPE, e->payload, e->payload_size, &pae, &size);
 
-        if (r < 0)
-                return fail_errno(reterr, r, "can't list the signers");
         for (size_t i = 0; i < trust_n_manifest_keys(v->trust); i++) {
                 const Key *k = trust_manifest_key(v->trust, i);
                 char id[SHA256_HEX_SIZE];
                 cJSON *entry;
-                bool signed_it = false;
-                for (size_t n = 0; n < e->n_signatures && !signed_it; n++)
-                        signed_it = key_verify(k, pae, size, e->signatures[n].bytes,
-                                               e->signatures[n].size) >= 0;
-                if (!signed_it)
+                int r = envelope_verify(e, MANIFEST_PAYLOAD_TYPE, k);
+                if (r == -EKEYREJECTED)
                         continue;
+                if (r < 0)
+                        return fail_errno(reterr, r, "can't list the signers");
                 if (print)
                         printf("signed by  %s %s\n", key_type_to_string(key_type(k)),
                                sha256_to_hex(key_id(k), id));

@@ -92,20 +92,13 @@ int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_si
 
 int signers_accept(const Signers *s, const Envelope *e, char **reterr)
 {
-        _cleanup_free_ uint8_t *pae = NULL;
-        size_t size;
-        int r;
-
         if (s->trust)
                 return trust_verify_manifest(s->trust, e, reterr);
-        r = dsse_pae(MANIFEST_PAYLOAD_TYPE, e->payload, e->payload_size, &pae, &size);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < e->n_signatures; i++)
-                for (size_t k = 0; k < s->n_keys; k++)
-                        if (key_verify(s->keys[k], pae, size, e->signatures[i].bytes,
-                                       e->signatures[i].size) >= 0)
-                                return 0;
+        for (size_t i = 0; i < s->n_keys; i++) {
+                int r = envelope_verify(e, MANIFEST_PAYLOAD_TYPE, s->keys[i]);
+                if (r != -EKEYREJECTED)
+                        return r;
+        }
         return fail(reterr, -EKEYREJECTED,
                     "it is signed by none of the given keys; --trust FILE names a trust root that "
                     "tells whose signatures count");

@@ -365,6 +365,187 @@ static void first_root_refused(void **state)
         free(text);
 }
 
+/* A root after `t`, or with NULL a first one, whose root keys are those from keys[first] on, signed
+ * by the keys whose numbers stand in `by`. */
+static Envelope *make_root(const Trust *t, size_t first, size_t n_keys, unsigned threshold,
+                           const char *by)
+{
+        _cleanup_free_ char *text = NULL;
+        char *err = NULL;
+        size_t size;
+        Envelope *e;
+        int r = t ? trust_format_next(t, keys, 1, 1, keys + first, n_keys, threshold, EXPIRES,
+                                      &text, &size, &err)
+                  : trust_format_first(keys, 1, 1, keys + first, n_keys, threshold, EXPIRES, NULL,
+                                       0, &text, &size, &err);
+
+        if (r < 0)
+                fail_msg("%s", strempty(err));
+        e = open_text(text);
+        for (; *by; by++)
+                assert_int_equal(envelope_sign(e, TRUST_PAYLOAD_TYPE, keys[*by - '0'], NULL), 0);
+        return e;
+}
+
+static Trust *parse(Envelope *e)
+{
+        Trust *t = NULL;
+
+        assert_int_equal(trust_parse(e->payload, e->payload_size, &t, NULL), 0);
+        envelope_free(e);
+        return t;
+}
+
+static void assert_follows(const Trust *t, Envelope *e, Trust **ret)
+{
+        char *err = NULL;
+
+        if (trust_follow(t, e, ret, &err) < 0)
+                fail_msg("%s", strempty(err));
+        envelope_free(e);
+}
+
+/* Words at the beginning of the error. */
+static void assert_does_not_follow(const Trust *t, Envelope *e, int error, const char *words)
+{
+        _cleanup_free_ char *err = NULL;
+        Trust *next = NULL;
+
+        assert_int_equal(trust_follow(t, e, &next, &err), error);
+        assert_null(next);
+        if (!err || strncmp(err, words, strlen(words)) != 0)
+                fail_msg("\"%s\", wanted \"%s\"", strempty(err), words);
+        envelope_free(e);
+}
+
+/* Root keys 1 and 2 and 3, two of which must sign, give way to 2 and 3 and then to 0 alone. */
+static void chain(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 1, 3, 2, ""));
+        Trust *next = NULL;
+
+        (void) state;
+        assert_int_equal(trust_n_root_keys(t), 3);
+        assert_int_equal(trust_root_threshold(t), 2);
+        assert_true(sha256_equal(key_id(trust_root_key(t, 2)), key_id(keys[3])));
+        assert_follows(t, make_root(t, 2, 2, 2, "23"), &next);
+        trust_become(t, next);
+        assert_int_equal(trust_version(t), 2);
+        assert_int_equal(trust_n_root_keys(t), 2);
+        assert_follows(t, make_root(t, 0, 1, 1, "320"), &next);
+        trust_become(t, next);
+        assert_int_equal(trust_version(t), 3);
+        assert_int_equal(trust_n_root_keys(t), 1);
+        assert_true(sha256_equal(key_id(trust_root_key(t, 0)), key_id(keys[0])));
+}
+
+/* Of keys 0, 1 and 2 two must sign, also the next root, whose keys are 1, 2 and 3. */
+static void too_few_root_keys(void **state)
+{
+        static const struct {
+                const char *by, *words;
+        } cases[] = {
+                {"",    "no signature"                                                     },
+                { "3",  "signed only by keys that are not root keys of version 1 (key ids:"},
+                { "0",  "1 of 2 needed signatures by root keys of version 1"               },
+                { "03", "1 of 2 needed signatures by root keys of version 1"               },
+                { "00", "1 of 2 needed signatures by root keys of version 1"               },
+                { "01", "1 of 2 needed signatures by root keys of version 2"               },
+        };
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 0, 3, 2, ""));
+        Trust *next = NULL;
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                assert_does_not_follow(t, make_root(t, 1, 3, 2, cases[i].by), -EKEYREJECTED,
+                                       cases[i].words);
+        /* One of the old keys is lost, and one of the new. */
+        assert_follows(t, make_root(t, 1, 3, 2, "12"), &next);
+        trust_free(next);
+        assert_follows(t, make_root(t, 1, 3, 2, "023"), &next);
+        trust_free(next);
+}
+
+/* Who may sign manifests may not sign roots. */
+static void manifest_key_is_no_root_key(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 1, 1, 1, ""));
+
+        (void) state;
+        assert_does_not_follow(t, make_root(t, 1, 1, 1, "0"), -EKEYREJECTED, "signed only by keys");
+}
+
+static void only_the_next_version(void **state)
+{
+        _cleanup_(trust_freep) Trust *first = parse(make_root(NULL, 0, 1, 1, "0"));
+        _cleanup_(trust_freep) Trust *second = parse(make_root(first, 0, 1, 1, "0"));
+        _cleanup_(trust_freep) Trust *third = parse(make_root(second, 0, 1, 1, "0"));
+
+        (void) state;
+        assert_does_not_follow(first, make_root(second, 0, 1, 1, "0"), -EKEYREJECTED,
+                               "its version is 3, and only 2 can follow 1");
+        assert_does_not_follow(second, make_root(first, 0, 1, 1, "0"), -EKEYREJECTED,
+                               "its version is 2, and only 3 can follow 2");
+        assert_does_not_follow(third, make_root(NULL, 0, 1, 1, "0"), -EKEYREJECTED,
+                               "its version is 1, and only 4 can follow 3");
+}
+
+/* A manifest's signature is none under a root, also over the same bytes. */
+static void root_of_another_type(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 0, 1, 1, ""));
+        Envelope *e = make_root(t, 0, 1, 1, "");
+
+        (void) state;
+        assert_int_equal(envelope_sign(e, MANIFEST_PAYLOAD_TYPE, keys[0], NULL), 0);
+        assert_does_not_follow(t, e, -EKEYREJECTED, "signature of key");
+}
+
+/* Nothing is parsed that is not signed; what is signed is parsed as strictly as ever. */
+static void verified_before_parsed(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 0, 1, 1, ""));
+        Envelope *e = NULL;
+
+        (void) state;
+        assert_int_equal(envelope_new("{", 1, &e), 0);
+        assert_int_equal(envelope_sign(e, TRUST_PAYLOAD_TYPE, keys[1], NULL), 0);
+        assert_does_not_follow(t, e, -EKEYREJECTED, "signed only by keys");
+        assert_int_equal(envelope_new("{", 1, &e), 0);
+        assert_int_equal(envelope_sign(e, TRUST_PAYLOAD_TYPE, keys[0], NULL), 0);
+        assert_does_not_follow(t, e, -EBADMSG, "line 1");
+}
+
+static void every_changed_byte_of_a_root(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 0, 2, 2, ""));
+        Envelope *e = make_root(t, 0, 2, 2, "01");
+        Trust *next = NULL;
+
+        (void) state;
+        for (size_t i = 0; i < e->payload_size; i++) {
+                e->payload[i] ^= 1;
+                assert_int_equal(trust_follow(t, e, &next, NULL), -EKEYREJECTED);
+                e->payload[i] ^= 1;
+        }
+        assert_follows(t, e, &next);
+        trust_free(next);
+}
+
+static void next_root_refused(void **state)
+{
+        _cleanup_(trust_freep) Trust *t = parse(make_root(NULL, 0, 1, 1, ""));
+        _cleanup_free_ char *err = NULL;
+        char *text = NULL;
+        size_t size;
+
+        (void) state;
+        assert_int_equal(trust_format_next(t, keys, 1, 2, keys, 1, 1, EXPIRES, &text, &size, &err),
+                         -EBADMSG);
+        assert_string_equal(err, "manifest.threshold: must be 1 to the number of keys, which is 1");
+        assert_null(text);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -381,6 +562,14 @@ int main(void)
                 cmocka_unit_test(payload_refused),
                 cmocka_unit_test(key_twice_refused),
                 cmocka_unit_test(first_root_refused),
+                cmocka_unit_test(chain),
+                cmocka_unit_test(too_few_root_keys),
+                cmocka_unit_test(manifest_key_is_no_root_key),
+                cmocka_unit_test(only_the_next_version),
+                cmocka_unit_test(root_of_another_type),
+                cmocka_unit_test(verified_before_parsed),
+                cmocka_unit_test(every_changed_byte_of_a_root),
+                cmocka_unit_test(next_root_refused),
         };
         return cmocka_run_group_tests(tests, make_keys, free_keys);
 }

@@ -7,7 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         _cleanup_free_ char *text = fuzz_text(data, size), *err = NULL;
         _cleanup_(envelope_freep) Envelope *e = NULL;
-        _cleanup_(trust_freep) Trust *t = NULL;
+        _cleanup_(trust_freep) Trust *t = NULL, *next = NULL;
         int r = trust_parse(text, size, &t, &err);
 
         if (r < 0) {
@@ -23,5 +23,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         e->signatures[0].size = MIN(size, (size_t) SIGNATURE_SIZE_MAX);
         memcpy(e->signatures[0].bytes, data, e->signatures[0].size);
         assert(trust_verify_manifest(t, e, &err) < 0);
+        assert(trust_follow(t, e, &next, NULL) < 0);
         return 0;
 }
