@@ -44,6 +44,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "file or kms:KEY; may be given several times" },
         [OPTION_TRUST]     = { "trust",     0,   KIND_STRING, FIELD(trust),     "FILE",
                                "trust root that the manifests must satisfy" },
+        [OPTION_AFTER]     = { "after",     0,   KIND_STRING, FIELD(after),     "FILE",
+                               "the trust root before it" },
         [OPTION_SPEC]      = { "spec",      0,   KIND_STRING, FIELD(spec),      "FILE",
                                "targets and activation (release: slipway.json)" },
         [OPTION_ID]        = { "id",        0,   KIND_NAME,   FIELD(id),        "ID",
@@ -55,13 +57,21 @@ static const OptionInfo options[_OPTION_MAX] = {
         [OPTION_TYPE]      = { "type",      0,   KIND_STRING, FIELD(type),      "TYPE",
                                "ed25519 (default) or ecdsa-p256" },
         [OPTION_THRESHOLD] = { "threshold", 0,   KIND_STRING, FIELD(threshold), "N",
-                               "how many keys must sign a manifest (default 1)" },
+                               "how many keys must sign a manifest (at first 1)" },
         [OPTION_ROOT_KEY]  = { "root-key",  0,   KIND_LIST,   FIELD(root_keys), "KEY",
                                "key for later trust roots (default: each --key)" },
         [OPTION_ROOT_THRESHOLD] = { "root-threshold", 0, KIND_STRING, FIELD(root_threshold), "N",
-                               "how many of them must (default 1)" },
+                               "how many keys must sign a trust root (at first 1)" },
         [OPTION_SIGN]      = { "sign",      0,   KIND_LIST,   FIELD(signers),   "KEY",
                                "private key or kms:KEY that signs this trust root" },
+        [OPTION_ADD_KEY]   = { "add-key",   0,   KIND_LIST,   FIELD(add_keys),  "KEY",
+                               "may sign manifests from now on" },
+        [OPTION_REMOVE_KEY] = { "remove-key", 0, KIND_LIST,   FIELD(remove_keys), "KEY",
+                               "may not any more; a file, or its id's first digits" },
+        [OPTION_ADD_ROOT_KEY] = { "add-root-key", 0, KIND_LIST, FIELD(add_root_keys), "KEY",
+                               "may sign trust roots from now on" },
+        [OPTION_REMOVE_ROOT_KEY] = { "remove-root-key", 0, KIND_LIST, FIELD(remove_root_keys),
+                               "KEY", "may not any more" },
         [OPTION_OUTPUT]    = { "output",    'o', KIND_STRING, FIELD(output),    "FILE",
                                "file to write; must not exist" },
         [OPTION_NUMBER]    = { "number",    'n', KIND_STRING, FIELD(number),    "N",
@@ -96,6 +106,10 @@ void arguments_done(Arguments *a)
         free(a->keys.items);
         free(a->root_keys.items);
         free(a->signers.items);
+        free(a->add_keys.items);
+        free(a->remove_keys.items);
+        free(a->add_root_keys.items);
+        free(a->remove_root_keys.items);
         free(a->windows.items);
         free(a->units.items);
         free(a->operands.items);

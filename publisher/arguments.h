@@ -19,6 +19,7 @@ typedef enum Option {
         OPTION_TO,
         OPTION_KEY,
         OPTION_TRUST,
+        OPTION_AFTER,
         OPTION_SPEC,
         OPTION_ID,
         OPTION_EXPIRES,
@@ -28,6 +29,10 @@ typedef enum Option {
         OPTION_ROOT_KEY,
         OPTION_ROOT_THRESHOLD,
         OPTION_SIGN,
+        OPTION_ADD_KEY,
+        OPTION_REMOVE_KEY,
+        OPTION_ADD_ROOT_KEY,
+        OPTION_REMOVE_ROOT_KEY,
         OPTION_OUTPUT,
         OPTION_NUMBER,
         OPTION_UNIT,
@@ -46,9 +51,10 @@ typedef struct Strings {
 
 /* What was given. Strings are argv's and NULL where nothing was. */
 typedef struct Arguments {
-        const char *store, *app, *channel, *from, *to, *trust, *spec, *id, *expires, *type,
+        const char *store, *app, *channel, *from, *to, *trust, *after, *spec, *id, *expires, *type,
                 *threshold, *root_threshold, *output, *number;
-        Strings keys, root_keys, signers, windows, units;
+        Strings keys, root_keys, signers, add_keys, remove_keys, add_root_keys, remove_root_keys,
+                windows, units;
         bool json, help;
         Strings operands;
 } Arguments;

@@ -87,9 +87,9 @@ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
         if (r >= 0)
                 r = parse_windows(&a->windows, expires_sec, &p.window, reterr);
         if (r >= 0)
-                r = signers_load(&a->keys, a->trust, &p.signers, reterr);
-        if (r >= 0)
                 r = object_store_open(a->store, &p.store, reterr);
+        if (r >= 0)
+                r = signers_load(&a->keys, a->trust, p.store, &p.signers, reterr);
         if (r < 0)
                 return r;
         p.channel = (Channel){ .store = p.store, .app = a->app, .name = channel };

@@ -5,6 +5,7 @@
 #include "err.h"
 #include "expiry.h"
 #include "json-read.h"
+#include "key-list.h"
 #include "key-source.h"
 #include "log.h"
 #include "new-file.h"
@@ -16,66 +17,22 @@
 
 #define FIRST_PATH "trust/1.json"
 
-typedef struct KeyList {
-        Key **keys;
-        size_t n_keys;
-} KeyList;
-
-static void key_list_done(KeyList *l)
-{
-        for (size_t i = 0; i < l->n_keys; i++)
-                key_free(l->keys[i]);
-        free(l->keys);
-        *l = (KeyList){};
-}
-
-static int key_list_load(const Strings *paths,
-                         int (*load)(const char *path, Key **ret, char **reterr), KeyList *ret,
-                         char **reterr)
-{
-        _cleanup_(key_list_done) KeyList l = { .keys = calloc(paths->n_items + 1, sizeof(Key *)) };
-
-        if (!l.keys)
-                return -ENOMEM;
-        for (; l.n_keys < paths->n_items; l.n_keys++) {
-                int r = load(paths->items[l.n_keys], &l.keys[l.n_keys], reterr);
-                if (r < 0)
-                        return r;
-        }
-        *ret = l;
-        l = (KeyList){};
-        return 0;
-}
-
-static int parse_threshold(const char *option, const char *text, size_t n_keys, uint64_t *ret,
-                           char **reterr)
-{
-        int r;
-
-        if (!text) {
-                *ret = 1;
-                return 0;
-        }
-        r = arguments_number(option, text, n_keys, ret, reterr);
-        return r < 0 ? fail_prefix(reterr, PUBLISH_USAGE, "with %zu %s", n_keys,
-                                   n_keys == 1 ? "key" : "keys")
-                     : 0;
-}
-
 static int format(const Arguments *a, char **ret, size_t *ret_size, uint64_t *ret_expires_sec,
                   char **reterr)
 {
         const Strings *root_paths = a->root_keys.n_items > 0 ? &a->root_keys : &a->keys;
         _cleanup_(key_list_done) KeyList keys = {}, root_keys = {}, signers = {};
-        uint64_t threshold, root_threshold, expires_sec;
+        unsigned threshold = 0, root_threshold = 0;
+        uint64_t expires_sec;
         int r = expiry_parse(a->expires ? a->expires : TRUST_EXPIRES_DEFAULT, now_sec(),
                              &expires_sec, reterr);
 
         if (r >= 0)
-                r = parse_threshold("threshold", a->threshold, a->keys.n_items, &threshold, reterr);
+                r = key_list_threshold("threshold", a->threshold, a->keys.n_items, 1, &threshold,
+                                       reterr);
         if (r == 0)
-                r = parse_threshold("root-threshold", a->root_threshold, root_paths->n_items,
-                                    &root_threshold, reterr);
+                r = key_list_threshold("root-threshold", a->root_threshold, root_paths->n_items, 1,
+                                       &root_threshold, reterr);
         if (r != 0)
                 return r;
         r = key_list_load(&a->keys, key_source_public, &keys, reterr);

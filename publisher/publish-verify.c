@@ -12,6 +12,7 @@
 #include "publication.h"
 #include "release-object.h"
 #include "result.h"
+#include "root-chain.h"
 #include "trust.h"
 #include "verbs.h"
 
@@ -40,16 +41,10 @@ static const Manifest *manifest_of(const Verification *v)
 
 static int open_all(const Arguments *a, Verification *v, char **reterr)
 {
-        int r = trust_load(a->trust, &v->trust, reterr);
+        int r = object_store_open(a->store, &v->store, reterr);
 
-        if (r >= 0)
-                r = object_store_open(a->store, &v->store, reterr);
-        if (r < 0)
-                return r;
         v->channel = (Channel){ .store = v->store, .app = a->app, .name = a->channel };
-        if (trust_expires_sec(v->trust) <= now_sec())
-                log_warning("The trust root %s has expired.", a->trust);
-        return 0;
+        return r;
 }
 
 static int check_manifest(Verification *v, char **reterr)
@@ -233,7 +228,11 @@ int verb_verify(const Arguments *a, cJSON *result, char **reterr)
 
         if (r < 0)
                 return r == -EKEYREJECTED ? PUBLISH_FAILED : r;
-        r = check_manifest(&v, reterr);
+        r = root_chain_load(v.store, a->trust, &v.trust, reterr);
+        if (r < 0 && r != -EKEYREJECTED)
+                return r;
+        if (r == 0)
+                r = check_manifest(&v, reterr);
         if (r == 0)
                 r = check_history(&v, reterr);
         if (r == 0)

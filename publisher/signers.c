@@ -3,6 +3,7 @@
 
 #include "err.h"
 #include "key-source.h"
+#include "root-chain.h"
 
 void signers_done(Signers *s)
 {
@@ -37,12 +38,15 @@ static int try_keys(const Signers *s, const char *trust_path, char **reterr)
         if (r < 0 || !s->trust)
                 return r;
         r = trust_verify_manifest(s->trust, e, reterr);
-        return r < 0 ? fail_prefix(reterr, r, "the given keys do not satisfy the trust root %s",
-                                   trust_path)
+        return r < 0 ? fail_prefix(
+                               reterr, r,
+                               "the given keys do not satisfy the trust root %s, version %" PRIu64,
+                               trust_path, trust_version(s->trust))
                      : 0;
 }
 
-int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret, char **reterr)
+int signers_load(const Strings *key_paths, const char *trust_path, Store *store, Signers *ret,
+                 char **reterr)
 {
         _cleanup_(signers_done) Signers s = { .keys = calloc(key_paths->n_items, sizeof(Key *)) };
         int r;
@@ -54,7 +58,7 @@ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
                 if (r < 0)
                         return r;
         }
-        r = trust_path ? trust_load(trust_path, &s.trust, reterr) : 0;
+        r = trust_path ? root_chain_load(store, trust_path, &s.trust, reterr) : 0;
         if (r >= 0)
                 r = try_keys(&s, trust_path, reterr);
         if (r < 0)

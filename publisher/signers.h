@@ -5,6 +5,7 @@
 #include "dsse.h"
 #include "key.h"
 #include "manifest.h"
+#include "store.h"
 #include "trust.h"
 
 /* Who signs what is published, and whose signature counts on what is built upon. */
@@ -17,11 +18,11 @@ typedef struct Signers {
 
 void signers_done(Signers *s);
 
-/* Loads keys (key-source.h) and the trust root unless trust_path is NULL, and has each key sign
- * once: that takes KMS a call. With a trust root the keys must satisfy it (else instances would
- * refuse what they sign): -EKEYREJECTED. */
-_must_check_ int signers_load(const Strings *key_paths, const char *trust_path, Signers *ret,
-                              char **reterr);
+/* Loads keys (key-source.h) and, unless trust_path is NULL, the trust root, which is taken along
+ * the store's chain (root-chain.h). Each key signs once: that takes KMS a call. With a trust root
+ * the keys must satisfy it (else instances would refuse what they sign): -EKEYREJECTED. */
+_must_check_ int signers_load(const Strings *key_paths, const char *trust_path, Store *store,
+                              Signers *ret, char **reterr);
 
 /* Whether every key could sign the manifest; asks nobody. -EFBIG: it is too long for one. */
 _must_check_ int signers_check(const Signers *s, const Manifest *m, char **reterr);

@@ -42,7 +42,47 @@ static const Verb verbs[] = {
          .run = verb_trust_init,
          .details = "Public keys do; that of a kms:KEY is fetched. The file goes to\n"
                      "/etc/slipway/trust/root.json on every instance. Expires after 3650d unless\n"
-                     "said otherwise. With --store it is also written there as trust/1.json."                                                                         },
+                     "said otherwise. With --store it is also written there as trust/1.json."                                                                      },
+        { .name = "trust show",
+         .summary = "print what a trust root says",
+         .optional = OPT(AFTER) | OPT(STORE) | OPT(OUTPUT) | COMMON,
+         .operands = "FILE",
+         .n_min = 1,
+         .n_max = 1,
+         .run = verb_trust_show,
+         .details = "With --store the last one of the chain that goes on from FILE there, which\n"
+                     "--output writes to a file. With --after what is different from that one." },
+        { .name = "trust edit",
+         .summary = "make the next trust root of one, to be signed",
+         .required = OPT(OUTPUT),
+         .optional = OPT(ADD_KEY) | OPT(REMOVE_KEY) | OPT(THRESHOLD) | OPT(ADD_ROOT_KEY) |
+                      OPT(REMOVE_ROOT_KEY) | OPT(ROOT_THRESHOLD) | OPT(EXPIRES) | COMMON,
+         .operands = "FILE",
+         .n_min = 1,
+         .n_max = 1,
+         .run = verb_trust_edit,
+         .details = "FILE is the present one. What is not said stays as it is there." },
+        { .name = "trust sign",
+         .summary = "sign a trust root that is to follow another",
+         .required = OPT(KEY) | OPT(AFTER),
+         .optional = COMMON,
+         .operands = "FILE",
+         .n_min = 1,
+         .n_max = 1,
+         .run = verb_trust_sign,
+         .details =
+                  "Adds signatures to FILE, which others may have signed before, and prints what\n"
+                  "is signed and who is still to sign. Needs no network." },
+        { .name = "trust publish",
+         .summary = "hand the next trust root to the instances",
+         .required = OPT(STORE) | OPT(TRUST),
+         .optional = COMMON,
+         .operands = "FILE",
+         .n_min = 1,
+         .n_max = 1,
+         .run = verb_trust_publish,
+         .details = "Refuses what instances would refuse that have the trust root --trust, or a\n"
+                     "later one. Overwrites nothing." },
         { .name = "import",
          .summary = "make slipway.json of another deployer's settings",
          .optional = OPT(UNIT) | OPT(OUTPUT) | COMMON,
@@ -76,7 +116,7 @@ static const Verb verbs[] = {
          .run = verb_promote,
          .details = "Targets and activation come along unless --spec is given; a window never\n"
                      "does. What is taken must be signed as --trust asks, or without it by one\n"
-                     "of the keys."                             },
+                     "of the keys."                                                                                  },
         { .name = "rollback",
          .summary = "publish the previous, or a named, release again",
          .required = PLACE | OPT(KEY),
@@ -112,14 +152,14 @@ static const Verb verbs[] = {
          .optional = COMMON,
          .operands = "",
          .run = verb_verify,
-         .details = "Reads the whole artifact from the store; needs no room on disk."                                            },
+         .details = "Reads the whole artifact from the store; needs no room on disk."                                                                     },
         { .name = "log",
          .summary = "print a channel's history, newest first",
          .required = PLACE,
          .optional = OPT(NUMBER) | COMMON,
          .operands = "",
          .run = verb_log,
-         .details = "Shows what the store says; 'verify' checks it."},
+         .details = "Shows what the store says; 'verify' checks it."                       },
 };
 
 static void print_help(void)
@@ -127,13 +167,11 @@ static void print_help(void)
         printf("Usage: slipway-publish VERB OPTIONS...\n\n"
                "Publishes releases for Slipway's agents to a store.\n\nVerbs:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
-                printf("  %-12s %s\n", verbs[i].name, verbs[i].summary);
-        printf("\nslipway-publish VERB --help tells its options; --version the version.\n\n"
+                printf("  %-13s %s\n", verbs[i].name, verbs[i].summary);
+        printf("\nslipway-publish VERB --help tells its options; --version the version.\n"
                "Results go to stdout, all else to stderr. Exit status: 0 done, 1 failed,\n"
-               "2 wrong usage, 3 another publisher was first, 4 verification failed.\n\n"
-               "A key is a file, or kms:alias/NAME, kms:ID or kms:ARN: a key of AWS KMS.\n"
-               "s3:// and kms: find credentials and region as the AWS tools do (environment,\n"
-               "profile, container, instance), see slipway-publish(1).\n\n"
+               "2 wrong usage, 3 another publisher was first, 4 verification failed.\n"
+               "A key is a file, or kms:alias/NAME, kms:ID or kms:ARN: a key of AWS KMS.\n\n"
                "First steps:\n"
                "  slipway-publish keygen deploy\n"
                "  slipway-publish trust init --key deploy.pub -o root.json\n"

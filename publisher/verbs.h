@@ -24,6 +24,10 @@ enum {
 
 int verb_keygen(const Arguments *a, cJSON *result, char **reterr);
 int verb_trust_init(const Arguments *a, cJSON *result, char **reterr);
+int verb_trust_show(const Arguments *a, cJSON *result, char **reterr);
+int verb_trust_edit(const Arguments *a, cJSON *result, char **reterr);
+int verb_trust_sign(const Arguments *a, cJSON *result, char **reterr);
+int verb_trust_publish(const Arguments *a, cJSON *result, char **reterr);
 int verb_release(const Arguments *a, cJSON *result, char **reterr);
 int verb_promote(const Arguments *a, cJSON *result, char **reterr);
 int verb_rollback(const Arguments *a, cJSON *result, char **reterr);

@@ -312,8 +312,8 @@ static void long_manifest(void **state)
         };
 
         (void) state;
-        assert_int_equal(signers_load(&(Strings){ .items = names, .n_items = 1 }, NULL, &s, &err),
-                         0);
+        assert_int_equal(
+                signers_load(&(Strings){ .items = names, .n_items = 1 }, NULL, NULL, &s, &err), 0);
         const int before = server.counts->scratch[0];
         assert_int_equal(signers_check(&s, &m, NULL), 0);
         memset(text, 'x', sizeof(text) - 1);

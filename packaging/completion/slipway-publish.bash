@@ -17,6 +17,12 @@ _slipway_publish_options() {
         case $verb in
         keygen) options='--type' ;;
         'trust init') options='--key --output --threshold --root-key --root-threshold --expires --sign --store' ;;
+        'trust show') options='--after --store --output' ;;
+        'trust edit')
+                options='--output --add-key --remove-key --threshold --add-root-key --remove-root-key --root-threshold --expires'
+                ;;
+        'trust sign') options='--key --after' ;;
+        'trust publish') options='--store --trust' ;;
         import) options='--unit --output' ;;
         release) options="$place --key --spec --id --expires --window --trust" ;;
         promote) options='--store --app --from --to --key --spec --expires --window --trust' ;;
@@ -34,7 +40,8 @@ _slipway_publish_options() {
 
 _slipway_publish_value() {
         case $option in
-        --key | --root-key | --sign | --trust | --spec | --output | -o) _slipway_publish_files ;;
+        --key | --root-key | --sign | --trust | --after | --spec | --output | -o) _slipway_publish_files ;;
+        --add-key | --remove-key | --add-root-key | --remove-root-key) _slipway_publish_files ;;
         --type) _slipway_publish_reply 'ed25519 ecdsa-p256' ;;
         esac
 }
@@ -49,7 +56,7 @@ _slipway_publish() {
         if ((${#words[@]} > 2)); then
                 verb=${words[1]} option=${words[-2]}
                 if [[ $verb == trust ]] && ((${#words[@]} > 3)); then
-                        verb='trust init'
+                        verb="trust ${words[2]}"
                 fi
         fi
         if [[ $cur == --*=* ]]; then
@@ -62,8 +69,9 @@ _slipway_publish() {
         *:-*:*) _slipway_publish_value ;;
         *:-*) _slipway_publish_options ;;
         :*) _slipway_publish_reply 'keygen trust import release promote rollback halt unhalt verify log' ;;
-        trust:*) _slipway_publish_reply 'init' ;;
-        import:* | release:*) _slipway_publish_files ;;
+        trust:*) _slipway_publish_reply 'init show edit sign publish' ;;
+        'trust init':*) ;;
+        import:* | release:* | 'trust '*) _slipway_publish_files ;;
         esac
 }
 
