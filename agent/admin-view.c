@@ -14,6 +14,9 @@
 
 #define BAR_COLUMNS 72
 
+/* As in the journal: root-watch.h. */
+#define TRUST_EXPIRES_SOON_SEC (UINT64_C(30) * 24 * 3600)
+
 /* Names of changed files, of each kind. */
 #define PLAN_NAMES_SHOWN 20
 
@@ -405,6 +408,25 @@ static void print_ssm(const cJSON *ssm, uint64_t now_sec, FILE *f)
         print_order(ssm, now_sec, f);
 }
 
+/* Who may sign, as far as there is something to do about it; the version is in the detailed view.
+ */
+static void print_trust(const cJSON *trust, uint64_t now_sec, FILE *f)
+{
+        uint64_t expires_sec = get_time(trust, "expires");
+        const char *trouble = get_text(trust, "trouble");
+        char when[TIME_AGO_SIZE], n[NUMBER_SIZE];
+
+        if (expires_sec && expires_sec <= now_sec + TRUST_EXPIRES_SOON_SEC)
+                fprintf(f,
+                        "the trust root (version %s) %s %s%s: slipway-publish trust edit --expires\n",
+                        strempty(number(get_number(trust, "version"), n)),
+                        expires_sec <= now_sec ? "expired" : "expires",
+                        time_ago(now_sec, expires_sec, when),
+                        expires_sec <= now_sec ? ", and nothing new is deployed" : "");
+        if (trouble)
+                fprintf(f, "%s\n", trouble);
+}
+
 static void print_agent(const cJSON *agent, uint64_t now_sec, FILE *f)
 {
         const char *version = get_text(agent, "version"), *fetch = get_text(agent, "fetch");
@@ -426,6 +448,7 @@ static void print_agent(const cJSON *agent, uint64_t now_sec, FILE *f)
         if (fetch && !streq(fetch, "running"))
                 fprintf(f, "slipway-fetch: %s: no news from the store until it runs again\n",
                         fetch);
+        print_trust(get(agent, "trust"), now_sec, f);
         print_ssm(get(agent, "ssm"), now_sec, f);
         fputc('\n', f);
 }
@@ -537,7 +560,7 @@ static void print_poll(const cJSON *poll, uint64_t now_sec, FILE *f)
 int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f)
 {
         uint64_t now_sec = c->now_sec;
-        const cJSON *state = get(app, "state");
+        const cJSON *state = get(app, "state"), *trust = get(agent, "trust");
         const char *current = get_text(state, "current"), *root = get_text(app, "root");
         uint64_t since_sec = view_live_since(state);
         char when[TIME_AGO_SIZE], n[NUMBER_SIZE], at[TIME_TEXT_SIZE];
@@ -557,6 +580,11 @@ int view_app(const cJSON *agent, const cJSON *app, const ViewContext *c, FILE *f
         print_poll(get(app, "poll"), now_sec, f);
         if (root)
                 fprintf(f, "       root: %s\n", root);
+        if (trust)
+                fprintf(f, " trust root: version %s, expires %s (%s)\n",
+                        strempty(number(get_number(trust, "version"), n)),
+                        time_ago(now_sec, get_time(trust, "expires"), when),
+                        strempty(get_text(trust, "expires")));
         return print_notes(app, c, f);
 }
 

@@ -57,6 +57,8 @@
  *                   "tags": { "Stage": "prod" },
  *                   "tags_from": "configuration", "metadata" or "ec2:DescribeTags",
  *                   "tags_error": "why there are none" },
+ *     "trust": { "version": 2, "expires": "2036-11-22T14:00:00Z",      the trust root that counts
+ *                "trouble": "why it is not known whether there is a newer one" },
  *     "ssm": { "channel": "ec2messages",      where orders from far away are taken (orders.h)
  *              "listening": true, "trouble": "why none can come",
  *              "other_agent": "amazon-ssm-agent.service",       which runs, and may take them

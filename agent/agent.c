@@ -14,6 +14,7 @@
 #include "err.h"
 #include "fd.h"
 #include "journal.h"
+#include "kept-root.h"
 #include "log.h"
 #include "memory.h"
 #include "orders.h"
@@ -33,6 +34,7 @@ Agent *agent_free(Agent *a)
         sd_event_source_disable_unref(a->apply_source);
         instance_watch_free(a->watch);
         instance_free(a->instance);
+        root_watch_free(a->roots);
         /* Nobody comes after a round to do what was left to slipway-fetch without an answer. */
         if (a->options.once)
                 fetcher_finish(a->fetcher);
@@ -193,8 +195,36 @@ static int make_apps(Agent *a, char **reterr)
         return 0;
 }
 
+static int load_trust(Agent *a, Envelope **ret_new, char **reterr)
+{
+        _cleanup_free_ char *trouble = NULL;
+        int r = kept_root_load(settings(a)->trust_path, a->paths.state_dir, &a->trust, ret_new,
+                               &trouble, reterr);
+
+        if (r >= 0 && trouble)
+                log_error("Trust roots: %s", trouble);
+        return r;
+}
+
+/* Each judges what it has once more, or at last. */
+static void on_root_walked(bool learned, void *userdata)
+{
+        Agent *a = userdata;
+
+        for (size_t i = 0; i < a->n_apps; i++)
+                app_root_walked(a->apps[i], learned);
+}
+
+static int watch_roots(Agent *a, Envelope *unkept)
+{
+        return root_watch_new(a->event, a->fetcher, a->trust, unkept, a->state_dir_fd,
+                              a->options.once ? 0 : ROOT_WATCH_INTERVAL_USEC, on_root_walked, a,
+                              &a->roots);
+}
+
 static int open_all(Agent *a, char **reterr)
 {
+        _cleanup_(envelope_freep) Envelope *new_root = NULL;
         int r = paths_init(a->options.user, &a->paths, reterr);
 
         /* First of all: without root, whatever can't be read is no news. */
@@ -203,7 +233,7 @@ static int open_all(Agent *a, char **reterr)
         if (r >= 0)
                 r = load_config(a, reterr);
         if (r >= 0 && fetches(a))
-                r = trust_load(settings(a)->trust_path, &a->trust, reterr);
+                r = load_trust(a, &new_root, reterr);
         if (r >= 0)
                 r = open_directories(a, reterr);
         if (r < 0)
@@ -214,6 +244,8 @@ static int open_all(Agent *a, char **reterr)
         if (r >= 0 && fetches(a))
                 r = fetcher_new(a->event, NULL, a->paths.cache_dir, a->paths.fetch_state_dir,
                                 &a->fetch_identity, &a->fetcher);
+        if (r >= 0 && !a->options.offline)
+                r = watch_roots(a, TAKE_PTR(new_root));
         if (r >= 0)
                 r = sd_event_add_defer(a->event, &a->apply_source, on_apply, a);
         if (r >= 0)

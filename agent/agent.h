@@ -10,6 +10,7 @@
 #include "instance-watch.h"
 #include "macro.h"
 #include "paths.h"
+#include "root-watch.h"
 #include "trust.h"
 
 /*
@@ -53,7 +54,8 @@ typedef struct Agent {
         char *trouble; /* why who this host is, or what that means, can't be known; NULL: it is */
         bool unasked;  /* `trouble` is that there was no answer */
         sd_event_source *apply_source;
-        Trust *trust;
+        Trust *trust;     /* what is learned becomes of it (kept-root.h, root-watch.h) */
+        RootWatch *roots; /* NULL offline */
         sd_event *event;
         Bus *bus;
         BusService *service; /* NULL: slipway can't ask this one (once, offline) */

@@ -77,6 +77,17 @@ int identity_describe(const Config *c, cJSON *object)
                        : -ENOMEM;
 }
 
+int trust_describe(const Trust *t, const char *trouble, cJSON *object)
+{
+        cJSON *o = cJSON_AddObjectToObject(object, "trust");
+
+        return o && cJSON_AddNumberToObject(o, "version", trust_version(t)) &&
+                               add_time(o, "expires", trust_expires_sec(t)) &&
+                               add_text(o, "trouble", trouble)
+                       ? 0
+                       : -ENOMEM;
+}
+
 int app_status_describe(const AppStatus *s, cJSON **ret)
 {
         _cleanup_json_ cJSON *o = cJSON_CreateObject();
@@ -122,6 +133,7 @@ int app_status_report(const AppStatus *s, cJSON **ret)
         if (!o || !cJSON_AddStringToObject(o, "schema", "slipway/status/1") ||
             !cJSON_AddStringToObject(o, "instance", s->host->instance) ||
             identity_describe(s->host, o) < 0 || !add_text(o, "credentials", s->credentials) ||
+            (s->trust && trust_describe(s->trust, s->trust_trouble, o) < 0) ||
             !add_text(o, "ssm", s->ssm) || !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
             !cJSON_AddStringToObject(o, "text", s->poll_text))
                 return -ENOMEM;

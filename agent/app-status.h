@@ -6,6 +6,7 @@
 #include "config.h"
 #include "macro.h"
 #include "state.h"
+#include "trust.h"
 
 /*
  * What one application says about itself: to this host (an element of "apps" in Describe(),
@@ -27,11 +28,16 @@ typedef struct AppStatus {
         bool due;              /* a deployment is under way, staged, or to come */
         uint64_t polled_sec, next_poll_sec;
         uint64_t expires_sec;                     /* of the channel's manifest */
+        const Trust *trust;                       /* NULL: offline */
+        const char *trust_trouble;                /* root_watch_trouble() */
         uint64_t available_bytes, artifact_bytes; /* of what is fetched; available 0: nothing is */
 } AppStatus;
 
 /* Adds "identity" to an object: who this host is, its tags, and where that is known from. */
 _must_check_ int identity_describe(const Config *c, cJSON *object);
+
+/* Adds "trust" to an object: the trust root that this host goes by. */
+_must_check_ int trust_describe(const Trust *t, const char *trouble, cJSON *object);
 
 /* Everything that this host may know. */
 _must_check_ int app_status_describe(const AppStatus *s, cJSON **ret);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <time.h>
 
@@ -8,6 +9,7 @@
 #include "clock.h"
 #include "confirmation.h"
 #include "err.h"
+#include "fd.h"
 #include "file-order.h"
 #include "journal-id.h"
 #include "json-read.h"
@@ -62,6 +64,9 @@ struct App {
         size_t n_waiting;
         char *polled_by; /* in whose name it is carried out; NULL: the agent's own */
 
+        int envelope_fd;  /* of the channel's manifest, to judge it by another trust root */
+        bool is_unjudged; /* it is new */
+        bool awaits_root; /* the last answer is judged when the chain has been walked */
         Manifest *wanted; /* the channel's manifest: its signatures hold, the rest is judged at each
                              poll */
         Sha256 wanted_digest;
@@ -93,6 +98,7 @@ struct App {
 
 static void report(App *a);
 static void consider(App *a);
+static bool give_up(App *a, const char *why);
 static void on_bus_changed(sd_bus *bus, void *userdata);
 static void on_pruner_idle(void *userdata);
 
@@ -110,6 +116,7 @@ App *app_free(App *a)
         sd_event_source_disable_unref(a->hold_source);
         sd_event_source_disable_unref(a->window_source);
         manifest_free(a->wanted);
+        fd_close(a->envelope_fd);
         site_free(a->site);
         free(a->poll_text);
         free(a->credentials);
@@ -141,7 +148,11 @@ int app_new(Agent *agent, const AppConfig *config, App **ret, char **reterr)
         if (!a)
                 return -ENOMEM;
         *a = (App){
-                .agent = agent, .config = config, .verdict_unreported = true, .round_result = -EBUSY
+                .agent = agent,
+                .config = config,
+                .verdict_unreported = true,
+                .round_result = -EBUSY,
+                .envelope_fd = -EBADF,
         };
         a->bus_watch = (BusWatch){ .changed = on_bus_changed, .userdata = a };
         bus_watch(agent->bus, &a->bus_watch);
@@ -188,7 +199,7 @@ void app_hurry(App *a, bool hurry)
 
 int app_round_result(const App *a)
 {
-        bool busy = a->transaction || (a->brake && brake_is_asking(a->brake)) ||
+        bool busy = a->transaction || a->awaits_root || (a->brake && brake_is_asking(a->brake)) ||
                     pruner_is_busy(a->pruner) || (a->reporter && reporter_is_busy(a->reporter));
 
         return busy ? -EBUSY : a->round_result;
@@ -800,7 +811,7 @@ static void watch_hold(App *a)
 /* The verdict on the manifest is carried out, or nothing comes of it. */
 static void forget_asker(App *a)
 {
-        if (!a->brake || !brake_is_asking(a->brake))
+        if (!a->awaits_root && (!a->brake || !brake_is_asking(a->brake)))
                 free(TAKE_PTR(a->polled_by));
 }
 
@@ -878,8 +889,11 @@ static bool poll_failed(App *a, int result, const char *text)
 
         /* An envelope that can't be opened is what the channel says now, and "unchanged" means it
          * from now on. One that is too large to be read is asked for anew each time. */
-        if (result == -EBADMSG)
+        if (result == -EBADMSG) {
+                a->envelope_fd = fd_close(a->envelope_fd);
+                a->is_unjudged = false;
                 remember_refused(a, text);
+        }
         if (result == POLL_ABSENT)
                 err_set(&verdict,
                         "the store has no %s: nothing was published to channel %s yet, or it was "
@@ -901,13 +915,15 @@ static bool poll_failed(App *a, int result, const char *text)
                result == -ENOKEY;
 }
 
-static void take_manifest(App *a, int fd)
+static void take_manifest(App *a)
 {
         _cleanup_free_ char *err = NULL;
         int r;
 
+        a->is_unjudged = false;
         a->wanted = manifest_free(a->wanted);
-        r = judge_envelope(fd, a->agent->trust, a->config, &a->wanted, &a->wanted_digest, &err);
+        r = judge_envelope(a->envelope_fd, a->agent->trust, a->config, &a->wanted,
+                           &a->wanted_digest, &err);
         if (r < 0) {
                 remember_refused(a, err_text(r, err));
                 refuse_again(a);
@@ -928,6 +944,79 @@ static void note_credentials(App *a, int result, const char *text)
         a->verdict_unreported = true;
 }
 
+static void end_poll(App *a)
+{
+        forget_asker(a);
+        if (pruner_is_due(a->pruner))
+                prune(a);
+        report(a);
+}
+
+/* What the channel says by now. */
+static void judge_channel(App *a)
+{
+        if (a->is_unjudged)
+                take_manifest(a);
+        else if (!a->wanted) {
+                /* Unchanged, and what was there was refused: it still is. */
+                refuse_again(a);
+                settle(a, ROUND_REFUSED);
+        }
+        if (a->wanted)
+                consider(a);
+        end_poll(a);
+}
+
+/* A manifest that is new, or was of no use, may be signed by a key of which only a newer trust root
+ * tells, or one that was revoked. Whoever polls by hand wants to know what holds now. */
+static bool needs_root(const App *a)
+{
+        return a->agent->roots &&
+               (a->is_unjudged || (!a->wanted && a->envelope_fd >= 0) || a->n_waiting > 0 ||
+                trust_expires_sec(a->agent->trust) <= (uint64_t) time(NULL));
+}
+
+static int keep_envelope(App *a, int fd)
+{
+        a->envelope_fd = fd_close(a->envelope_fd);
+        a->envelope_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        a->is_unjudged = a->envelope_fd >= 0;
+        return a->is_unjudged ? 0 : -errno;
+}
+
+/* fd < 0: it is unchanged. */
+static void on_manifest(App *a, int fd)
+{
+        int r = fd >= 0 ? keep_envelope(a, fd) : 0;
+
+        if (r < 0)
+                remember_refused(a, strerror(-r));
+        if (a->awaits_root)
+                return;
+        r = needs_root(a) ? root_watch_ask(a->agent->roots) : -ENOTSUP;
+        a->awaits_root = r >= 0;
+        if (a->awaits_root)
+                return;
+        if (r != -ENOTSUP)
+                site_log(a->site, LOG_WARNING, "App %s: can't ask for trust roots: %s",
+                         a->config->app, strerror(-r));
+        judge_channel(a);
+}
+
+void app_root_walked(App *a, bool learned)
+{
+        bool awaited = a->awaits_root;
+
+        a->awaits_root = false;
+        a->verdict_unreported = a->verdict_unreported || learned;
+        a->is_unjudged = a->is_unjudged || (learned && a->envelope_fd >= 0);
+        if (awaited || a->is_unjudged)
+                judge_channel(a);
+        /* Who ordered it may have been revoked meanwhile. */
+        if (learned && !a->wanted && a->transaction && is_for_channel(a))
+                (void) give_up(a, "its manifest can't be trusted any more");
+}
+
 static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
 {
         App *a = userdata;
@@ -936,22 +1025,12 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
         a->polled_sec = time(NULL);
         take_up_left(a);
         note_credentials(a, result, text);
-        if (result < 0 || result == POLL_ABSENT || result == POLL_UNKNOWN)
-                well = poll_failed(a, result, text);
-        else if (result == 0)
-                take_manifest(a, fd);
-        else if (!a->wanted) {
-                /* Unchanged, and what was there was refused: it still is. */
-                refuse_again(a);
-                settle(a, ROUND_REFUSED);
-        }
         /* A refusal or an absence is positive as well, and no answer about the manifest. */
-        if ((result == 0 || result == POLL_UNCHANGED) && a->wanted)
-                consider(a);
-        forget_asker(a);
-        if (pruner_is_due(a->pruner))
-                prune(a);
-        report(a);
+        if (result < 0 || result == POLL_ABSENT || result == POLL_UNKNOWN) {
+                well = poll_failed(a, result, text);
+                end_poll(a);
+        } else
+                on_manifest(a, result == 0 ? fd : -EBADF);
         return well;
 }
 
@@ -993,6 +1072,8 @@ static AppStatus status_now(App *a)
                 .polled_sec = a->polled_sec,
                 .next_poll_sec = a->poller ? time(NULL) + poller_next_sec(a->poller) : 0,
                 .expires_sec = a->wanted ? a->wanted->expires_sec : 0,
+                .trust = a->agent->trust,
+                .trust_trouble = a->agent->roots ? root_watch_trouble(a->agent->roots) : NULL,
         };
 
         app_progress(a, &s.available_bytes, &s.artifact_bytes);
@@ -1176,7 +1257,7 @@ int app_poll_now(App *a, const char *by, app_told_t told, void *userdata)
 
 bool app_is_polling(const App *a)
 {
-        return (a->poller && poller_is_polling(a->poller)) ||
+        return (a->poller && poller_is_polling(a->poller)) || a->awaits_root ||
                (a->brake && brake_is_asking(a->brake));
 }
 

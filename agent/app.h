@@ -45,6 +45,10 @@ void app_retire(App *a);
 /* The tags are others now: the channel's manifest is judged anew, and the status is told. */
 void app_look_again(App *a);
 
+/* The chain of trust roots was walked (root-watch.h): judges what waited for that and, if another
+ * one was learned, once more what was judged by the one before. */
+void app_root_walked(App *a, bool learned);
+
 /* The result of the round, or -EBUSY while it goes on. */
 int app_round_result(const App *a);
 

@@ -50,6 +50,8 @@ static int describe(Agent *a, char **ret)
                                                                                   : "stopped"))
                 return -ENOMEM;
         r = a->config ? identity_describe(a->config, o) : 0;
+        if (r >= 0 && a->trust)
+                r = trust_describe(a->trust, a->roots ? root_watch_trouble(a->roots) : NULL, o);
         if (r >= 0)
                 r = orders_describe(a->orders, o);
         if (r < 0)

@@ -11,6 +11,7 @@
 #include "ec2.h"
 #include "environment-file.h"
 #include "err.h"
+#include "kept-root.h"
 #include "log.h"
 #include "time-text.h"
 
@@ -153,41 +154,51 @@ void check_config(Check *c)
         check_environment(c);
 }
 
-static void check_expiry(Check *c, const char *path)
+static void check_expiry(Check *c)
 {
-        uint64_t expires_sec = trust_expires_sec(c->trust);
+        uint64_t expires_sec = trust_expires_sec(c->trust), version = trust_version(c->trust);
         char at[TIME_TEXT_SIZE];
 
         (void) time_format_utc(expires_sec, at);
         if (expires_sec <= c->now_sec)
                 findings_add(&c->findings, FINDING_FAIL, KEYS_AREA,
-                             "%s expired at %s: no manifest is taken any more", path, at);
+                             "the trust root (version %" PRIu64 ") expired at %s: no manifest is "
+                             "taken any more",
+                             version, at);
         else if (expires_sec < c->now_sec + TRUST_WARN_DAYS * DAY_SEC)
                 findings_add(&c->findings, FINDING_WARN, KEYS_AREA,
-                             "%s expires at %s, in %" PRIu64 " days: then no manifest is taken "
-                             "any more",
-                             path, at, (expires_sec - c->now_sec) / DAY_SEC);
+                             "the trust root (version %" PRIu64 ") expires at %s, in %" PRIu64
+                             " days: then no manifest is taken any more",
+                             version, at, (expires_sec - c->now_sec) / DAY_SEC);
         else {
                 findings_add(&c->findings, FINDING_OK, KEYS_AREA,
-                             "%s: version %" PRIu64 ", %u of %zu keys must sign, expires at %s",
-                             path, trust_version(c->trust), trust_manifest_threshold(c->trust),
+                             "trust root: version %" PRIu64
+                             ", %u of %zu keys must sign, expires at "
+                             "%s",
+                             version, trust_manifest_threshold(c->trust),
                              trust_n_manifest_keys(c->trust), at);
                 return;
         }
-        findings_mend(&c->findings, "install a newer trust root, or check this host's clock");
+        findings_mend(&c->findings, "publish a next one (slipway-publish trust edit --expires), or "
+                                    "check this host's clock");
 }
 
 void check_keys(Check *c)
 {
         const char *path = c->config ? c->config->trust_path : NULL;
-        _cleanup_free_ char *err = NULL;
+        _cleanup_free_ char *err = NULL, *trouble = NULL;
+        _cleanup_(envelope_freep) Envelope *unkept = NULL;
         int r;
 
         if (!path)
                 return;
         check_owner_of_directory(c, KEYS_AREA, path);
         check_owner(c, KEYS_AREA, path);
-        r = trust_load(path, &c->trust, &err);
+        r = kept_root_load(path, c->paths.state_dir, &c->trust, &unkept, &trouble, &err);
+        if (trouble) {
+                findings_add(&c->findings, FINDING_WARN, KEYS_AREA, "%s", trouble);
+                findings_mend(&c->findings, "remove it; slipway poll asks for newer ones");
+        }
         if (r < 0) {
                 findings_add(&c->findings, FINDING_FAIL, KEYS_AREA, "%s", err_text(r, err));
                 if (r != -ENOENT)
@@ -195,5 +206,5 @@ void check_keys(Check *c)
                                                     "init");
                 return;
         }
-        check_expiry(c, path);
+        check_expiry(c);
 }

@@ -191,15 +191,17 @@ static const char *credentials_word(const Fetch *f)
         return strempty(store_credentials(f->store));
 }
 
-static int open_envelope(const char *data, size_t data_size, int *ret_fd, char **reterr)
+static int open_envelope(const char *data, size_t data_size, const char *type, int *ret_fd,
+                         char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
         _cleanup_free_ uint8_t *packed = NULL;
         size_t size;
-        int r = envelope_parse(data, data_size, MANIFEST_PAYLOAD_TYPE, &e, reterr);
+        int r = envelope_parse(data, data_size, type, &e, reterr);
 
         if (r < 0)
-                return fail_prefix(reterr, r, "the manifest's envelope is broken");
+                return fail_prefix(reterr, r, "the %s envelope is broken",
+                                   streq(type, TRUST_PAYLOAD_TYPE) ? "trust root's" : "manifest's");
         r = envelope_pack(e, &packed, &size);
         if (r < 0)
                 return fail_errno(reterr, r, "can't pack the manifest");
@@ -216,12 +218,14 @@ static void answer_manifest(Call *c, StoreReply *reply)
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *err = NULL;
 
-        m.result = open_envelope(reply->data, reply->size, &fd, &err);
+        m.result = open_envelope(
+                reply->data, reply->size,
+                c->offset == POLL_ROOT ? TRUST_PAYLOAD_TYPE : MANIFEST_PAYLOAD_TYPE, &fd, &err);
         (void) stpncpy(m.text, m.result < 0 ? err_text(m.result, err) : credentials_word(c->fetch),
                        MESSAGE_TEXT_MAX);
         answer_fd(c->fetch, &m, fd);
         /* What went wrong here, for want of memory or descriptors, may go well at the next poll. */
-        if (m.result == 0 || m.result == -EBADMSG || m.result == -EFBIG)
+        if (c->offset != POLL_ROOT && (m.result == 0 || m.result == -EBADMSG || m.result == -EFBIG))
                 remember(c->fetch, c->path, TAKE_PTR(reply->etag));
 }
 
@@ -376,7 +380,7 @@ static int do_open(Fetch *f, const Message *m, int fd, char **reterr)
                             ENVELOPE_SIZE_MAX);
         if (r < 0)
                 return fail_errno(reterr, r, "can't read the manifest's envelope");
-        r = open_envelope(data, size, &packed_fd, reterr);
+        r = open_envelope(data, size, MANIFEST_PAYLOAD_TYPE, &packed_fd, reterr);
         if (r < 0)
                 return r;
         answer_fd(f, &answered, packed_fd);

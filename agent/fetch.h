@@ -10,10 +10,10 @@
  *
  * Polls remember the ETag of the last answer by path, so that an unchanged manifest is a 304 (or
  * its like) and no work for slipwayd. An envelope that can't be opened is remembered as well:
- * slipwayd has refused it, and would again. Objects come in chunks, several at a time, each with
- * If-Match on the ETag of the first, into the spool. An object that several ask for is fetched
- * once: each gets all answers, one that cancels leaves the others, and when the path of one fails,
- * it goes on by that of another.
+ * slipwayd has refused it, and would again. Of trust roots nothing is remembered. Objects come in
+ * chunks, several at a time, each with If-Match on the ETag of the first, into the spool. An object
+ * that several ask for is fetched once: each gets all answers, one that cancels leaves the others,
+ * and when the path of one fails, it goes on by that of another.
  */
 
 typedef struct Fetch Fetch;

@@ -14,7 +14,7 @@
 /* The packed form is smaller than the JSON it came from, but for its fixed parts. */
 #define PACKED_SIZE_MAX (ENVELOPE_SIZE_MAX + 4096)
 
-static int copy_envelope(int fd, Envelope **ret)
+int judge_copy_envelope(int fd, Envelope **ret)
 {
         _cleanup_free_ char *data = NULL;
         struct stat st;
@@ -93,7 +93,7 @@ int judge_envelope(int fd, const Trust *trust, const AppConfig *app, Manifest **
         Sha256 digest;
         int r;
 
-        r = copy_envelope(fd, &e);
+        r = judge_copy_envelope(fd, &e);
         if (r < 0)
                 return fail_errno(reterr, r, "slipway-fetch gave a broken envelope");
         if (e->payload_size > MANIFEST_SIZE_MAX)
@@ -134,8 +134,10 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, con
         if (trust_expires_sec(trust) <= now_sec)
                 return fail(
                         reterr, -EKEYREJECTED,
-                        "the trust root expired at %s: install a newer one, or check this host's clock",
-                        time_format_utc(trust_expires_sec(trust), expires));
+                        "the trust root (version %" PRIu64
+                        ") expired at %s: publish a next one ('slipway-publish trust edit'), or check "
+                        "this host's clock",
+                        trust_version(trust), time_format_utc(trust_expires_sec(trust), expires));
         /* Such a clock can't tell what has expired. */
         if (m->published_sec > now_sec + JUDGE_AHEAD_MAX_SEC)
                 return fail(

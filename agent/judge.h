@@ -3,6 +3,7 @@
 
 #include "brake.h"
 #include "config.h"
+#include "dsse.h"
 #include "live.h"
 #include "macro.h"
 #include "manifest.h"
@@ -14,6 +15,10 @@
  * signatures over the raw bytes, only then parse; then app, channel, serial, expiry and what this
  * host allows.
  */
+
+/* Copies the packed envelope in `fd`, which slipway-fetch gave. -EPROTO: no regular file; -EFBIG;
+ * -EBADMSG. */
+_must_check_ int judge_copy_envelope(int fd, Envelope **ret);
 
 /* Takes the packed envelope in `fd` (hostile: copied before anything is looked at, so that nobody
  * can change it between check and use). On success *ret is the manifest and *ret_digest its

@@ -21,8 +21,8 @@
 
 typedef enum MessageType {
         /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
-        MESSAGE_POLL = 1, /* text: object path of a manifest; size: 1: also if it is unchanged.
-                           * Answered by POLLED. */
+        MESSAGE_POLL = 1, /* text: object path of a manifest, or with offset POLL_ROOT of a trust
+                           * root; size: 1: also if it is unchanged. Answered by POLLED. */
         MESSAGE_OPEN,  /* descriptor: a file with a manifest's envelope that did not come from the
                         * store. Answered by POLLED. */
         MESSAGE_BRAKE, /* text: object path of a channel's halt.json. Answered by BRAKED. */
@@ -96,6 +96,9 @@ typedef enum MessageType {
         MESSAGE_REMOVED,   /* result; text: the name, or why not. */
         _MESSAGE_TYPE_MAX,
 } MessageType;
+
+/* What is polled, if it is no manifest. */
+#define POLL_ROOT 1
 
 /* Outcomes of a poll. */
 enum {

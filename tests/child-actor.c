@@ -276,6 +276,33 @@ static int play_afar(const char *directory)
         return EXIT_FAILURE;
 }
 
+/* A store with trust roots, packed, in the files that are named as there. An empty one is refused;
+ * what it was asked for is appended to the file "asked". */
+static int hand_out_roots(const char *directory)
+{
+        Message m;
+        int fd;
+
+        if (chdir(directory) < 0)
+                return EXIT_FAILURE;
+        while (message_receive(MESSAGE_FD, &m, &fd) == 1) {
+                Message answer = { .type = MESSAGE_POLLED, .id = m.id };
+                FILE *f = fopen("asked", "a");
+                _cleanup_close_ int file_fd = open(m.text, O_RDONLY | O_CLOEXEC);
+                if (m.type != MESSAGE_POLL || m.offset != POLL_ROOT || !f ||
+                    fprintf(f, "%s\n", m.text) < 0 || fclose(f) != 0)
+                        return EXIT_FAILURE;
+                answer.result = file_fd < 0                       ? POLL_ABSENT
+                                : lseek(file_fd, 0, SEEK_END) > 0 ? 0
+                                                                  : POLL_UNKNOWN;
+                if (answer.result == POLL_UNKNOWN)
+                        (void) stpcpy(answer.text, "not for you");
+                if (message_send(MESSAGE_FD, &answer, answer.result == 0 ? file_fd : -1) < 0)
+                        return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
+
 /* Ends when it is started for the first time in this directory, then never reads a message. */
 static int fail_then_be_deaf(const char *directory)
 {
@@ -351,6 +378,8 @@ int main(int argc, char *argv[], char *environment[])
                 return play_afar(argv[4]);
         if (streq(part, "--probe"))
                 return answer_probes();
+        if (streq(part, "roots"))
+                return hand_out_roots(argv[4]);
         if (streq(part, "fail-then-deaf"))
                 return fail_then_be_deaf(argv[4]);
         if (streq(part, "kill"))

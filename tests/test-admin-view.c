@@ -126,6 +126,36 @@ static void test_app(void **state)
               "       root: /srv/web\n");
 }
 
+/* What stands after the first line about slipwayd. */
+static void assert_trust_shown(View view, const char *trust, const char *lines)
+{
+        _cleanup_json_ cJSON *agent = document(NULL);
+        _cleanup_free_ char *text = NULL;
+
+        cJSON_AddItemToObject(agent, "trust", cJSON_Parse(trust));
+        text = shown(view, agent);
+        if (!strstr(text, lines))
+                fail_msg("%s is not in %s", lines, text);
+}
+
+static void test_trust(void **state)
+{
+        (void) state;
+        assert_trust_shown(OVERVIEW, "{\"version\":2,\"expires\":\"2026-12-23T18:00:01Z\"}",
+                           "store s3://acme-deploy\n\nAPP");
+        assert_trust_shown(OVERVIEW, "{\"version\":2,\"expires\":\"2026-12-02T18:00:00Z\"}",
+                           "store s3://acme-deploy\nthe trust root (version 2) expires in 10 days: "
+                           "slipway-publish trust edit --expires\n\nAPP");
+        assert_trust_shown(OVERVIEW, "{\"version\":2,\"expires\":\"2026-11-22T18:00:00Z\"}",
+                           "and nothing new is deployed: slipway-publish trust edit --expires\n\n");
+        assert_trust_shown(
+                OVERVIEW,
+                "{\"version\":2,\"expires\":\"2036-11-22T14:00:00Z\",\"trouble\":\"a text\"}",
+                "store s3://acme-deploy\na text\n\nAPP");
+        assert_trust_shown(APP, "{\"version\":2,\"expires\":\"2026-12-23T18:00:01Z\"}",
+                           "\n trust root: version 2, expires in 31 days (2026-12-23T18:00:01Z)\n");
+}
+
 static void assert_ssm_shown(const char *ssm, const char *lines)
 {
         _cleanup_json_ cJSON *agent = document(NULL);
@@ -572,6 +602,7 @@ int main(void)
                 cmocka_unit_test(test_hooks),
                 cmocka_unit_test(test_put_off),
                 cmocka_unit_test(test_table),
+                cmocka_unit_test(test_trust),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

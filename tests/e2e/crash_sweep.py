@@ -64,6 +64,7 @@ HOOKS = {kind: [{"command": ["/bin/sh", "-c", f"echo {kind} $SLIPWAY_RELEASE >>{
 # what the application says: see make_control()
 CONTROL = "/srv/web/control"
 CONFIRMATION = "control/confirm"
+KEPT_ROOT = "trust-root"
 
 # besides what Toy writes: started as often as the sweep likes
 UNIT_MORE = "[Unit]\nStartLimitIntervalSec=0\n"
@@ -151,6 +152,7 @@ class Scenario:
     control: bool = False     # the application has its directory control/
     before: object = None     # before(station): what the agent does then, undisturbed
     again: bool = False       # what was asked for may be lost with the agent that was asked, and is asked for once more
+    rotates: bool = False     # the release that is published then is signed by a key that only the next trust root has
     brings: bool = False      # the release that is published then brings a unit
     cut_off: tuple = None     # (act, call, n): the beginning is that of a run of act that ended before this bus call, the n-th
 
@@ -449,6 +451,8 @@ class Sweeper:
             web.release(script, bake="10ms", more=MORE, also={"links": {"shared": SHARED[:1]}})
             self._once(0)
         self._learn_trees()
+        if scenario.rotates:
+            self._rotate(web)
         if scenario.script:
             web.release(scenario.script, bake="10ms", more=MORE + (MORE_FILES if scenario.brings else []),
                         units=() if scenario.brings else None, health=scenario.health, also={
@@ -464,6 +468,10 @@ class Sweeper:
         self.beginning = station.read_disk()
         self.before = live_release(self.beginning[0])
         self._count()
+
+    def _rotate(self, web):
+        before, web.key = web.key, formats.Key.new()
+        web.store.put("trust/2.json", formats.trust_root([web.key], signers=[before, web.key], version=2))
 
     def _cut_off(self, act, call, n):
         """Two runs: one to find the place, the other ends there."""
@@ -503,6 +511,8 @@ class Sweeper:
         disk = station.read_disk()
         self.end_disk = list(map(as_kept, disk))
         self.end_state = without_times(station.state())
+        self.end_root = disk[1].entries.get(KEPT_ROOT)
+        require((self.end_root is not None) == self.scenario.rotates, f"the kept trust root is {self.end_root}")
         require(set(self.trees) >= end.releases == names_below(disk[0], "releases"), f"the releases are {set(self.trees)}")
         named = {"current", "releases", "shared", *(["control"] if self.scenario.control else [])}
         require(names_below(disk[0]) == named, f"these are in /srv/web: {names_below(disk[0])}")
@@ -571,6 +581,8 @@ class Sweeper:
     def _judge_way(self, way, disk):
         station = self.station
         self._check_live(disk[0], "after the crash")
+        kept = disk[1].entries.get(KEPT_ROOT)
+        require(kept is None or kept[1] == self.end_root[1], f"after the crash, the kept trust root is {kept}")
         if way != "killed":
             seen = fingerprint(disk), station.trace()
             if seen in self.survived:

@@ -136,13 +136,42 @@ def window_span(begin, end):
     return f"{day} {begin:%H:%M}-{end:%H:%M}"
 
 
-def trust_root(keys, threshold=1, signers=()):
-    """/etc/slipway/trust/root.json for these manifest keys."""
-    ids = [k.id for k in keys]
-    payload = {"schema": "slipway/trust/1", "version": 1, "expires": after(days=3650),
-               "keys": [{"id": k.id, "type": k.type, "public": base64.b64encode(k.public).decode()} for k in keys],
-               "manifest": {"threshold": threshold, "keys": ids}, "root": {"threshold": 1, "keys": ids}}
+def trust_root(keys, threshold=1, signers=(), *, version=1, root_keys=None, root_threshold=1, expires=None):
+    """/etc/slipway/trust/root.json for these manifest keys, or trust/VERSION.json in a store; the root keys are the same unless
+    others are given."""
+    root_keys = keys if root_keys is None else root_keys
+    every = {k.id: k for k in [*keys, *root_keys]}
+    payload = {"schema": "slipway/trust/1", "version": version, "expires": expires or after(days=3650),
+               "keys": [{"id": k.id, "type": k.type, "public": base64.b64encode(k.public).decode()} for k in every.values()],
+               "manifest": {"threshold": threshold, "keys": [k.id for k in keys]},
+               "root": {"threshold": root_threshold, "keys": [k.id for k in root_keys]}}
     return envelope(TRUST_TYPE, payload, signers)
+
+
+def root_payload(data):
+    return json.loads(base64.b64decode(json.loads(data)["payload"], validate=True))
+
+
+def count_root_signatures(data, root):
+    """How many of the root keys of `root`, a trust root's payload, signed the trust root `data`."""
+    outer = json.loads(data)
+    expect(outer["payloadType"] == TRUST_TYPE, f"payloadType is {outer['payloadType']}")
+    signed = pae(TRUST_TYPE, base64.b64decode(outer["payload"], validate=True))
+    public = {key["id"]: base64.b64decode(key["public"]) for key in root["keys"]}
+    expect(all(sha256(der).hex() == id for id, der in public.items()), "an id is not its key's")
+    return sum(any(verifies(public[id], base64.b64decode(s["sig"]), signed) for s in outer["signatures"])
+               for id in set(root["root"]["keys"]))
+
+
+def follow_root(before, data):
+    """The payload of the trust root `data`, which must follow the one with the payload `before`."""
+    payload = root_payload(data)
+    expect(payload["schema"] == "slipway/trust/1", f"the schema is {payload['schema']}")
+    expect(payload["version"] == before["version"] + 1, f"version {payload['version']} is not the next one")
+    for root in (before, payload):
+        expect(count_root_signatures(data, root) >= root["root"]["threshold"],
+               f"too few root keys of version {root['version']} signed it")
+    return payload
 
 
 # -- artifacts and indexes

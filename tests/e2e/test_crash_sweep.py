@@ -66,6 +66,7 @@ DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll_held_off, End("r2", BOTH, 
                       control=True, brings=True)
 SCENARIOS = [
     DEPLOYMENT,
+    Scenario("deployment by a new key", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, rotates=True),
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
     Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
     Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING, brings=True),

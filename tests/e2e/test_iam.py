@@ -129,7 +129,7 @@ def below(paths, *patterns):
 
 MAY = {
     # role: (reads, writes)
-    "instance": ((r"web/releases/.*", r"web/channels/prod/(manifest|halt)\.json"), (r"web/channels/prod/instances/.*",)),
+    "instance": ((r"web/releases/.*", r"web/channels/prod/(manifest|halt)\.json", r"trust/.*"), (r"web/channels/prod/instances/.*",)),
     "ci": ((r"web/releases/.*", r"web/channels/staging/(manifest|halt)\.json", r"web/channels/staging/history/.*", r"trust/.*"),
            (r"web/releases/.*", r"web/channels/staging/(manifest|halt)\.json", r"web/channels/staging/history/.*")),
     "admin": ((r"web/.*", r"trust/.*"), (r"web/channels/\w+/(manifest|halt)\.json", r"web/channels/\w+/history/.*", r"trust/.*")),
@@ -148,7 +148,7 @@ def test_no_more_than_it_needs(roles, objects, role):
     listable = {prefix for prefix in ("", PREFIX, f"{PREFIX}/", f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/",
                                       f"{PREFIX}/trust/", f"{PREFIX}/other/")
                 if is_allowed(client.list_objects_v2, Bucket=roles.bucket, Prefix=prefix)}
-    assert listable == {f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/"} | ({f"{PREFIX}/trust/"} if role != "instance" else set())
+    assert listable == {f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/", f"{PREFIX}/trust/"}
     for call in (client.get_bucket_policy, client.delete_bucket, client.get_bucket_acl):
         assert not is_allowed(call, Bucket=roles.bucket)
 
