@@ -9,29 +9,34 @@
 #include "http.h"
 #include "macro.h"
 
-/* Between http.c and http-stream.c; nobody else's. */
+/* Between http.c, http-stream.c and http-recheck.c; nobody else's. */
 
 /* What one http_step() waits for. */
 typedef struct HttpWaits HttpWaits;
 
-void http_wait_for_fd(HttpWaits *w, int fd, short events); /* CURL_WAIT_POLLIN, _POLLOUT */
-void http_wait_for_all(HttpWaits *w, Http *h);             /* all that libcurl waits for */
+/* `events`: CURL_WAIT_POLLIN, _POLLOUT. Gives a number to ask http_wait_is_over() with in the same
+ * step. */
+int http_wait_for_fd(HttpWaits *w, int fd, short events);
+bool http_wait_is_over(const HttpWaits *w, int number); /* or it is not known; so it is if < 0 */
+void http_wait_for_all(HttpWaits *w, Http *h);          /* all that libcurl waits for */
 void http_wait_at_most(HttpWaits *w, uint64_t usec);
 
 /* What a handle of libcurl's belongs to: its CURLOPT_PRIVATE. */
 typedef struct HttpEasy HttpEasy;
 struct HttpEasy {
+        bool running;                                 /* libcurl has something to do with it */
         void (*finished)(HttpEasy *e, CURLcode code); /* may call back, and be gone then */
 };
 
-_must_check_ int http_add_easy(Http *h, CURL *easy);
-void http_remove_easy(Http *h, CURL *easy);
+_must_check_ int http_add_easy(Http *h, HttpEasy *e, CURL *easy);
+void http_remove_easy(Http *h, HttpEasy *e, CURL *easy);
 
 /* Something besides transfers that http_step() does. */
 typedef struct HttpWatch HttpWatch;
 struct HttpWatch {
-        void (*wait)(HttpWatch *w, HttpWaits *waits); /* says what it waits for */
-        void (*act)(HttpWatch *w); /* once in each step; may call back, and may be gone then */
+        void (*wait)(HttpWatch *w, HttpWaits *waits);      /* says what it waits for */
+        void (*act)(HttpWatch *w, const HttpWaits *waits); /* once in each step; may call back, and
+                                                              may be gone then */
         void (*end)(HttpWatch *w); /* its Http goes: it has to remove itself */
         uint64_t round;
         LIST_ENTRY(HttpWatch) entry;

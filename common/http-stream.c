@@ -25,6 +25,7 @@ struct HttpStream {
         bool added; /* to `http` */
         char *host; /* for messages */
         bool connected;
+        int wait_number;
         bool more; /* there may be something to read that the socket does not show */
         curl_socket_t fd;
         STAILQ_HEAD(, Block) blocks;
@@ -48,7 +49,7 @@ static void stream_free(HttpStream *s)
         }
         if (s->added) {
                 http_remove_watch(&s->watch);
-                http_remove_easy(s->http, s->easy);
+                http_remove_easy(s->http, &s->base, s->easy);
         }
         curl_easy_cleanup(s->easy);
         free(s->host);
@@ -71,9 +72,11 @@ static void wait_for(HttpWatch *w, HttpWaits *waits)
 {
         HttpStream *s = stream_of(w);
 
+        s->wait_number = -1;
         if (s->connected)
-                http_wait_for_fd(waits, s->fd,
-                                 STAILQ_EMPTY(&s->blocks) ? CURL_WAIT_POLLIN
+                s->wait_number = http_wait_for_fd(waits, s->fd,
+                                                  STAILQ_EMPTY(&s->blocks)
+                                                          ? CURL_WAIT_POLLIN
                                                           : CURL_WAIT_POLLIN | CURL_WAIT_POLLOUT);
         else
                 http_wait_for_all(waits, s->http);
@@ -128,11 +131,11 @@ static void exchange(HttpStream *s)
                 end_broken(s, sent);
 }
 
-static void act(HttpWatch *w)
+static void act(HttpWatch *w, const HttpWaits *waits)
 {
         HttpStream *s = stream_of(w);
 
-        if (s->connected)
+        if (s->connected && (s->more || http_wait_is_over(waits, s->wait_number)))
                 exchange(s);
 }
 
@@ -155,6 +158,7 @@ static void stream_finished(HttpEasy *e, CURLcode code)
                 return;
         }
         s->connected = true;
+        s->wait_number = -1;
         /* At once: libcurl drops connections that nobody uses when it makes another one, and the
          * first curl_easy_recv() makes this one used (its lib/easy.c, 7.81 to 8.x). */
         exchange(s);
@@ -193,13 +197,24 @@ int http_stream_open(Http *h, const HttpStreamRequest *request, HttpStream **ret
             curl_easy_setopt(s->easy, CURLOPT_ERRORBUFFER, s->curl_err) != CURLE_OK ||
             curl_easy_setopt(s->easy, CURLOPT_PRIVATE, &s->base) != CURLE_OK)
                 return -ENOMEM;
-        r = http_add_easy(h, s->easy);
+        r = http_add_easy(h, &s->base, s->easy);
         if (r < 0)
                 return r;
         http_add_watch(h, &s->watch);
         s->added = true;
         *ret = TAKE_PTR(s);
         return 0;
+}
+
+void http_stream_flush(HttpStream *s)
+{
+        if (s->connected)
+                (void) flush(s);
+}
+
+void http_stream_expect_nothing(HttpStream *s)
+{
+        s->more = false;
 }
 
 HttpStream *http_stream_close(HttpStream *s)

@@ -31,6 +31,10 @@ typedef struct HttpStreamRequest {
 _must_check_ int http_stream_open(Http *h, const HttpStreamRequest *request, HttpStream **ret,
                                   char **reterr);
 
+/* For received(), when what came is all that is due: whatever else comes is looked at when the
+ * socket shows it. */
+void http_stream_expect_nothing(HttpStream *s);
+
 /* Without calling back, in callbacks too. What is not sent yet is if that takes no waiting. NULL is
  * fine; returns NULL. */
 HttpStream *http_stream_close(HttpStream *s);
@@ -38,3 +42,6 @@ HttpStream *http_stream_close(HttpStream *s);
 /* Copied; sent when there is a connection. -ENOBUFS: more than HTTP_STREAM_UNSENT_MAX would wait.
  */
 _must_check_ int http_stream_send(HttpStream *s, const void *data, size_t size);
+
+/* Sends now what takes no waiting. What goes wrong is told in http_step(). */
+void http_stream_flush(HttpStream *s);

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/queue.h>
 #include <time.h>
@@ -69,6 +70,7 @@ struct Http {
         char *ca_file;
         CURL *spare; /* a handle to use again: making one costs more than resetting it */
         bool just_started;
+        size_t n_running;
         LIST_HEAD(, HttpTransfer) transfers;
         LIST_HEAD(, Http) guests; /* what http_step() does besides */
         LIST_HEAD(, HttpWatch) watches;
@@ -169,7 +171,7 @@ HttpTransfer *http_cancel(HttpTransfer *t)
                 return NULL;
         LIST_REMOVE(t, entry);
         if (!t->waits)
-                http_remove_easy(t->http, t->easy);
+                http_remove_easy(t->http, &t->base, t->easy);
         transfer_free(t);
         return NULL;
 }
@@ -685,22 +687,31 @@ static int transfer_new(Http *h, const HttpRequest *request, HttpTransfer **ret)
         return 0;
 }
 
-int http_add_easy(Http *h, CURL *easy)
+static void stop_running(Http *h, HttpEasy *e)
+{
+        if (e->running)
+                h->n_running--;
+        e->running = false;
+}
+
+int http_add_easy(Http *h, HttpEasy *e, CURL *easy)
 {
         if (curl_multi_add_handle(h->multi, easy) != CURLM_OK)
                 return -ENOMEM;
-        h->just_started = true;
+        h->just_started = e->running = true;
+        h->n_running++;
         return 0;
 }
 
-void http_remove_easy(Http *h, CURL *easy)
+void http_remove_easy(Http *h, HttpEasy *e, CURL *easy)
 {
+        stop_running(h, e);
         (void) curl_multi_remove_handle(h->multi, easy);
 }
 
 static int begin(HttpTransfer *t)
 {
-        int r = http_add_easy(t->http, t->easy);
+        int r = http_add_easy(t->http, &t->base, t->easy);
 
         if (r >= 0)
                 t->waits = false;
@@ -808,15 +819,16 @@ static void transfer_finished(HttpEasy *e, CURLcode code)
 {
         HttpTransfer *t = (HttpTransfer *) e;
 
-        http_remove_easy(t->http, t->easy);
+        http_remove_easy(t->http, &t->base, t->easy);
         tell_done(t, judge(t, code));
 }
 
-static void finish(CURL *easy, CURLcode code)
+static void finish(Http *h, CURL *easy, CURLcode code)
 {
         HttpEasy *e = NULL;
 
         (void) curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &e);
+        stop_running(h, e);
         e->finished(e, code);
 }
 
@@ -824,6 +836,8 @@ static int perform(Http *h)
 {
         int n;
 
+        if (h->n_running == 0)
+                return 0;
         if (curl_multi_perform(h->multi, &n) != CURLM_OK)
                 return -EIO;
         for (;;) {
@@ -831,7 +845,7 @@ static int perform(Http *h)
                 if (!message)
                         return 0;
                 if (message->msg == CURLMSG_DONE)
-                        finish(message->easy_handle, message->data.result);
+                        finish(h, message->easy_handle, message->data.result);
         }
 }
 
@@ -867,6 +881,7 @@ struct HttpWaits {
         struct curl_waitfd fds[1 + GUEST_FDS_MAX];
         unsigned n;
         uint64_t timeout_usec;
+        bool looked; /* it is known which of them are over */
 };
 
 static bool is_idle(const Http *h)
@@ -885,12 +900,19 @@ void http_wait_at_most(HttpWaits *w, uint64_t usec)
 }
 
 /* With too many for us, there is another look soon. */
-void http_wait_for_fd(HttpWaits *w, int fd, short events)
+int http_wait_for_fd(HttpWaits *w, int fd, short events)
 {
-        if (w->n < ELEMENTSOF(w->fds))
-                w->fds[w->n++] = (struct curl_waitfd){ .fd = fd, .events = events };
-        else
+        if (w->n == ELEMENTSOF(w->fds)) {
                 http_wait_at_most(w, GUEST_LOOK_USEC);
+                return -1;
+        }
+        w->fds[w->n] = (struct curl_waitfd){ .fd = fd, .events = events };
+        return (int) w->n++;
+}
+
+bool http_wait_is_over(const HttpWaits *w, int number)
+{
+        return !w->looked || number < 0 || w->fds[number].revents != 0;
 }
 
 /* libcurl tells the sockets of another handle only by select()'s sets (until 8.8); without any, as
@@ -954,7 +976,7 @@ void http_remove_watch(HttpWatch *w)
 }
 
 /* Acting calls back, which may change the list. */
-static void act_on_watches(Http *h)
+static void act_on_watches(Http *h, const HttpWaits *waits)
 {
         HttpWatch *w;
 
@@ -963,30 +985,60 @@ again:
         LIST_FOREACH(w, &h->watches, entry)
         if (w->round != h->round) {
                 w->round = h->round;
-                w->act(w);
+                w->act(w, waits);
                 goto again;
         }
 }
 
 /* Callbacks may attach further guests, but free none. */
-static int perform_all(Http *h)
+static int perform_all(Http *h, const HttpWaits *waits)
 {
         Http *guest;
         int r;
 
         begin_due(h);
         r = perform(h);
-        act_on_watches(h);
+        act_on_watches(h, waits);
         LIST_FOREACH(guest, &h->guests, guest_entry)
         if (r >= 0)
-                r = perform_all(guest);
+                r = perform_all(guest, waits);
         return r;
+}
+
+/* libcurl says of errors alone that they are, not on which socket. */
+static int n_over(const HttpWaits *w)
+{
+        int n = 0;
+
+        for (unsigned i = 0; i < w->n; i++)
+                n += w->fds[i].revents != 0;
+        return n;
+}
+
+_Static_assert(CURL_WAIT_POLLIN == POLLIN && CURL_WAIT_POLLOUT == POLLOUT, "not as in poll(2)");
+
+/* *ret_n: on how many sockets something happened. Without work for libcurl, poll() does the same
+ * with less. */
+static int wait_for_sockets(Http *h, HttpWaits *w, int timeout_msec, int *ret_n)
+{
+        struct pollfd fds[ELEMENTSOF(w->fds)];
+
+        if (h->n_running > 0)
+                return curl_multi_poll(h->multi, w->fds, w->n, timeout_msec, ret_n) == CURLM_OK
+                               ? 0
+                               : -EIO;
+        for (unsigned i = 0; i < w->n; i++)
+                fds[i] = (struct pollfd){ .fd = w->fds[i].fd, .events = w->fds[i].events };
+        *ret_n = poll(fds, w->n, timeout_msec);
+        for (unsigned i = 0; i<w->n && * ret_n> 0; i++)
+                w->fds[i].revents = fds[i].revents;
+        return *ret_n < 0 && errno != EINTR ? -errno : 0;
 }
 
 int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
 {
         HttpWaits w = { .timeout_usec = until_due(h, timeout_usec) };
-        int r, n;
+        int n, r = 0;
 
         if (extra_fd >= 0)
                 w.fds[w.n++] = (struct curl_waitfd){ .fd = extra_fd, .events = CURL_WAIT_POLLIN };
@@ -996,8 +1048,11 @@ int http_step(Http *h, int extra_fd, uint64_t timeout_usec)
         /* A transfer that was just started has something to do: no need to ask the kernel. */
         if (h->just_started)
                 h->just_started = false;
-        else if (curl_multi_poll(h->multi, w.fds, w.n, timeout_msec, &n) != CURLM_OK)
-                return -EIO;
-        r = perform_all(h);
+        else {
+                r = wait_for_sockets(h, &w, timeout_msec, &n);
+                w.looked = r >= 0 && n <= n_over(&w);
+        }
+        if (r >= 0)
+                r = perform_all(h, &w);
         return r < 0 ? r : extra_fd >= 0 && w.fds[0].revents != 0;
 }
