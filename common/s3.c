@@ -13,6 +13,7 @@
 #include "err.h"
 #include "s3-address.h"
 #include "s3-error.h"
+#include "s3-recheck.h"
 #include "sigv4.h"
 #include "xml-scan.h"
 
@@ -26,6 +27,7 @@ struct S3Call {
         S3 *s3;
         S3Request request;
         HttpTransfer *transfer; /* NULL: waits until due_usec, or for credentials */
+        bool rechecking;        /* or for the answer of s3->recheck */
         uint64_t due_usec;
         unsigned n_tried;
         uint64_t size_at_start; /* of the sink, when this try began */
@@ -48,6 +50,8 @@ struct S3 {
         CredentialsSource *credentials; /* NULL: an https:// store, not signed */
         SigV4Key signing_key;
         Http *http;
+        S3Recheck *recheck;
+        bool recheck_failed; /* the last one; not tried again until an answer says "not modified" */
         const StoreLimits *limits;
         const store_notice_t *notice;
         time_t clock_offset; /* what their clock is ahead of ours; for signing only */
@@ -110,6 +114,8 @@ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *not
                 r = find_place(s, reterr);
         if (r >= 0)
                 r = http_new(aws_environment("AWS_CA_BUNDLE"), &s->http);
+        if (r >= 0)
+                r = s3_recheck_new(s->http, &s->recheck);
         if (r < 0)
                 return r;
         if (s->credentials)
@@ -124,6 +130,7 @@ S3 *s3_free(S3 *s)
                 return NULL;
         while (!LIST_EMPTY(&s->calls))
                 (void) s3_cancel(LIST_FIRST(&s->calls));
+        (void) s3_recheck_free(s->recheck);
         (void) http_free(s->http);
         (void) credentials_source_free(s->credentials);
         sigv4_key_done(&s->signing_key);
@@ -181,6 +188,8 @@ S3Call *s3_cancel(S3Call *c)
                 return NULL;
         LIST_REMOVE(c, entry);
         (void) http_cancel(c->transfer);
+        if (c->rechecking)
+                s3_recheck_cancel(c->s3->recheck);
         call_free(c);
         return NULL;
 }
@@ -245,6 +254,33 @@ static unsigned deadline_msec(uint64_t size)
                (DEADLINE_BASE_SEC + (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20));
 }
 
+static void on_rechecked(bool unchanged, void *userdata)
+{
+        S3Call *c = userdata;
+
+        c->rechecking = false;
+        c->n_tried = 0;
+        c->s3->recheck_failed = !unchanged;
+        if (unchanged)
+                finish(c, STORE_NOT_MODIFIED, NULL, NULL);
+}
+
+static S3RecheckFor recheck_for(const S3Call *c)
+{
+        return (S3RecheckFor){ .endpoint = c->s3->place.endpoint,
+                               .key = c->request.key,
+                               .etag = c->request.if_none_match,
+                               .generation = c->generation,
+                               .time = time(NULL) + c->s3->clock_offset };
+}
+
+static bool recheck_again(S3Call *c)
+{
+        const S3RecheckFor what = recheck_for(c);
+
+        return s3_recheck_again(c->s3->recheck, &what, on_rechecked, c) >= 0;
+}
+
 /* Sends one try. */
 static int send(S3Call *c, const S3Place *place, const char *path, const char *query,
                 const NameValue *headers, size_t n, char **reterr)
@@ -257,6 +293,11 @@ static int send(S3Call *c, const S3Place *place, const char *path, const char *q
                                               : q->size_max;
         _cleanup_free_ char *url = NULL;
 
+        if (c->rechecking) {
+                const S3RecheckFor what = recheck_for(c);
+                return s3_recheck_ask(s->recheck, &what, place->host, path, headers, n,
+                                      on_rechecked, c);
+        }
         if (asprintf(&url, "%s%s%s%s", place->endpoint, path, *query ? "?" : "", query) < 0) {
                 url = NULL;
                 return -ENOMEM;
@@ -323,6 +364,8 @@ static size_t plain_headers(const S3Call *c, NameValue *headers)
                 headers[n] = q->headers[n];
         if (wanted_etag(c))
                 headers[n++] = (NameValue){ "If-Match", wanted_etag(c) };
+        if (q->if_none_match)
+                headers[n++] = (NameValue){ "If-None-Match", q->if_none_match };
         return n;
 }
 
@@ -372,6 +415,8 @@ static int start_try(S3Call *c, char **reterr)
         _cleanup_free_ char *path = NULL, *query = NULL;
         int r = get_ready(c, &credentials, reterr);
 
+        if (r == 0 && c->rechecking && recheck_again(c))
+                return 0;
         if (r == 0)
                 r = s3_place_path(place, &c->s3->address, q->key, &path);
         if (r == 0)
@@ -391,6 +436,20 @@ static int start_try(S3Call *c, char **reterr)
         return send(c, place, path, query, headers, plain_headers(c, headers), reterr);
 }
 
+/* Anything but 0: it has to be asked for by other means. */
+static int start_recheck(S3Call *c)
+{
+        int r;
+
+        c->rechecking = true;
+        r = start_try(c, NULL);
+        if (r != 0) {
+                c->rechecking = c->keyless = false;
+                c->n_tried = 0;
+        }
+        return r;
+}
+
 int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
 {
         S3Call *c = calloc(1, sizeof(S3Call));
@@ -399,7 +458,8 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
         if (!c)
                 return -ENOMEM;
         *c = (S3Call){ .s3 = s, .request = *request };
-        r = start_try(c, reterr);
+        r = request->recheck && !s->recheck_failed && start_recheck(c) == 0 ? 0
+                                                                            : start_try(c, reterr);
         if (r < 0) {
                 call_free(c);
                 return r;
@@ -678,6 +738,8 @@ static void judge_answer(S3Call *c, const HttpResponse *response, unsigned statu
         if (!expected || result == STORE_UNKNOWN)
                 explain(c, verdict, e, status, response, &err);
         if (expected) {
+                if (result == STORE_NOT_MODIFIED)
+                        c->s3->recheck_failed = false;
                 finish(c, result, response, result == STORE_UNKNOWN ? strempty(err) : NULL);
                 return;
         }
@@ -810,7 +872,7 @@ static void start_due(S3 *s)
 
 again:
         LIST_FOREACH(c, &s->calls, entry)
-        if (!c->transfer && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
+        if (!c->transfer && !c->rechecking && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
                 _cleanup_free_ char *err = NULL;
                 int r = start_try(c, &err);
                 if (r >= 0)
@@ -830,7 +892,7 @@ int s3_step(S3 *s, int extra_fd, uint64_t timeout_usec)
         LIST_FOREACH(c, &s->calls, entry)
         if (c->keyless)
                 timeout_usec = MIN(timeout_usec, credentials_source_due_in_usec(s->credentials));
-        else if (!c->transfer)
+        else if (!c->transfer && !c->rechecking)
                 timeout_usec = MIN(timeout_usec, c->due_usec > now ? c->due_usec - now : 0);
         r = http_step(s->http, extra_fd, timeout_usec);
         start_due(s);

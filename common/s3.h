@@ -60,12 +60,14 @@ typedef struct S3Request {
         size_t n_params;
         NameValue headers[S3_HEADERS_MAX]; /* are signed */
         size_t n_headers;
+        const char *if_none_match; /* of a GET; NULL: none */
         const char *if_match;      /* ETag, or NULL; a GET that brings another is STORE_CONFLICT */
         const HttpUpload *upload;  /* NULL: no body */
         const Sha256 *body_sha256; /* of the body; needed if there is one */
         Sink sink;                 /* a new one; freed by the call */
         uint64_t range_offset, range_size, size_max;
         bool resumes; /* a broken range goes on where it broke, with If-Match; its sink is a file */
+        bool recheck; /* of a GET with if_none_match: see StoreRequest */
         const char *late_root; /* an answer 200 may hold an error (CompleteMultipartUpload): the
                                   root of one that holds none; NULL: it never does. What is neither
                                   is -EPROTO, and `retried`, since it may have worked */

@@ -108,6 +108,8 @@ static int start_get(Op *op, char **reterr)
                 .range_size = q->range_size,
                 .if_match = q->if_match,
                 .resumes = q->to_fd && q->range_size > 0,
+                .if_none_match = q->if_none_match,
+                .recheck = q->recheck && q->if_none_match,
                 .n_tries = q->n_tries,
                 .progress = q->progress ? op_progress : NULL,
                 .done = get_done,
@@ -117,7 +119,6 @@ static int start_get(Op *op, char **reterr)
         if (q->to_fd)
                 request.sink =
                         (Sink){ .kind = SINK_FD, .fd = q->sink_fd, .offset = q->sink_offset };
-        add_header(&request, "If-None-Match", q->if_none_match);
         return s3_start(op->call->store->data, &request, &op->s3_call, reterr);
 }
 

@@ -97,6 +97,8 @@ typedef struct StoreRequest {
         const char *if_match; /* ETag; GET: of the object a range belongs to; PUT: of the one to be
                                  replaced (STORE_ABSENT: there is none) */
         const char *if_none_match; /* GET: ETag that we have; PUT: "*" = only if there is none */
+        bool recheck;              /* GET with if_none_match: it is asked again and again, and most
+                                      often is STORE_NOT_MODIFIED; makes that cheaper */
         uint64_t size_max;         /* GET, LIST: more than so many bytes are -EFBIG; required */
 
         /* GET: with range_size > 0, exactly these bytes; any other answer to it (200 with the
