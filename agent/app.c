@@ -1017,7 +1017,14 @@ void app_root_walked(App *a, bool learned)
                 (void) give_up(a, "its manifest can't be trusted any more");
 }
 
-static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
+/* Nothing here waits for a poll: neither what the channel wants nor what others may have done. */
+static bool is_calm(const App *a)
+{
+        return a->poll_ok && a->verdict == VERDICT_NOTHING && !a->transaction && !a->awaits_root &&
+               !needs_root(a) && !a->site->unsaved && a->site->state->phase == PHASE_IDLE;
+}
+
+static PollOutcome on_poll_answer(int result, int fd, const char *text, void *userdata)
 {
         App *a = userdata;
         bool well = true;
@@ -1031,7 +1038,7 @@ static bool on_poll_answer(int result, int fd, const char *text, void *userdata)
                 end_poll(a);
         } else
                 on_manifest(a, result == 0 ? fd : -EBADF);
-        return well;
+        return well ? (is_calm(a) ? POLL_CALM : POLL_GOOD) : POLL_BAD;
 }
 
 /* Reporting */

@@ -5,6 +5,7 @@
 
 #include "aws-environment.h"
 #include "brake.h"
+#include "clock.h"
 #include "dsse.h"
 #include "err.h"
 #include "fd.h"
@@ -14,6 +15,7 @@
 #include "memory.h"
 #include "message.h"
 #include "metadata.h"
+#include "poll-wait.h"
 #include "spool.h"
 #include "ssm-relay.h"
 #include "store.h"
@@ -36,6 +38,14 @@ typedef struct Call {
         char *path;
         StoreCall *call;
 } Call;
+
+/* A path that is polled at intervals until there is something to say. */
+typedef struct Watch {
+        struct Watch *next;
+        Message poll;                                 /* as each of its polls is asked for */
+        uint64_t interval_usec, due_usec, until_usec; /* due_usec UINT64_MAX: it is polled */
+        unsigned jitter_percent;
+} Watch;
 
 typedef struct Get Get;
 
@@ -83,6 +93,7 @@ struct Fetch {
         Known *known;
         size_t n_known;
         Call *calls;
+        Watch *watches;
         Get *gets;
         int error; /* of the socket, found in a callback */
 };
@@ -229,11 +240,54 @@ static void answer_manifest(Call *c, StoreReply *reply)
                 remember(c->fetch, c->path, TAKE_PTR(reply->etag));
 }
 
+static Watch *find_watch(Fetch *f, uint64_t id)
+{
+        for (Watch *w = f->watches; w; w = w->next)
+                if (w->poll.id == id)
+                        return w;
+        return NULL;
+}
+
+static void watch_free(Fetch *f, Watch *w)
+{
+        for (Watch **link = &f->watches; *link; link = &(*link)->next)
+                if (*link == w) {
+                        *link = w->next;
+                        break;
+                }
+        free(w);
+}
+
+static void watch_plan(Watch *w, uint64_t now_usec)
+{
+        w->due_usec = now_usec +
+                      poll_wait_usec(w->interval_usec, w->jitter_percent, 0, poll_wait_random());
+}
+
+/* True: nobody needs to hear of it. Otherwise it ends. */
+static bool goes_on_watching(Fetch *f, uint64_t id, int result)
+{
+        uint64_t now_usec = clock_usec(CLOCK_BOOTTIME);
+        Watch *w = find_watch(f, id);
+
+        if (w && result == STORE_NOT_MODIFIED && now_usec < w->until_usec) {
+                watch_plan(w, now_usec);
+                return true;
+        }
+        if (w)
+                watch_free(f, w);
+        return false;
+}
+
 static void on_polled(int result, StoreReply *reply, const char *err, void *userdata)
 {
         Call *c = userdata;
 
         c->call = NULL;
+        if (goes_on_watching(c->fetch, c->id, result)) {
+                call_free(c);
+                return;
+        }
         if (result == 0)
                 answer_manifest(c, reply);
         else if (result == STORE_NOT_MODIFIED)
@@ -253,9 +307,66 @@ static int do_poll(Fetch *f, const Message *m)
         StoreRequest request = { .method = STORE_GET,
                                  .path = m->text,
                                  .size_max = ENVELOPE_SIZE_MAX,
-                                 .if_none_match = k && m->size == 0 ? k->etag : NULL };
+                                 .if_none_match = k && m->size == 0 ? k->etag : NULL,
+                                 .recheck = find_watch(f, m->id) };
 
         return call_start(f, m, &request, on_polled);
+}
+
+static int do_watch(Fetch *f, const Message *m)
+{
+        uint64_t now_usec = clock_usec(CLOCK_BOOTTIME);
+        Watch *w = calloc(1, sizeof(Watch));
+
+        if (!w)
+                return -ENOMEM;
+        *w = (Watch){ .next = f->watches,
+                      .poll = *m,
+                      .interval_usec = m->offset,
+                      .until_usec = now_usec + WATCH_QUIET_USEC,
+                      .jitter_percent = (unsigned) m->size };
+        w->poll.type = MESSAGE_POLL;
+        w->poll.offset = w->poll.size = 0;
+        f->watches = w;
+        watch_plan(w, now_usec);
+        return 0;
+}
+
+static uint64_t watches_due_in_usec(const Fetch *f)
+{
+        uint64_t due_usec = UINT64_MAX, now_usec;
+
+        for (const Watch *w = f->watches; w; w = w->next)
+                due_usec = MIN(due_usec, w->due_usec);
+        if (due_usec == UINT64_MAX)
+                return due_usec;
+        now_usec = clock_usec(CLOCK_BOOTTIME);
+        return due_usec > now_usec ? due_usec - now_usec : 0;
+}
+
+static void answer_watch(Fetch *f, Watch *w, int result)
+{
+        uint64_t id = w->poll.id;
+
+        watch_free(f, w);
+        answer(f, MESSAGE_POLLED, id, result, strerror(-result));
+}
+
+static void poll_watches(Fetch *f)
+{
+        uint64_t now_usec = f->watches ? clock_usec(CLOCK_BOOTTIME) : 0;
+
+        for (Watch *w = f->watches, *next; w; w = next) {
+                int r;
+
+                next = w->next;
+                if (w->due_usec > now_usec)
+                        continue;
+                w->due_usec = UINT64_MAX;
+                r = do_poll(f, &w->poll);
+                if (r < 0)
+                        answer_watch(f, w, r);
+        }
 }
 
 static void answer_brake(Call *c, const StoreReply *reply)
@@ -769,8 +880,11 @@ static void do_cancel(Fetch *f, const Message *m)
 {
         Want *w;
         Get *g = find_get(f, m->id, &w);
+        Watch *watch = find_watch(f, m->id);
 
         cancel_calls(f, m->id);
+        if (watch)
+                watch_free(f, watch);
         if (!g)
                 return;
         want_free(g, w);
@@ -795,6 +909,7 @@ static MessageType answer_type(MessageType request)
 {
         switch (request) {
         case MESSAGE_POLL:
+        case MESSAGE_WATCH:
         case MESSAGE_OPEN:
                 return MESSAGE_POLLED;
         case MESSAGE_BRAKE:
@@ -843,6 +958,8 @@ static int obey_store(Fetch *f, const Message *m, int fd, char **reterr)
         switch (m->type) {
         case MESSAGE_POLL:
                 return do_poll(f, m);
+        case MESSAGE_WATCH:
+                return do_watch(f, m);
         case MESSAGE_BRAKE:
                 return do_brake(f, m);
         case MESSAGE_GET:
@@ -922,6 +1039,8 @@ Fetch *fetch_free(Fetch *f)
                 return NULL;
         while (f->calls)
                 call_free(f->calls);
+        while (f->watches)
+                watch_free(f, f->watches);
         while (f->gets)
                 get_free(f->gets);
         for (size_t i = 0; i < f->n_known; i++) {
@@ -940,14 +1059,17 @@ Fetch *fetch_free(Fetch *f)
 
 static uint64_t due_in_usec(const Fetch *f)
 {
-        uint64_t due = f->metadata ? metadata_due_in_usec(f->metadata) : UINT64_MAX;
+        uint64_t due = watches_due_in_usec(f);
 
+        if (f->metadata)
+                due = MIN(due, metadata_due_in_usec(f->metadata));
         return f->relay ? MIN(due, ssm_relay_due_in_usec(f->relay)) : due;
 }
 
 /* Which may call back. */
 static int start_due(Fetch *f)
 {
+        poll_watches(f);
         if (f->metadata)
                 metadata_start_due(f->metadata);
         return f->relay ? ssm_relay_start_due(f->relay) : 0;

@@ -48,7 +48,8 @@ static uint64_t now_usec(void)
 
 static bool goes_on(const FetchRequest *r)
 {
-        return r->type == MESSAGE_GET || r->type == MESSAGE_PROBE || r->type == MESSAGE_LISTEN;
+        return r->type == MESSAGE_GET || r->type == MESSAGE_PROBE || r->type == MESSAGE_LISTEN ||
+               (r->type == MESSAGE_WATCH && r->n_awaited > 0);
 }
 
 FetchRequest *fetch_request_free(FetchRequest *r)
@@ -161,7 +162,9 @@ static bool is_answer(FetchRequest *r, const Message *m)
 {
         switch (m->type) {
         case MESSAGE_POLLED:
-                return ends_request(r, r->type == MESSAGE_OPEN ? MESSAGE_OPEN : MESSAGE_POLL);
+                return (r->type == MESSAGE_POLL || r->type == MESSAGE_WATCH ||
+                        r->type == MESSAGE_OPEN) &&
+                       ends_request(r, r->type);
         case MESSAGE_BRAKED:
                 return ends_request(r, MESSAGE_BRAKE);
         case MESSAGE_PUT_DONE:

@@ -19,10 +19,17 @@
 #define MESSAGE_FD       3
 #define MESSAGE_TEXT_MAX 4096
 
+/* How long slipway-fetch says nothing of polls that find nothing new. */
+#define WATCH_QUIET_USEC (UINT64_C(15) * 1000000)
+
 typedef enum MessageType {
         /* slipwayd to slipway-fetch. `id` is chosen by slipwayd and comes back in every answer. */
         MESSAGE_POLL = 1, /* text: object path of a manifest, or with offset POLL_ROOT of a trust
                            * root; size: 1: also if it is unchanged. Answered by POLLED. */
+        MESSAGE_WATCH,    /* text: as with POLL; offset: interval in microseconds; size: jitter in
+                           * percent. Polls at such intervals (poll-wait.h), until there is something
+                           * else to say than POLL_UNCHANGED, or the last of WATCH_QUIET_USEC is over.
+                           * Answered by POLLED. */
         MESSAGE_OPEN,  /* descriptor: a file with a manifest's envelope that did not come from the
                         * store. Answered by POLLED. */
         MESSAGE_BRAKE, /* text: object path of a channel's halt.json. Answered by BRAKED. */

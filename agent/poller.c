@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sys/random.h>
-#include <time.h>
-
+#include "poller.h"
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "log.h"
-#include "poller.h"
+#include "message.h"
+#include "poll-wait.h"
 
 struct Poller {
         sd_event *event;
@@ -19,6 +19,8 @@ struct Poller {
         void *userdata;
         sd_event_source *timer;
         FetchRequest *request;
+        bool watching;         /* the request is a WATCH */
+        uint64_t watched_usec; /* since when */
         bool heard; /* "unchanged" means what we had; slipway-fetch may remember others' polls */
 };
 
@@ -63,40 +65,6 @@ int poller_new(sd_event *event, Fetcher *fetcher, const PollerOptions *options,
         return 0;
 }
 
-static uint32_t random_u32(void)
-{
-        uint32_t x = 0;
-
-        /* Only spreads polls: a short read, which does not happen for so few bytes, would do no
-         * harm. */
-        if (getrandom(&x, sizeof(x), 0) != sizeof(x))
-                log_debug("getrandom: %s", strerror(errno));
-        return x;
-}
-
-uint64_t poller_delay_usec(uint64_t interval_usec, unsigned jitter_percent, unsigned n_failures,
-                           uint32_t random)
-{
-        uint64_t delay = interval_usec, spread;
-
-        for (unsigned i = 0; i < n_failures && delay < POLL_BACKOFF_MAX_USEC; i++)
-                delay *= 2;
-        if (n_failures > 0)
-                delay = CLAMP(delay, interval_usec, MAX(POLL_BACKOFF_MAX_USEC, interval_usec));
-        /* After failures all of it is spread: what broke for all at once comes back for all at
-         * once. */
-        spread = n_failures > 0 ? delay : delay / 100 * jitter_percent * 2;
-        return delay - spread / 2 + (uint64_t) ((double) random / UINT32_MAX * spread);
-}
-
-uint64_t poller_keyless_usec(uint64_t delay_usec, uint32_t random)
-{
-        uint64_t spread = POLL_KEYLESS_MAX_USEC / 2;
-
-        return MIN(delay_usec,
-                   POLL_KEYLESS_MAX_USEC - (uint64_t) ((double) random / UINT32_MAX * spread));
-}
-
 static int arm(Poller *p, uint64_t delay_usec)
 {
         int r = sd_event_source_set_time_relative(p->timer, delay_usec);
@@ -106,51 +74,103 @@ static int arm(Poller *p, uint64_t delay_usec)
 
 static void plan(Poller *p)
 {
-        uint64_t delay_usec =
-                poller_delay_usec(p->interval_usec, p->jitter_percent, p->n_failures, random_u32());
+        uint64_t wait_usec = poll_wait_usec(p->interval_usec, p->jitter_percent, p->n_failures,
+                                            poll_wait_random());
         int r;
 
         if (p->keyless)
-                delay_usec = poller_keyless_usec(delay_usec, random_u32());
+                wait_usec = poll_wait_keyless_usec(wait_usec, poll_wait_random());
         if (p->hurry)
-                delay_usec = MIN(delay_usec, POLL_HURRY_MAX_USEC);
-        r = p->stopped ? 0 : arm(p, delay_usec);
+                wait_usec = MIN(wait_usec, POLL_HURRY_MAX_USEC);
+        r = p->stopped ? 0 : arm(p, wait_usec);
         if (r < 0)
                 log_error("Can't plan the next poll of %s: %s", p->path, strerror(-r));
+}
+
+static void on_reply(const Message *m, int *fd, void *userdata);
+
+static int ask(Poller *p, Message *m)
+{
+        int r;
+
+        (void) stpncpy(m->text, p->path, MESSAGE_TEXT_MAX);
+        r = fetcher_request(p->fetcher, m, -1, on_reply, p, &p->request);
+        p->watching = r >= 0 && m->type == MESSAGE_WATCH;
+        return r;
+}
+
+/* Not one that answers a watch out of turn: it could keep us busy without end. */
+static bool can_watch(const Poller *p, bool watched)
+{
+        return !p->request && !p->stopped && !p->hurry && p->interval_usec < WATCH_QUIET_USEC &&
+               (!watched || clock_usec(CLOCK_BOOTTIME) - p->watched_usec >= p->interval_usec / 2);
+}
+
+static int watch(Poller *p)
+{
+        Message m = { .type = MESSAGE_WATCH,
+                      .offset = p->interval_usec,
+                      .size = p->jitter_percent };
+
+        p->watched_usec = clock_usec(CLOCK_BOOTTIME);
+        return ask(p, &m);
+}
+
+static void take_answer(Poller *p, bool watched, int result, int fd, const char *text)
+{
+        PollOutcome outcome = p->answer(result, fd, text, p->userdata);
+
+        p->n_failures = outcome == POLL_BAD ? p->n_failures + 1 : 0;
+        if (outcome != POLL_CALM || !can_watch(p, watched) || watch(p) < 0)
+                plan(p);
 }
 
 static void on_reply(const Message *m, int *fd, void *userdata)
 {
         Poller *p = userdata;
+        bool watched = p->watching;
         int result = m->result;
-        bool well;
 
         if (m->type != 0 && m->type != MESSAGE_POLLED)
                 return;
         p->request = fetch_request_free(p->request);
+        p->watching = false;
+        /* Nothing was asked that failed. */
+        if (watched && m->type == 0) {
+                plan(p);
+                return;
+        }
         if (result == 0 && (m->type == 0 || *fd < 0))
                 result = -EPROTO;
         if (result > POLL_UNKNOWN)
                 result = -EPROTO;
         p->keyless = result == -ENOKEY;
         p->heard = p->heard || result == 0 || result == -EBADMSG;
-        well = p->answer(result, *fd, m->text, p->userdata);
-        p->n_failures = well ? 0 : p->n_failures + 1;
-        plan(p);
+        take_answer(p, watched, result, *fd, m->text);
+}
+
+/* An answer that is on its way now is lost, and with it what it said. */
+static void stop_watching(Poller *p)
+{
+        if (!p->watching)
+                return;
+        p->request = fetch_request_free(p->request);
+        p->watching = p->heard = false;
 }
 
 int poller_poll(Poller *p)
 {
-        Message m = { .type = MESSAGE_POLL, .size = !p->heard };
+        Message m = { .type = MESSAGE_POLL };
         int r;
 
+        stop_watching(p);
         if (p->request)
                 return 0;
         r = sd_event_source_set_enabled(p->timer, SD_EVENT_OFF);
         if (r < 0)
                 return r;
-        (void) stpncpy(m.text, p->path, MESSAGE_TEXT_MAX);
-        r = fetcher_request(p->fetcher, &m, -1, on_reply, p, &p->request);
+        m.size = !p->heard;
+        r = ask(p, &m);
         if (r < 0)
                 plan(p);
         return r;
@@ -158,7 +178,7 @@ int poller_poll(Poller *p)
 
 bool poller_is_polling(const Poller *p)
 {
-        return p->request;
+        return p->request && !p->watching;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -176,18 +196,23 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 int poller_start(Poller *p)
 {
-        return arm(p, (uint64_t) ((double) random_u32() / UINT32_MAX * p->interval_usec / 100 *
-                                  p->jitter_percent));
+        return arm(p, (uint64_t) ((double) poll_wait_random() / UINT32_MAX * p->interval_usec /
+                                  100 * p->jitter_percent));
 }
 
 void poller_hurry(Poller *p, bool hurry)
 {
         p->hurry = hurry;
+        if (hurry && p->watching) {
+                stop_watching(p);
+                plan(p);
+        }
 }
 
 void poller_stop(Poller *p)
 {
         p->stopped = true;
+        stop_watching(p);
         (void) sd_event_source_set_enabled(p->timer, SD_EVENT_OFF);
 }
 
@@ -196,6 +221,8 @@ uint64_t poller_next_sec(const Poller *p)
         uint64_t due, now;
         int enabled = SD_EVENT_OFF;
 
+        if (p->watching)
+                return poll_wait_usec(p->interval_usec, p->jitter_percent, 0, UINT32_MAX) / 1000000;
         (void) sd_event_source_get_enabled(p->timer, &enabled);
         if (enabled == SD_EVENT_OFF || sd_event_source_get_time(p->timer, &due) < 0 ||
             sd_event_now(p->event, CLOCK_BOOTTIME, &now) < 0 || due < now)

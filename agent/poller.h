@@ -5,18 +5,17 @@
 #include "macro.h"
 
 /*
- * Asks for one channel's manifest at intervals: each wait is drawn anew from interval +- jitter, so
- * that a fleet never polls in step; after failures it grows, doubling up to POLL_BACKOFF_MAX_USEC.
- * CLOCK_BOOTTIME, so that time spent suspended counts.
+ * Asks for one channel's manifest at intervals (poll-wait.h). CLOCK_BOOTTIME, so that time spent
+ * suspended counts.
+ *
+ * An interval shorter than WATCH_QUIET_USEC (message.h) is left to slipway-fetch (MESSAGE_WATCH)
+ * while an answer says that all is calm: then we hear what is new at once, and that nothing is only
+ * every now and then. Failures, their back-off and all else are as without it. What a fetch that
+ * was taken over makes of it is no more than late, early or wrong answers, which each poll can get:
+ * early ones are answered by a wait of our own, and late ones end as fetcher.h says.
  */
-
-#define POLL_BACKOFF_MAX_USEC (UINT64_C(300) * 1000000)
 
 #define POLL_HURRY_MAX_USEC (UINT64_C(2) * 1000000)
-
-/* Credentials that are not there yet (-ENOKEY) are looked for within this, whatever the interval.
- */
-#define POLL_KEYLESS_MAX_USEC (UINT64_C(60) * 1000000)
 
 typedef struct Poller Poller;
 
@@ -26,10 +25,16 @@ typedef struct PollerOptions {
         unsigned jitter_percent;
 } PollerOptions;
 
+/* What an answer means for the next poll. */
+typedef enum PollOutcome {
+        POLL_BAD,  /* to back off */
+        POLL_GOOD, /* to go on */
+        POLL_CALM, /* to go on, and as long as it is unchanged nobody needs to hear so each time */
+} PollOutcome;
+
 /* result: 0 (fd is the packed envelope, closed after the call), POLL_UNCHANGED, POLL_ABSENT,
- * POLL_UNKNOWN, or a negative errno; text: why. Gives back whether the poll went well, for the
- * back-off. */
-typedef bool (*poller_answer_t)(int result, int fd, const char *text, void *userdata);
+ * POLL_UNKNOWN, or a negative errno; text: why. */
+typedef PollOutcome (*poller_answer_t)(int result, int fd, const char *text, void *userdata);
 
 _must_check_ int poller_new(sd_event *event, Fetcher *fetcher, const PollerOptions *options,
                             poller_answer_t answer, void *userdata, Poller **ret);
@@ -39,7 +44,7 @@ DEFINE_CLEANUP_FUNC(Poller *, poller_free);
 /* The first poll after a random part of the interval. */
 _must_check_ int poller_start(Poller *p);
 
-/* Polls now, unless a poll is under way. */
+/* Polls now, unless a poll is under way that we have asked for. */
 _must_check_ int poller_poll(Poller *p);
 
 /* One is under way, and its answer may be older than what is asked for now. */
@@ -51,11 +56,6 @@ void poller_stop(Poller *p);
 /* From now on no wait is longer than POLL_HURRY_MAX_USEC, or, with false, as planned again. */
 void poller_hurry(Poller *p, bool hurry);
 
-/* When the next poll is due: seconds from now, or 0 if one is under way or none is planned. */
+/* When the next poll is due, or, while slipway-fetch polls by itself, will be at the latest:
+ * seconds from now, or 0 if one is under way or none is planned. */
 uint64_t poller_next_sec(const Poller *p);
-
-/* The wait before the next poll after n_failures in a row; `random` is any number. For tests, as is
- * what becomes of it without credentials. */
-uint64_t poller_delay_usec(uint64_t interval_usec, unsigned jitter_percent, unsigned n_failures,
-                           uint32_t random);
-uint64_t poller_keyless_usec(uint64_t delay_usec, uint32_t random);

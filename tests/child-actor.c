@@ -64,6 +64,24 @@ static int chatter(void)
         return EXIT_SUCCESS;
 }
 
+/* Finds nothing new at every poll, and says how it was asked; a watch is answered at once, which is
+ * out of turn, or never. */
+static int find_nothing(bool answers_watches)
+{
+        Message m;
+        int fd;
+
+        while (message_receive(MESSAGE_FD, &m, &fd) == 1) {
+                const char *how = m.type == MESSAGE_WATCH ? "watch"
+                                  : m.size > 0            ? "poll again"
+                                                          : "poll";
+                if ((m.type == MESSAGE_POLL || (m.type == MESSAGE_WATCH && answers_watches)) &&
+                    message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, POLL_UNCHANGED, how) < 0)
+                        return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
+
 /* Orders of somebody far away, and others that nobody asked for; each piece of news about the first
  * is given back as trouble. Ends when nobody listens any more. */
 static int give_orders(void)
@@ -372,6 +390,10 @@ int main(int argc, char *argv[], char *environment[])
                 return say_without_end();
         if (streq(part, "chatter"))
                 return chatter();
+        if (streq(part, "hasty"))
+                return find_nothing(true);
+        if (streq(part, "patient"))
+                return find_nothing(false);
         if (streq(part, "orders"))
                 return give_orders();
         if (streq(part, "file:///afar"))

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "clock.h"
 #include "dsse.h"
 #include "fault-server.h"
 #include "fetch.h"
@@ -126,6 +127,94 @@ static void polls_are_conditional(void **state)
         assert_non_null(strstr(reply.text, "envelope"));
         ask(&b, &m, &reply, &fd);
         assert_int_equal(reply.result, POLL_UNCHANGED);
+        bench_close(&b);
+}
+
+static Message watch_order(uint64_t id)
+{
+        Message m = order(MESSAGE_WATCH, id, "web/manifest");
+
+        m.offset = 20 * 1000;
+        m.size = 50;
+        return m;
+}
+
+static void put_manifest(Bench *b, const char *payload)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+
+        assert_return_code(envelope_new(payload, strlen(payload), &e), 0);
+        assert_return_code(envelope_format(e, MANIFEST_PAYLOAD_TYPE, &text, &size), 0);
+        put(b, "manifest", text, size);
+}
+
+static void step_for(Bench *b, uint64_t usec)
+{
+        uint64_t until = clock_usec(CLOCK_MONOTONIC) + usec;
+
+        while (clock_usec(CLOCK_MONOTONIC) < until)
+                assert_return_code(fetch_step(b->fetch), 0);
+}
+
+static bool has_said_something(Bench *b)
+{
+        struct pollfd p = { .fd = b->sockets[0], .events = POLLIN };
+
+        return poll(&p, 1, 0) > 0;
+}
+
+static void watches_tell_what_is_new(void **state)
+{
+        Message poll = order(MESSAGE_POLL, 1, "web/manifest"), cancel = { .type = MESSAGE_CANCEL };
+        Message m = watch_order(2), reply;
+        Bench b;
+        int fd;
+
+        bench_open(&b, *state);
+        put_manifest(&b, "{}");
+        ask(&b, &poll, &reply, &fd);
+        fd_close(fd);
+        assert_return_code(message_send(b.sockets[0], &m, -1), 0);
+        step_for(&b, 200 * 1000);
+        assert_false(has_said_something(&b));
+        put_manifest(&b, "{ }");
+        expect(&b, &reply, &fd);
+        assert_int_equal(reply.type, MESSAGE_POLLED);
+        assert_int_equal(reply.id, 2);
+        assert_int_equal(reply.result, 0);
+        fd_close(fd);
+
+        /* It is over with that; and so it is when it is cancelled. */
+        m.id = cancel.id = 3;
+        assert_return_code(message_send(b.sockets[0], &m, -1), 0);
+        step_for(&b, 100 * 1000);
+        assert_return_code(message_send(b.sockets[0], &cancel, -1), 0);
+        assert_return_code(fetch_step(b.fetch), 0);
+        put_manifest(&b, "{  }");
+        poll.id = 4;
+        ask(&b, &poll, &reply, &fd);
+        assert_int_equal(reply.id, 4);
+        fd_close(fd);
+        bench_close(&b);
+}
+
+static void watches_give_a_sign_of_life(void **state)
+{
+        uint64_t began_usec = clock_usec(CLOCK_BOOTTIME);
+        Message poll = order(MESSAGE_POLL, 1, "web/manifest"), m = watch_order(2), reply;
+        Bench b;
+        int fd;
+
+        bench_open(&b, *state);
+        put_manifest(&b, "{}");
+        ask(&b, &poll, &reply, &fd);
+        fd_close(fd);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.id, 2);
+        assert_int_equal(reply.result, POLL_UNCHANGED);
+        assert_true(clock_usec(CLOCK_BOOTTIME) - began_usec >= WATCH_QUIET_USEC);
         bench_close(&b);
 }
 
@@ -377,6 +466,68 @@ static void s3_close(Bench *b, FaultServer *server)
         bench_close(b);
         fault_server_stop(server);
         free((void *) s3_object);
+}
+
+enum { N_RECHECKS = 8 }; /* as the scratch above, of serve_rechecks() */
+
+/* Has the manifest, then nothing new for a while, then no use for whoever asks, then another. */
+static bool serve_rechecks(const FaultRequest *q)
+{
+        _cleanup_free_ char *had = fault_header(q, "If-None-Match");
+        const char body[] = "{ broken";
+
+        if (had && atomic_fetch_add(&fault_counts()->scratch[N_RECHECKS], 1) < 6) {
+                fault_answer(q, 304, "", "", 0);
+                return true;
+        }
+        if (had && atomic_load(&fault_counts()->scratch[N_RECHECKS]) == 7)
+                return false;
+        fault_answer(q, 200, had ? "ETag: \"b\"\r\n" : "ETag: \"a\"\r\n", body, strlen(body));
+        return true;
+}
+
+/* On a connection of their own, and what comes otherwise is asked for again in the usual way. */
+static void watches_recheck(void **state)
+{
+        Message poll = order(MESSAGE_POLL, 1, "web/manifest"), m = watch_order(2), reply;
+        FaultServer server;
+        Bench b;
+        int fd;
+
+        s3_open(&b, *state, &server, serve_rechecks);
+        ask(&b, &poll, &reply, &fd);
+        assert_int_equal(reply.result, -EBADMSG);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.id, 2);
+        assert_int_equal(reply.result, -EBADMSG);
+        /* the poll, six that found nothing new, one that broke, one in the usual way */
+        assert_int_equal(atomic_load(&server.counts->n_requests), 9);
+        assert_in_range(atomic_load(&server.counts->n_connections), 2, 3);
+        s3_close(&b, &server);
+}
+
+static bool serve_always(const FaultRequest *q)
+{
+        fault_answer(q, 200, "ETag: \"a\"\r\n", "{ broken", 8);
+        return true;
+}
+
+/* Who never says that nothing has changed is not asked twice each time. */
+static void rechecks_stop_where_they_are_of_no_use(void **state)
+{
+        Message poll = order(MESSAGE_POLL, 1, "web/manifest"), m = watch_order(2), reply;
+        FaultServer server;
+        Bench b;
+        int fd;
+
+        s3_open(&b, *state, &server, serve_always);
+        ask(&b, &poll, &reply, &fd);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(reply.result, -EBADMSG);
+        assert_int_equal(atomic_load(&server.counts->n_requests), 3);
+        ask(&b, &m, &reply, &fd);
+        assert_int_equal(atomic_load(&server.counts->n_requests), 4);
+        s3_close(&b, &server);
 }
 
 static Message s3_order(uint64_t id)
@@ -811,6 +962,10 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(polls_are_conditional),
+                test_in_dir(watches_tell_what_is_new),
+                test_in_dir(watches_give_a_sign_of_life),
+                test_in_dir(watches_recheck),
+                test_in_dir(rechecks_stop_where_they_are_of_no_use),
                 test_in_dir(brakes_are_read),
                 test_in_dir(objects_come_in_chunks_and_resume),
                 test_in_dir(a_shorter_object_is_refused),

@@ -59,6 +59,26 @@ static void only_its_answers_come(void **state)
         fetch_request_free(b);
 }
 
+static void a_watch_is_answered_like_a_poll(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard h = {}, poll = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "chatter", *state, NULL, &same, &f), 0);
+        FetchRequest *r = request(f, MESSAGE_WATCH, &h);
+        await(event, &h);
+        assert_string_equal(h.last.text, "polled");
+        fetch_request_free(r);
+        /* One that is over is not cancelled: that would be heard of here. */
+        r = request(f, MESSAGE_POLL, &poll);
+        await(event, &poll);
+        assert_int_equal(h.n, 1);
+        fetch_request_free(r);
+}
+
 static void each_loss_has_its_reason(void **state)
 {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -210,7 +230,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 test_in_dir(only_its_answers_come),  test_in_dir(each_loss_has_its_reason),
                 test_in_dir(ends_for_another_store), test_in_dir(orders_come_to_who_listens),
-                test_in_dir(news_for_nobody),
+                test_in_dir(news_for_nobody),        test_in_dir(a_watch_is_answered_like_a_poll),
         };
         sigset_t child;
 

@@ -258,7 +258,8 @@ def test_agent_renews_credentials(s3, sts, sts_proxy, imds, bucket, host):
     assert given_out() == n
 
     imds.credentials = ending(3600)
-    rule = sts_proxy.fault(r"/channels/", faults.Answer(400, "ExpiredToken"), method="GET", times=1)
+    # to a request that reads no errors (common/http-recheck.h), and to the one after it
+    rule = sts_proxy.fault(r"/channels/", faults.Answer(400, "ExpiredToken"), method="GET", times=2)
     wait_for(lambda: rule.hits, toy.WAIT_SEC, "the token to end")
     wait_for(lambda: given_out() == n + 1, toy.WAIT_SEC, "others to be asked for")
     web.release()
