@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks all Markdown files of the source: that what they link to and the man pages they name are there, that each command line of
-Slipway's programs in them has verbs and options that exist, and that each message that packaging/docs/failures.md quotes is still in
-the source.
+"""Checks all Markdown files of the source: that what they link to and the man pages they name are there, that no table has a row
+twice, that each command line of Slipway's programs in them has verbs and options that exist, and that each message that
+packaging/docs/failures.md quotes is still in the source.
 
     check-docs.py SOURCE PROGRAM...
 """
@@ -51,6 +51,19 @@ def anchors_in(text):
         if found[slug]:
             found[f"{slug}-{found[slug]}"] = 0
     return set(found)
+
+
+def twice_in_tables(text):
+    """What begins two rows of one table: a merge that kept both of what was one row."""
+    twice, seen = [], set()
+    for line in prose_of(text).splitlines():
+        first = line.split("|")[1].strip() if line.startswith("|") else None
+        if first is None:
+            seen = set()
+        elif first and first in seen:
+            twice.append(first)
+        seen.add(first)
+    return twice
 
 
 def shell_words(line):
@@ -167,6 +180,11 @@ class Docs(unittest.TestCase):
                     if anchor:
                         self.assertIn(anchor, anchors_in(other.read_text(encoding="utf-8")))
 
+    def test_tables(self):
+        for path in markdown():
+            with self.subTest(file=str(path.relative_to(SOURCE))):
+                self.assertEqual(twice_in_tables(path.read_text(encoding="utf-8")), [])
+
     def test_index(self):
         """Each guide is in the index, and the index in the top README."""
         index = (SOURCE / GUIDES / "README.md").read_text(encoding="utf-8")
@@ -236,6 +254,9 @@ class Itself(unittest.TestCase):
         self.assertEqual(literals_of('#define NAME "x y"\nf("a " NAME "," OTHER " b")', {"OTHER": '"z"'}), ["a x y,z b"])
         self.assertEqual(literals_of('f("a %s of "\n "b", x, "c %" PRIu64 " s", "d \\"e\\" %%")'),
                          ["a … of b", "c %… s", 'd "e" %'])
+
+    def test_rows(self):
+        self.assertEqual(twice_in_tables("| a | b |\n|---|---|\n| c | d |\n| c | e |\n\n| c | d |\n"), ["c"])
 
     def test_anchors(self):
         self.assertEqual(anchors_in("# One, two\n```sh\n# no\n```\n## `slipway` A-b\n## One, two\n"),
