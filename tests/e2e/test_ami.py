@@ -47,7 +47,9 @@ TRACES = [
     "/var/lib/apt/lists/a_Packages", "/var/cache/apt/archives/a.deb", "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret", "/var/lib/dhcp/dhclient.eth0.leases", "/var/tmp/.hidden/a", "/tmp/notes",
     "/etc/netplan/50-cloud-init.yaml", "/var/lib/slipway-fetch/0.json", "/var/cache/slipway/part", "/var/lib/slipway/instance",
-    "/var/lib/amazon/ssm/i-1/registration"]
+    "/var/lib/amazon/ssm/i-1/registration", "/var/lib/amazon/ssm/Vault/Store/EC2RegistrationKey",
+    "/var/lib/amazon/ssm/runtimeconfig/identity_config.json", "/home/admin/.config/git/credentials", "/home/admin/.ssh/deploy.pem"]
+PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
 
 
 class Cloud:
@@ -122,7 +124,7 @@ class Builder:
         """What people and programs leave behind."""
         self.host.run(["useradd", "--create-home", "--skel=/nonexistent", "admin"])
         for path in TRACES:
-            self.host.write(path, f"{SECRET}\n")
+            self.host.write(path, f"{PRIVATE_KEY if path.endswith('.pem') else ''}{SECRET}\n")
 
     def provision(self, *options, trust="root.json", package="slipway.deb", check=True):
         trust = ["--trust", f"{INPUT}/{trust}"] if trust else []
@@ -211,7 +213,9 @@ def test_what_is_missing_is_said(builder, cloud):
                           (f"{INPUT}/absent.deb is missing", {"package": "absent.deb"})):
         assert words in builder.refuse(**inputs)
     host.write("/etc/slipway/environment", f"{cloud.environment}AWS_SECRET_ACCESS_KEY=x\n")
-    assert "holds credentials" in builder.refuse()
+    assert "credentials, and an image is for many" in builder.refuse()
+    host.write("/etc/slipway/environment", f"{cloud.environment}AWS_SHARED_CREDENTIALS_FILE=/etc/slipway/keys/credentials\n")
+    assert "credentials, and an image is for many" in builder.refuse()
     assert not host.exists("/usr/bin/slipway")
 
     host.write("/etc/slipway/environment", cloud.environment, mode=0o600)
