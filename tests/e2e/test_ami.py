@@ -260,7 +260,9 @@ def test_machine_that_was_an_instance(cloud, apps, debs, boot_image, make_hosts,
     again.take_image(tmp_path / "again")
 
     wait_deployed(apps["web"], used, "r1")
+    running = used.unit("slipwayd.service", "MainPID", "ActiveState")
     assert "slipwayd has deployed on this machine (/var/lib/slipway/web.json)" in Builder(used, cloud, apps, debs).refuse()
+    assert used.unit("slipwayd.service", "MainPID", "ActiveState") == running and running["ActiveState"] == "active"
     assert apps["web"].running() == "r1"
     used.shut_down()
     image, other = used.take_image(tmp_path / "copy"), "i-0eeeeeeeeeeeeeee5"
