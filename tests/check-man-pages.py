@@ -61,6 +61,8 @@ def check_form():
         expect(made.returncode == 0 and not made.stderr, f"{page}: scdoc: {made.stderr}")
         expect(page.source.startswith(f"{page.name}({page.section})\n"), f"{page}: its title is not its name")
         expect(re.match(rf"\s*{re.escape(page.name)} - \S", page.part("NAME")), f"{page}: NAME does not name it")
+        parts = re.findall(r"^# (.*)$", page.prose(), re.M)
+        expect(len(parts) == len(set(parts)), f"{page}: a part comes twice: {parts}")
         if shutil.which("man"):
             shown = run(["man", "--warnings", "-l", "-"], made.stdout, MANWIDTH="80")
             expect(not shown.stderr, f"{page}: man: {shown.stderr}")
