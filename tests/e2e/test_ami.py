@@ -10,10 +10,12 @@ import hashlib
 import json
 import pathlib
 import re
+import subprocess
 
 import boto3
 import botocore.stub
 import pytest
+import yaml
 
 import conftest
 import formats
@@ -352,6 +354,14 @@ def test_user_data(cloud, apps, make_hosts, user_data):
 
 
 # -- what only AWS and Packer can try
+
+def test_shell():
+    """The script, and what cloud-init gives to the distribution's sh."""
+    commands = yaml.safe_load((PACKAGING / "cloud-init.yaml").read_text(encoding="utf-8"))["runcmd"]
+    for shell, text in (("bash", (PACKAGING / "provision").read_text(encoding="utf-8")), *(("dash", c) for c in commands)):
+        done = subprocess.run(["shellcheck", f"--shell={shell}", "-"], input=text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
 
 def test_packer_template():
     """Every variable and local is declared, and used; the files of this folder that it names are there."""
