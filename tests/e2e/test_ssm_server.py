@@ -5,7 +5,6 @@ import calendar
 import hashlib
 import http.client
 import json
-import pathlib
 import threading
 import time
 import uuid
@@ -15,10 +14,10 @@ import pytest
 import certificates
 import ssm_server
 import ssm_websocket as websocket
+from conftest import RECORDED
 from ssm_client import Client, reply_text, step
 from waiting import wait_for
 
-RECORDED = pathlib.Path(__file__).parents[2] / "../shared/reference/ssm-requests.json"
 N_RECORDED = 13
 INSTANCE, OTHER = "i-0123456789abcdef0", "i-0fedcba9876543210"
 DOCUMENT = {"schemaVersion": "2.2", "mainSteps": [{"action": "aws:runShellScript", "name": "deploy", "inputs": {}}]}
@@ -63,8 +62,6 @@ def code_of(answer):
 
 @pytest.fixture
 def recorded_requests():
-    if not RECORDED.exists():
-        pytest.skip(f"the recorded requests are not at {RECORDED}")
     return json.loads(RECORDED.read_text(encoding="utf-8"))["requests"]
 
 
