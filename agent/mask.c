@@ -35,20 +35,35 @@ static bool contains(const char *name, size_t size, const char *part)
         return false;
 }
 
+/* A key alone is that of a table, or one that everybody may know. */
+static bool ends_with(const char *name, size_t size, const char *end)
+{
+        size_t n = strlen(end);
+
+        return size >= n && strncasecmp(name + size - n, end, n) == 0 &&
+               (size > n || !streq(end, "key"));
+}
+
 static bool is_secret_name(const char *name, size_t size)
 {
-        static const char *const parts[] = {
-                "secret",     "token",      "passw",       "passphrase",  "pwd",
-                "authoriz",   "credential", "signature",   "cookie",      "sessionid",
-                "session_id", "api_key",    "api-key",     "apikey",      "access_key",
-                "access-key", "accesskey",  "private_key", "private-key", "privatekey"
-        };
+        static const char *const parts[] = { "secret",      "token",      "passw",
+                                             "passphrase",  "pwd",        "authoriz",
+                                             "credential",  "signature",  "cookie",
+                                             "sessionid",   "session_id", "api_key",
+                                             "api-key",     "apikey",     "access_key",
+                                             "access-key",  "accesskey",  "private_key",
+                                             "private-key", "privatekey", "bearer" };
+        /* DB_PASS, _auth, RAILS_MASTER_KEY, AccountKey */
+        static const char *const ends[] = { "pass", "pw", "auth", "key" };
 
         /* Which source of them there is, says slipwayd. */
         if (size == STRLEN("credentials") && strncasecmp(name, "credentials", size) == 0)
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(parts); i++)
                 if (contains(name, size, parts[i]))
+                        return true;
+        for (size_t i = 0; i < ELEMENTSOF(ends); i++)
+                if (ends_with(name, size, ends[i]))
                         return true;
         return false;
 }
@@ -70,17 +85,48 @@ static bool is_quote(char c)
         return c == '"' || c == '\'';
 }
 
-/* Behind the name: its value begins there; NULL: none does. Options may do without a sign. */
-static const char *find_value(const char *name, const char *p)
+static const char *skip_quotes(const char *p)
 {
-        bool is_option = name[0] == '-' && *p == ' ';
-
         while (*p == '\\' || is_quote(*p))
                 p++;
-        p += strspn(p, " ");
-        if (*p == '=' || *p == ':')
+        return p;
+}
+
+/* At a comma behind a name in quotes, the value is what comes next in quotes: ['--password', 'x'],
+ * {"name": "PASSWORD", "value": "x"}. */
+static const char *find_next(const char *p)
+{
+        const char *next = p + 1 + strspn(p + 1, " "), *text = skip_quotes(next);
+
+        if (text == next)
+                return NULL;
+        if (strncasecmp(text, "value", STRLEN("value")) == 0) {
+                p = skip_quotes(text + STRLEN("value"));
+                p += strspn(p, " ");
+                if (*p == ':' || *p == '=')
+                        return p + 1 + strspn(p + 1, " ");
+        }
+        return next;
+}
+
+/* A blank is enough behind these: --password x; Bearer x. */
+static bool needs_no_sign(const char *name)
+{
+        return name[0] == '-' || strncasecmp(name, "bearer ", STRLEN("bearer ")) == 0;
+}
+
+/* Behind the name: its value begins there; NULL: none does. */
+static const char *find_value(const char *name, const char *p)
+{
+        const char *behind = skip_quotes(p);
+
+        if (*behind == ',' && behind > p)
+                return find_next(behind);
+        p = behind + strspn(behind, " ");
+        /* ">": XML */
+        if (*p == '=' || *p == ':' || *p == '>')
                 p++;
-        else if (!is_option)
+        else if (p == behind || !needs_no_sign(name))
                 return NULL;
         return p + strspn(p, " ");
 }
@@ -139,11 +185,12 @@ static bool is_base64_char(char c)
         return isalnum((unsigned char) c) || c == '+' || c == '/';
 }
 
-static size_t random_size(const char *p)
+/* A word of these characters, at p. */
+static size_t random_size(const char *p, bool (*is_part)(char c))
 {
         size_t n = 0, n_upper = 0, n_lower = 0, n_digits = 0;
 
-        for (; is_base64_char(p[n]); n++) {
+        for (; is_part(p[n]); n++) {
                 n_upper += isupper((unsigned char) p[n]) != 0;
                 n_lower += islower((unsigned char) p[n]) != 0;
                 n_digits += isdigit((unsigned char) p[n]) != 0;
@@ -153,11 +200,12 @@ static size_t random_size(const char *p)
         return n + strspn(p + n, "=");
 }
 
-/* Of AWS, GitHub, GitLab, Slack; a JSON Web Token. */
+/* Of AWS, GitHub, GitLab, Slack, Stripe, Vault, Google; a JSON Web Token. */
 static size_t token_size(const char *p)
 {
-        static const char *const prefixes[] = { "AKIA",        "ASIA",   "ghp_",  "gho_",  "ghs_",
-                                                "github_pat_", "glpat-", "xoxb-", "xoxp-", "eyJ" };
+        static const char *const prefixes[] = { "AKIA", "ASIA",        "ghp_",   "gho_",  "ghs_",
+                                                "ghu_", "github_pat_", "glpat-", "xoxb-", "xoxp-",
+                                                "eyJ",  "sk_live_",    "hvs.",   "AIza" };
 
         for (size_t i = 0; i < ELEMENTSOF(prefixes); i++) {
                 size_t n = strlen(prefixes[i]), more = 0;
@@ -172,56 +220,67 @@ static size_t token_size(const char *p)
         return 0;
 }
 
-/* What stands without a blank in it. */
-static size_t word_size(const char *p)
+/* What ends a word. */
+#define BLANKS " \n\"'<>\\"
+
+static bool is_word_char(char c)
 {
-        return strcspn(p, " \"'<>\\");
+        return c && !strchr(BLANKS, c);
 }
 
-/* user:password@, of a URL or without its beginning; returns what was passed over. */
-static size_t mask_user(const char *p, size_t size, FILE *f)
+static size_t word_size(const char *p)
 {
-        const char *at = memrchr(p, '@', size), *scheme = memmem(p, size, "://", 3);
-        const char *colon = memchr(p, ':', size);
+        return strcspn(p, BLANKS);
+}
 
+/* user:password@, of a URL or without its beginning, where a word begins. */
+static const char *mask_user(const char *line, const char *p, FILE *f)
+{
+        const char *at, *scheme, *colon;
+        size_t size;
+
+        if (p > line && is_word_char(p[-1]))
+                return NULL;
+        size = word_size(p);
+        at = memrchr(p, '@', size);
+        scheme = memmem(p, size, "://", 3);
+        colon = memchr(p, ':', size);
         if (!at || !colon || (scheme && at < scheme) || colon > at)
-                return 0;
+                return NULL;
         if (scheme)
                 fwrite(p, 1, scheme + 3 - p, f);
         fputs(MASK, f);
-        return at - p;
+        return at;
 }
 
-static size_t mask_query(const char *p, size_t size, FILE *f)
+/* What stands behind the question mark of a URL. */
+static const char *mask_query(const char *line, const char *p, FILE *f)
 {
-        const char *scheme = memmem(p, size, "://", 3);
-        const char *query = scheme ? memchr(scheme, '?', p + size - scheme) : NULL;
+        const char *word = p;
 
-        if (!query)
-                return 0;
-        fwrite(p, 1, query + 1 - p, f);
-        fputs(MASK, f);
-        return size;
-}
-
-/* A word that is a URL, or has what a URL has. Its size, or 0: it is not for this. */
-static size_t mask_url(const char *p, FILE *f)
-{
-        size_t size = word_size(p), n = mask_user(p, size, f);
-
-        if (n > 0) {
-                const char *query = memchr(p + n, '?', size - n);
-                size_t rest = (query ? (size_t) (query - p) : size) - n;
-
-                fwrite(p + n, 1, rest, f);
-                if (query)
-                        fputs("?" MASK, f);
-                return size;
-        }
-        return mask_query(p, size, f);
+        if (*p != '?')
+                return NULL;
+        while (word > line && is_word_char(word[-1]) && word[-1] != '?')
+                word--;
+        if (!memmem(word, p - word, "://", 3))
+                return NULL;
+        fputs("?" MASK, f);
+        return p + word_size(p);
 }
 
 /* -- lines */
+
+void mask_cut(char *text, size_t size)
+{
+        size_t end = size;
+
+        if (strnlen(text, size + 1) <= size)
+                return;
+        if (is_word_char(text[size]))
+                while (end > 0 && is_word_char(text[end - 1]))
+                        end--;
+        text[end] = '\0';
+}
 
 /* Masks what begins at p, where a word may begin; NULL: it is nothing secret. */
 static const char *mask_at(const char *line, const char *p, FILE *f)
@@ -233,7 +292,9 @@ static const char *mask_at(const char *line, const char *p, FILE *f)
                 return NULL;
         n = token_size(p);
         if (n == 0 && (p == line || !is_base64_char(p[-1])))
-                n = random_size(p);
+                n = random_size(p, is_base64_char);
+        if (n == 0)
+                n = random_size(p, is_name_char); /* base64url */
         if (n == 0)
                 return NULL;
         fputs(MASK, f);
@@ -260,16 +321,6 @@ static const char *mask_named(const char *line, const char *p, FILE *f)
         return find_end(line, p, n, value);
 }
 
-static const char *mask_word(const char *line, const char *p, FILE *f)
-{
-        size_t n;
-
-        if (p > line && word_size(p - 1) > 0)
-                return NULL;
-        n = mask_url(p, f);
-        return n > 0 ? p + n : NULL;
-}
-
 static void mask_line(const char *line, FILE *f)
 {
         const char *p = line;
@@ -278,7 +329,9 @@ static void mask_line(const char *line, FILE *f)
                 const char *next = mask_named(line, p, f);
 
                 if (!next)
-                        next = mask_word(line, p, f);
+                        next = mask_user(line, p, f);
+                if (!next)
+                        next = mask_query(line, p, f);
                 if (!next)
                         next = mask_at(line, p, f);
                 if (next)
@@ -290,8 +343,7 @@ static void mask_line(const char *line, FILE *f)
 
 static void make_plain(char *line)
 {
-        if (strlen(line) > MASK_LINE_MAX)
-                line[MASK_LINE_MAX] = '\0';
+        mask_cut(line, MASK_LINE_MAX);
         for (char *c = line; *c; c++)
                 if (*c == '\t')
                         *c = ' ';

@@ -11,8 +11,8 @@
  * Takes secrets out of what is given away: "***" stands in their place. They are known by
  *
  *   - their names: what follows a word with "secret", "token", "password" or the like in it, and
- *     "=" or ":", to the end of the quotes that it stands in, else of the line, or of one of the
- *     lines that slipwayd quotes with " | " between them;
+ *     "=" or ":", or what is next to it in a list, to the end of the quotes that it stands in, else
+ *     of the line, or of one of the lines that slipwayd quotes with " | " between them;
  *   - their form: user and password, and the query, of a URL (a presigned one is a key); keys of
  *     AWS, and other long words that look random; the tokens of a few services; private keys in
  *     PEM.
@@ -25,6 +25,10 @@
  * after MASK_LINE_MAX bytes. Changes text. Errors in f stay there: see ferror(3). */
 #define MASK_LINE_MAX 4096
 void mask_text(char *text, FILE *f);
+
+/* Cuts a text that has more than `size` bytes, before the word that would be cut: half a key or URL
+ * has no form by which it could be known. */
+void mask_cut(char *text, size_t size);
 
 /* Masks, in place, what members of these names hold, however deep; in "variables" every value, and
  * of a "command" (activate.h) all but the program. The rest is for mask_text(). Recursion is

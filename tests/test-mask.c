@@ -53,10 +53,35 @@ static void test_names(void **state)
                       "lines: PASSWORD=*** | c | TOKEN=*** | e");
         assert_masked("\"reason\": \"PASSWORD=a b | c\",", "\"reason\": \"PASSWORD=*** | c\",");
         assert_masked("GITHUB-TOKEN:x", "GITHUB-TOKEN:***");
+        assert_masked("DB_PASS=x", "DB_PASS=***");
+        assert_masked("\"auth\": \"bWU6eA==\", 1", "\"auth\": ***, 1");
+        assert_masked("RAILS_MASTER_KEY=00ff", "RAILS_MASTER_KEY=***");
+        assert_masked("AccountKey=ab==;x", "AccountKey=***");
+        assert_masked("sent Bearer abc", "sent Bearer ***");
+        assert_masked("<password>abc</password>", "<password>***");
+        assert_masked("mysql '--password' 'a b' -u", "mysql '--password' *** -u");
         assert_stays("\"credentials\": \"environment\"");
         assert_stays("the metadata service gives no token: it can't be reached");
         assert_stays("a token was refused");
+        assert_stays("unknown key: abc");
         assert_stays("password=");
+}
+
+/* As Python and JSON write commands and variables. */
+static void test_lists(void **state)
+{
+        (void) state;
+        assert_masked("'['mysql', '--password', 'abc', '-u', 'x']' failed",
+                      "'['mysql', '--password', ***, '-u', 'x']' failed");
+        assert_masked("{\"args\": [\"--password\", \"a b\"], \"x\": 1}",
+                      "{\"args\": [\"--password\", ***], \"x\": 1}");
+        assert_masked("\"text\": \"[\\\"--password\\\", \\\"abc\\\"]\", 1",
+                      "\"text\": \"[\\\"--password\\\", ***\", 1");
+        assert_masked("('Authorization', 'Basic abc')", "('Authorization', ***)");
+        assert_masked("{\"name\": \"DB_PASSWORD\", \"value\": \"abc\"}",
+                      "{\"name\": \"DB_PASSWORD\", \"value\": ***}");
+        assert_stays("no password, \"abc\"");
+        assert_stays("[\"a\", \"password\"], 5");
 }
 
 static void test_urls(void **state)
@@ -68,6 +93,8 @@ static void test_urls(void **state)
         assert_masked("https_proxy=http://me:pw@host", "https_proxy=http://***@host");
         assert_masked("\"https://host/x?a=b&c=d\",", "\"https://host/x?***\",");
         assert_masked("https://me:pw@host/x?a=b c", "https://***@host/x?*** c");
+        assert_masked("https://me:pw@host/#access_token=x", "https://***@host/#access_token=***");
+        assert_masked("https://me:pw@host/AKIAIOSFODNN7EXAMPLE", "https://***@host/***");
         assert_stays("https://host:8080/x and s3://bucket/prefix");
         assert_stays("root@host:22 at 12:30:01");
 }
@@ -78,6 +105,8 @@ static void test_forms(void **state)
         assert_masked("key AKIAIOSFODNN7EXAMPLE is", "key *** is");
         assert_masked("(wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY)", "(***)");
         assert_masked("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_x", "got ***");
+        assert_masked("(abc-DEF0_abcDEF1-abcDEF2_abcDEF3-abcDEF4_abcDEF5=)", "(***)");
+        assert_masked("sk_live_0123456789abcdefghij", "***");
         assert_masked("x-ghp_0123456789abcdefghij", "x-ghp_0123456789abcdefghij");
         assert_masked("ghp_0123456789abcdefghij", "***");
         assert_stays("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
@@ -130,6 +159,28 @@ static void test_lines(void **state)
         assert_int_equal(strlen(result), MASK_LINE_MAX + 1);
 }
 
+/* What is cut in its middle has no form any more. */
+static void test_cut(void **state)
+{
+        static const char url[] = "https://me:pw@host/x";
+        char text[MASK_LINE_MAX + sizeof(url)], few[] = "a https://me:pw@host", one[] = "abc";
+        _cleanup_free_ char *result = NULL;
+
+        (void) state;
+        memset(text, ' ', sizeof(text));
+        memcpy(text + MASK_LINE_MAX - STRLEN("https://me:pw"), url, sizeof(url));
+        result = masked(text);
+        assert_null(strstr(result, "https"));
+        mask_cut(few, 13);
+        assert_string_equal(few, "a ");
+        mask_cut(few, 1);
+        assert_string_equal(few, "a");
+        mask_cut(one, 3);
+        assert_string_equal(one, "abc");
+        mask_cut(one, 2);
+        assert_string_equal(one, "");
+}
+
 static char *json_masked(const char *text, bool unknown)
 {
         static const char *const known[] = { "a", "tags", NULL };
@@ -171,12 +222,10 @@ static void test_json(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_names),
-                cmocka_unit_test(test_urls),
-                cmocka_unit_test(test_forms),
-                cmocka_unit_test(test_private_keys),
-                cmocka_unit_test(test_open_private_key),
-                cmocka_unit_test(test_lines),
+                cmocka_unit_test(test_names),        cmocka_unit_test(test_lists),
+                cmocka_unit_test(test_urls),         cmocka_unit_test(test_forms),
+                cmocka_unit_test(test_private_keys), cmocka_unit_test(test_open_private_key),
+                cmocka_unit_test(test_lines),        cmocka_unit_test(test_cut),
                 cmocka_unit_test(test_json),
         };
 
