@@ -109,7 +109,7 @@ static int write_part(const Report *r, report_part_t write, FILE *f)
         if (fclose(m) != 0)
                 return -ENOMEM;
         if (size > REPORT_PART_SIZE_MAX) {
-                text[REPORT_PART_SIZE_MAX] = '\0';
+                mask_cut(text, REPORT_PART_SIZE_MAX);
                 mask_text(text, f);
                 fputs("(what follows is left out, as it is long)\n", f);
         } else

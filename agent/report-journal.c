@@ -1,57 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <unistd.h>
 
 #include <systemd/sd-journal.h>
 
 #include "err.h"
+#include "mask.h"
 #include "report.h"
 #include "time-text.h"
 
 #define ENTRIES_MAX    600
 #define ENTRY_SIZE_MAX 800 /* of its text */
 
-/* A service's own entries, and what systemd says about it. */
+/* A service's own entries, and what systemd says about it: fields without an underscore can be
+ * written by anybody. */
 static int match_agent(sd_journal *j, bool user)
 {
         const char *own =
                 user ? "_SYSTEMD_USER_UNIT=slipwayd.service" : "_SYSTEMD_UNIT=slipwayd.service";
         const char *about = user ? "USER_UNIT=slipwayd.service" : "UNIT=slipwayd.service";
+        char by[24];
         int r = sd_journal_add_match(j, own, 0);
 
+        (void) snprintf(by, sizeof(by), "_UID=%u", user ? (unsigned) geteuid() : 0);
         if (r >= 0)
                 r = sd_journal_add_disjunction(j);
-        return r < 0 ? r : sd_journal_add_match(j, about, 0);
+        if (r >= 0)
+                r = sd_journal_add_match(j, about, 0);
+        return r < 0 ? r : sd_journal_add_match(j, by, 0);
 }
 
-/* A field's value; "" where there is none. */
-static const char *get_field(sd_journal *j, const char *name, int *ret_size)
+static void print_field(sd_journal *j, const char *name, FILE *f)
 {
+        _cleanup_free_ char *text = NULL;
         const char *data;
         size_t size, n = strlen(name) + 1;
 
-        if (sd_journal_get_data(j, name, (const void **) &data, &size) < 0 || size < n) {
-                *ret_size = 0;
-                return "";
-        }
-        *ret_size = (int) MIN(size - n, (size_t) ENTRY_SIZE_MAX);
-        return data + n;
+        if (sd_journal_get_data(j, name, (const void **) &data, &size) < 0 || size < n)
+                return;
+        text = strndup(data + n, MIN(size - n, (size_t) ENTRY_SIZE_MAX + 1));
+        if (!text)
+                return;
+        mask_cut(text, ENTRY_SIZE_MAX);
+        fputs(text, f);
 }
 
 static void print_entry(sd_journal *j, FILE *f)
 {
         char at[TIME_TEXT_SIZE] = "-";
         uint64_t usec;
-        const char *field;
-        int size;
 
         if (sd_journal_get_realtime_usec(j, &usec) >= 0)
                 (void) time_format_utc(usec / 1000000, at);
-        field = get_field(j, "PRIORITY", &size);
-        fprintf(f, "%s <%.*s>", at, size, field);
-        field = get_field(j, "_PID", &size);
-        fprintf(f, " %.*s", size, field);
-        field = get_field(j, "MESSAGE", &size);
-        fprintf(f, " %.*s\n", size, field);
+        fprintf(f, "%s <", at);
+        print_field(j, "PRIORITY", f);
+        fputs("> ", f);
+        print_field(j, "_PID", f);
+        fputc(' ', f);
+        print_field(j, "MESSAGE", f);
+        fputc('\n', f);
 }
 
 static int print_last(sd_journal *j, FILE *f)

@@ -115,6 +115,11 @@ def test_no_secret(web):
     assert "| going to postgres://***@db/web | from https://bucket.s3.eu-central-1.amazonaws.com/web/x?*** |" in parts["journal"]
     assert '"phase":' in parts["state"] and '"DATABASE":' in parts["state"]
 
+    # nobody else speaks for systemd
+    host.run(["logger", "--journald"], input="MESSAGE=spoofed\nUNIT=slipwayd.service\n", user="daemon")
+    host.run(["journalctl", "--sync"])
+    assert "spoofed" not in report(host)["journal"]
+
     # to a file that is root's alone
     assert host.run(["slipway", "report", "--output", "/root/report.txt"]).stdout == ""
     assert "== end ==" in host.read("/root/report.txt")
