@@ -589,31 +589,29 @@ static bool switches_with_systemd(const Activation *a)
         return deploys_with_systemd(a) && !switched_before(a);
 }
 
-static bool is_up(const char *active_state)
+/* One that waits for its turn when the host comes up does not run yet, but will. */
+static bool is_up(const char *active_state, const char *job)
 {
-        return !streq(active_state, "inactive") && !streq(active_state, "failed") &&
-               !streq(active_state, "deactivating");
+        return streq(job, "start") || streq(job, "restart") ||
+               (!streq(active_state, "inactive") && !streq(active_state, "failed") &&
+                !streq(active_state, "deactivating"));
 }
 
 /* Rows of ListUnitsByNames() come in the order of the names, which may be aliases: the active state
- * is the fourth. Leaves in `names` those that run. */
+ * is the fourth, the type of its job the last but one. Leaves in `names` those that run. */
 static int read_running(sd_bus_message *m, char **names)
 {
-        const char *state;
+        const char *state, *job;
         size_t i = 0, n = 0;
         int r = sd_bus_message_enter_container(m, 'a', "(ssssssouso)");
 
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "ssssssouso")) > 0) {
+        while (r >= 0 && (r = sd_bus_message_read(m, "(ssssssouso)", NULL, NULL, NULL, &state, NULL,
+                                                  NULL, NULL, NULL, &job, NULL)) > 0) {
                 if (!names[i])
                         return -EBADMSG;
-                r = sd_bus_message_read(m, "ssss", NULL, NULL, NULL, &state);
-                if (r >= 0 && is_up(state))
+                if (is_up(state, job))
                         names[n++] = names[i];
                 i++;
-                if (r >= 0)
-                        r = sd_bus_message_skip(m, "ssouso");
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
         }
         if (r < 0 || names[i])
                 return r < 0 ? r : -EBADMSG;
@@ -649,7 +647,8 @@ static int on_running(sd_bus_message *m, void *userdata, sd_bus_error *error)
         int r = 0;
 
         (void) error;
-        if (!silent && state_of(a)->phase == PHASE_SWITCHING)
+        /* What was saved before a crash holds: on a host that comes up they may not run yet. */
+        if (!silent && state_of(a)->phase == PHASE_SWITCHING && !state_of(a)->pending.ran)
                 r = remember_running(a, m);
         if (silent)
                 step_ended(

@@ -121,8 +121,8 @@ typedef struct Pending {
          * then by the clock, and since boot; who has confirmed it. */
         uint64_t confirm_msec, confirm_until_msec, confirm_boot_msec;
         char *confirmed_by;
-        /* Which of the units that either release names ran right before the switch; NULL at its
-         * end. NULL: systemd was not asked. */
+        /* Which of the units that either release names ran right before the switch, or waited to be
+         * started; NULL at its end. NULL: systemd was not asked. */
         char **ran;
         Action action;
         uint64_t started_msec; /* since the epoch */

@@ -1,6 +1,7 @@
 """Units that don't do as they are told: the reason names the unit, what systemd says of it, and its last words, and the release
 before is whole and runs again. And units that do, in the order that was asked for."""
 
+import json
 import re
 
 import pytest
@@ -238,6 +239,50 @@ def test_way_back_to_what_ran(web):
     states = {name: host.unit(f"{name}.service", "ActiveState")["ActiveState"] for name in ("web-proxy", "web-worker", "web-idle")}
     assert states == {"web-proxy": "active", "web-worker": "inactive", "web-idle": "inactive"}
     assert host.unit("web-proxy.service", "MainPID") != proxy and web.running() == "r2"
+
+
+def is_active(host, unit):
+    return host.unit(unit, "ActiveState")["ActiveState"] == "active"
+
+
+def test_way_back_after_power_loss(web):
+    """What ran before the switch is known from before the crash: a host that comes up runs nothing yet."""
+    host, path = web.host, "/var/lib/slipway/web.json"
+    host.write_unit("web-worker.service", NOTED)
+    host.start_unit("web-worker.service")
+    web.release(units=[(web.unit, "restart"), ("web-worker.service", "try-restart")])
+    web.assert_whole("r2")
+    web.close_gate()
+    bad = web.release([toy.READY, toy.gate(), toy.DIE], bake="1min", units=[("web-worker.service", "restart"), (web.unit, "restart")])
+    web.wait_phase("baking", bad)
+    # as if the power had gone right before the switch
+    host.stop_unit("slipwayd.service")
+    state = json.loads(host.read(path))
+    assert "web-worker.service" in state["pending"]["ran"]
+    host.write(path, json.dumps(state | {"phase": "switching"}), mode=0o600)
+    host.run(["ln", "-sfn", "releases/r2", "/srv/web/current"])
+    host.stop_unit("web-worker.service")
+    host.start_unit("slipwayd.service")
+    web.open_gate()
+    assert_taken_back(web, bad, r"web\.service: it did not stay up: .*")
+    assert is_active(host, "web-worker.service") and web.running() == "r2"
+
+
+def test_way_back_to_what_waits_for_its_turn(web):
+    """As when the host comes up: systemd is to start it, but something comes first."""
+    host = web.host
+    host.run(["mkfifo", "/run/first"])
+    host.write_unit("web-first.service", "[Service]\nType=oneshot\nExecStart=sh -c 'read -r _ </run/first'\n")
+    host.write_unit("web-worker.service", "[Unit]\nAfter=web-first.service\n" + NOTED)
+    web.release(units=[(web.unit, "restart"), ("web-worker.service", "try-restart")])
+    web.assert_whole("r2")
+    host.run(["systemctl", "start", "--no-block", "web-first.service", "web-worker.service"])
+    bad = web.release([toy.READY, toy.DIE], bake="1min", units=[("web-worker.service", "restart"), (web.unit, "restart")])
+    web.wait_phase("restarting", bad)
+    assert not is_active(host, "web-worker.service")
+    host.run(["sh", "-c", "echo >/run/first"])
+    assert_taken_back(web, bad, r"web\.service: it did not stay up: .*")
+    assert is_active(host, "web-worker.service") and web.running() == "r2"
 
 
 def test_instances_of_a_template(web):
