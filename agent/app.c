@@ -226,12 +226,21 @@ static void tell(Told *who, int result, const char *text)
                 told.told(result, text, told.userdata);
 }
 
-/* What of that is an event; NULL: nothing. */
-static const char *verdict_id(const App *a, Verdict verdict)
+/* Two events may come at once: the store answers again, and the channel is halted. */
+static void log_verdict(const App *a, const char *trouble, Verdict verdict, const char *text)
 {
-        if (a->poll_text && !a->poll_ok)
-                return JOURNAL_POLL_WELL;
-        return verdict == VERDICT_HALTED ? JOURNAL_HALTED : NULL;
+        bool well_again = !trouble && a->poll_text && !a->poll_ok;
+        bool halted = !trouble && verdict == VERDICT_HALTED;
+
+        if (well_again && halted)
+                site_event(a->site, LOG_INFO, JOURNAL_POLL_WELL, "App %s: the store answers again",
+                           a->config->app);
+        site_event(a->site, trouble ? LOG_WARNING : LOG_INFO,
+                   trouble      ? trouble
+                   : halted     ? JOURNAL_HALTED
+                   : well_again ? JOURNAL_POLL_WELL
+                                : NULL,
+                   "App %s: %s", a->config->app, text);
 }
 
 /* Sets what the last poll said and tells those who wait; `trouble` is what kept it from being well,
@@ -244,9 +253,7 @@ static void set_verdict(App *a, const char *trouble, Verdict verdict, char *text
 
         if (!err_text_equal(strempty(a->poll_text), strempty(text)) || a->poll_ok != ok) {
                 a->verdict_unreported = true;
-                site_event(a->site, ok ? LOG_INFO : LOG_WARNING,
-                           ok ? verdict_id(a, verdict) : trouble, "App %s: %s", a->config->app,
-                           strempty(text));
+                log_verdict(a, trouble, verdict, strempty(text));
         }
         free(a->poll_text);
         a->poll_text = text;

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import types
 
 import pytest
 
@@ -113,6 +114,20 @@ def test_polls(web):
     web.store.put("web/channels/prod/manifest.json", good)
     wait_entry(host, "REFUSED", 2)
     assert slipway.current(host) == "r5"
+
+
+def test_halted(web):
+    """Two events at once: the store is back, and what it says is that the channel is halted."""
+    host = web.host
+    store, halt = web.store, b'{"halted": true, "by": "ann", "reason": "the fair"}'
+    web.store = types.SimpleNamespace(put=lambda path, data: store.put(path, halt if path.endswith("/halt.json") else data))
+    web.release()
+    assert "the fair" in wait_entry(host, "HALTED")["MESSAGE"]
+    host.run(["mv", "/srv/store", "/srv/away"])
+    wait_entry(host, "POLL_FAILED")
+    host.run(["mv", "/srv/away", "/srv/store"])
+    wait_entry(host, "POLL_WELL")
+    wait_entry(host, "HALTED", 2)
 
 
 def test_no_start(web):
