@@ -11,11 +11,10 @@
 #include "fd.h"
 #include "json-read.h"
 #include "mask.h"
+#include "report-names.h"
 #include "report.h"
 #include "table.h"
 #include "time-text.h"
-
-#define ENTRIES_MAX 500 /* of a directory */
 
 /* -- what the files say */
 
@@ -125,31 +124,28 @@ static int add_child(Table *t, int dir_fd, const char *dir, const char *name)
 {
         _cleanup_free_ char *path = NULL;
 
-        if (streq(name, ".") || streq(name, ".."))
-                return 0;
-        if (asprintf(&path, "%s/%s", dir, name) < 0)
+        if (asprintf(&path, "%s/%s", dir, name) < 0) {
+                path = NULL;
                 return -ENOMEM;
-        return add_entry(t, dir_fd, name, path);
+        }
+        return add_entry(t, dir_fd, name, text_clean(path));
 }
 
 static int add_directory(Table *t, const char *path)
 {
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, path);
-        struct dirent **names = NULL;
-        int n, r = add_entry(t, AT_FDCWD, path, path);
+        _cleanup_(report_names_done) ReportNames names = {};
+        int r = add_entry(t, AT_FDCWD, path, path), error;
 
         if (fd == -ENOENT || r < 0)
                 return r;
-        n = fd < 0 ? -1 : scandirat(fd, ".", &names, NULL, alphasort);
-        if (n < 0)
-                return table_add(
-                        t, (const char *[]){ strerror(fd < 0 ? -fd : errno), "", "", "", path });
-        for (int i = 0; i < n; i++) {
-                if (r >= 0 && i < ENTRIES_MAX)
-                        r = add_child(t, fd, path, names[i]->d_name);
-                free(names[i]);
-        }
-        free(names);
+        error = fd < 0 ? fd : report_names_read(fd, &names);
+        for (size_t i = 0; r >= 0 && i < names.n; i++)
+                r = add_child(t, fd, path, names.names[i]);
+        if (r >= 0 && error < 0)
+                r = table_add(t, (const char *[]){ strerror(-error), "", "", "", path });
+        if (r >= 0 && names.more)
+                r = table_add(t, (const char *[]){ "and more", "", "", "", path });
         return r;
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,11 +10,10 @@
 #include "json-read.h"
 #include "mask.h"
 #include "progress.h"
+#include "report-names.h"
 #include "report.h"
 #include "table.h"
 #include "time-text.h"
-
-#define ENTRIES_MAX 500
 
 static const cJSON *get(const cJSON *object, const char *name)
 {
@@ -91,14 +89,16 @@ static const cJSON *find_release(const cJSON *app, const char *name)
         return NULL;
 }
 
-static int add_release(Table *t, int dir_fd, const cJSON *app, const char *name)
+static int add_release(Table *t, int dir_fd, const cJSON *app, char *name)
 {
         const cJSON *release = find_release(app, name), *size = get(release, "size");
         char at[TIME_TEXT_SIZE], bytes[BYTES_TEXT_SIZE], owner[32];
         struct stat st;
+        int r = fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 
-        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return table_add(t, (const char *[]){ name, strerror(errno), "", "", "" });
+        text_clean(name);
+        if (r < 0)
+                return table_add(t, (const char *[]){ name, strerror(-r), "", "", "" });
         (void) snprintf(owner, sizeof(owner), "%u:%u", (unsigned) st.st_uid, (unsigned) st.st_gid);
         return table_add(
                 t, (const char *[]){
@@ -116,8 +116,8 @@ static int print_releases(const cJSON *app, const char *root, FILE *f)
         _cleanup_close_ int fd = dir_open_at(AT_FDCWD, root), releases_fd = -EBADF;
         _cleanup_(table_freep) Table *t = NULL;
         _cleanup_free_ char *current = NULL;
-        struct dirent **names = NULL;
-        int n, r = table_new(titles, &t);
+        _cleanup_(report_names_done) ReportNames names = {};
+        int r = table_new(titles, &t);
 
         if (fd < 0)
                 return fd;
@@ -128,18 +128,14 @@ static int print_releases(const cJSON *app, const char *root, FILE *f)
         releases_fd = dir_open_at(fd, "releases");
         if (releases_fd < 0)
                 return releases_fd;
-        n = scandirat(releases_fd, ".", &names, NULL, alphasort);
-        if (n < 0)
-                return -errno;
-        for (int i = 0; i < n; i++) {
-                if (r >= 0 && i < ENTRIES_MAX && !streq(names[i]->d_name, ".") &&
-                    !streq(names[i]->d_name, ".."))
-                        r = add_release(t, releases_fd, app, names[i]->d_name);
-                free(names[i]);
-        }
-        free(names);
+        if (r >= 0)
+                r = report_names_read(releases_fd, &names);
+        for (size_t i = 0; r >= 0 && i < names.n; i++)
+                r = add_release(t, releases_fd, app, names.names[i]);
         if (r >= 0)
                 table_print(t, f);
+        if (names.more)
+                fputs("(what more is there is left out)\n", f);
         return r;
 }
 
