@@ -84,7 +84,7 @@ static int print_value(sd_bus_message *m, const char *type, FILE *f)
         }
 }
 
-static void print_property(sd_bus *bus, const char *path, const Property *p, FILE *f)
+static int print_property(sd_bus *bus, const char *path, const Property *p, FILE *f)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         char type[] = { p->type[0], p->type[0] == 'a' ? 's' : '\0', '\0' };
@@ -92,10 +92,11 @@ static void print_property(sd_bus *bus, const char *path, const Property *p, FIL
                                     type);
 
         if (r < 0)
-                return; /* units of another kind have fewer */
+                return r == -ETIMEDOUT ? r : 0; /* units of another kind have fewer */
         fprintf(f, "  %s:", p->name);
         r = print_value(reply, p->type, f);
         fprintf(f, "%s\n", r < 0 ? " not to be read" : "");
+        return 0;
 }
 
 static bool is_loaded(sd_bus *bus, const char *path)
@@ -107,7 +108,8 @@ static bool is_loaded(sd_bus *bus, const char *path)
                streq(state, "loaded");
 }
 
-static void print_unit(sd_bus *bus, const char *unit, FILE *f)
+/* An error: systemd does not answer, and need not be asked for more. */
+static int print_unit(sd_bus *bus, const char *unit, FILE *f)
 {
         _cleanup_(sd_bus_error_free) sd_bus_error e = SD_BUS_ERROR_NULL;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -119,21 +121,21 @@ static void print_unit(sd_bus *bus, const char *unit, FILE *f)
                 r = sd_bus_message_read(reply, "o", &path);
         if (r < 0) {
                 fprintf(f, "%s: %s\n", unit, e.message ? e.message : strerror(-r));
-                return;
+                return r == -ETIMEDOUT ? r : 0;
         }
         fprintf(f, "%s\n", unit);
-        if (!is_loaded(bus, path)) {
-                print_property(bus, path, &properties[0], f);
-                return;
-        }
-        for (size_t i = 0; i < ELEMENTSOF(properties); i++)
-                print_property(bus, path, &properties[i], f);
+        if (!is_loaded(bus, path))
+                return print_property(bus, path, &properties[0], f);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(properties); i++)
+                r = print_property(bus, path, &properties[i], f);
+        return r;
 }
 
 /* The units of what is live. */
-static void print_units_of(sd_bus *bus, const cJSON *state, FILE *f)
+static int print_units_of(sd_bus *bus, const cJSON *state, FILE *f)
 {
         const cJSON *release, *unit;
+        int r = 0;
         const char *current =
                 cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(state, "current"));
 
@@ -150,10 +152,11 @@ static void print_units_of(sd_bus *bus, const cJSON *state, FILE *f)
                         const char *name = cJSON_GetStringValue(
                                 cJSON_GetObjectItemCaseSensitive(unit, "name"));
 
-                        if (name)
-                                print_unit(bus, name, f);
+                        if (name && r >= 0)
+                                r = print_unit(bus, name, f);
                 }
         }
+        return r;
 }
 
 int report_units(const Report *r, FILE *f, char **reterr)
@@ -161,12 +164,17 @@ int report_units(const Report *r, FILE *f, char **reterr)
         static const char *const own[] = { "slipwayd.service", "slipway-ready.target",
                                            "slipway-metrics.timer", "amazon-ssm-agent.service" };
         const cJSON *app;
+        int error = 0;
 
         if (!r->check.bus)
                 return fail(reterr, -ESRCH, "there is no bus: see the findings");
-        for (size_t i = 0; i < ELEMENTSOF(own); i++)
-                print_unit(r->check.bus, own[i], f);
+        for (size_t i = 0; error >= 0 && i < ELEMENTSOF(own); i++)
+                error = print_unit(r->check.bus, own[i], f);
         cJSON_ArrayForEach(app, cJSON_GetObjectItemCaseSensitive(r->agent, "apps"))
-                print_units_of(r->check.bus, cJSON_GetObjectItemCaseSensitive(app, "state"), f);
-        return 0;
+        {
+                if (error >= 0)
+                        error = print_units_of(r->check.bus,
+                                               cJSON_GetObjectItemCaseSensitive(app, "state"), f);
+        }
+        return error < 0 ? fail_errno(reterr, error, "the rest: systemd does not answer") : 0;
 }
