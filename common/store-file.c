@@ -95,27 +95,33 @@ static int judge_open(int error, const char *path, char **reterr)
         return fail_errno(reterr, error, "can't open '%s'", path);
 }
 
+/* As with objects, whatever the umask is: others read here. */
+static int open_to_others(int dir_fd)
+{
+        struct stat st;
+
+        if (fstat(dir_fd, &st) < 0)
+                return -errno;
+        return fchmod(dir_fd, (st.st_mode & 07777) | 0755) < 0 ? -errno : 0;
+}
+
 /* Enters one directory, making it first if asked to. */
 static int enter(int parent_fd, const char *name, bool make)
 {
-        int fd = dir_open_at(parent_fd, name);
+        _cleanup_close_ int fd = dir_open_at(parent_fd, name);
         bool made;
+        int r;
 
         if (fd != -ENOENT || !make)
-                return fd;
+                return TAKE_FD(fd);
         made = mkdirat(parent_fd, name, 0755) >= 0;
         if (!made && errno != EEXIST)
                 return -errno;
         if (fsync(parent_fd) < 0)
                 return -errno;
         fd = dir_open_at(parent_fd, name);
-        /* as with objects, whatever the umask is: others read here */
-        if (made && fd >= 0 && fchmod(fd, 0755) < 0) {
-                int r = -errno;
-                fd_close(fd);
-                return r;
-        }
-        return fd;
+        r = made && fd >= 0 ? open_to_others(fd) : 0;
+        return r < 0 ? r : TAKE_FD(fd);
 }
 
 /* Opens the directory that `path` lies in, without following symlinks. *ret_name points into

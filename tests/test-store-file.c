@@ -95,12 +95,14 @@ static void others_read_what_was_made(void **state)
         struct stat st;
         mode_t before = umask(0077);
 
+        /* the group is handed down */
+        assert_return_code(chmod(*state, 02700), 0);
         assert_int_equal(put(s, "web/instances/i-1.json", "one", NULL, NULL, NULL), 0);
         umask(before);
         assert_true(asprintf(&dir, "%s/store/web/instances", (char *) *state) > 0);
         assert_true(asprintf(&object, "%s/i-1.json", dir) > 0);
         assert_return_code(stat(dir, &st), 0);
-        assert_int_equal(st.st_mode & 07777, 0755);
+        assert_int_equal(st.st_mode & 07777, 02755);
         assert_return_code(stat(object, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0644);
 }
