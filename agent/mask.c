@@ -341,6 +341,20 @@ static void mask_line(const char *line, FILE *f)
         }
 }
 
+/* Colours: " [36mpassword [0m=x" is what utf8_clean() makes of "\033[36mpassword\033[0m=x". */
+static void drop_colours(char *line)
+{
+        char *to = line;
+
+        for (const char *from = line; *from;) {
+                size_t n = strncmp(from, " [", 2) == 0 ? 2 + strspn(from + 2, "0123456789;") : 0;
+
+                *to++ = *from;
+                from += n > 0 && from[n] == 'm' ? n + 1 : 1;
+        }
+        *to = '\0';
+}
+
 static void make_plain(char *line)
 {
         mask_cut(line, MASK_LINE_MAX);
@@ -348,6 +362,7 @@ static void make_plain(char *line)
                 if (*c == '\t')
                         *c = ' ';
         text_clean(line);
+        drop_colours(line);
 }
 
 /* Where a private key begins, or ends; NULL: nowhere. */

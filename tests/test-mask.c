@@ -153,6 +153,9 @@ static void test_lines(void **state)
 
         (void) state;
         assert_masked("a\tb\033[31m\xff", "a b?[31m?");
+        assert_masked("x [36mpassword [0m=abc", "x password =***");
+        assert_masked("x [1;33mAKIAIOSFODNN7EXAMPLE [0m y", "x ***  y");
+        assert_stays("a [36 b [x] c");
         memset(text, ' ', sizeof(text) - 1);
         text[sizeof(text) - 1] = '\0';
         result = masked(text);
