@@ -193,6 +193,15 @@ class Host:
             self._nspawn.kill()
         self._ended()
 
+    @contextlib.contextmanager
+    def systemd_hung(self):
+        """In the block, systemd answers nobody."""
+        os.kill(self._leader, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._leader, signal.SIGCONT)
+
     def shut_down(self):
         """An orderly power-off."""
         os.kill(self._leader, SIGRTMIN_POWEROFF)

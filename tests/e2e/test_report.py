@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ import toy
 PARTS = ["host", "clock", "findings", "status", "units", "configuration", "files", "trust root", "disk", "releases", "journal",
          "state", "end"]
 CONFIG = "/etc/slipway/agent.json"
+HUNG_MAX_SEC = 45  # two calls of 10 seconds, not one for each unit
 
 # what nobody may find in it, each once in a place where people put such things
 ACCESS_KEY = "AKIAPLANTEDPLANTED42"
@@ -164,3 +166,12 @@ def test_broken(web):
     assert "release r2 is taken back" in parts["journal"]
     assert host.run(["slipway", "report", "extra"], check=False).rc == 2
     assert host.run(["slipway", "--json", "report"], check=False).rc == 2
+
+
+def test_systemd_hangs(web):
+    begun = time.monotonic()
+    with web.host.systemd_hung():
+        parts = report(web.host)
+    assert time.monotonic() - begun < HUNG_MAX_SEC
+    assert "not to be had: the rest: systemd does not answer" in parts["units"]
+    assert "systemd does not answer" in parts["findings"] and "live" in parts["state"]
