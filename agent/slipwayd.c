@@ -17,12 +17,13 @@ static AgentOptions arg_options = {};
 static void help(void)
 {
         printf("slipwayd [OPTIONS...]\n\n"
-               "Deploys what the channels of this instance say: polls signed manifests, verifies, unpacks,\n"
-               "switches, restarts units, and takes back what does not run.\n\n"
+               "Deploys what the channels of this instance say: polls signed manifests,\n"
+               "verifies, unpacks, switches, restarts units, and takes back what does not run.\n\n"
                "      --once         one round, then exit with its result:\n"
-               "                     0 nothing to do or deployed, 3 a deployment failed, 4 the store can't\n"
-               "                     be reached or has nothing, 5 a manifest was refused, 1 anything else\n"
-               "      --user         without root: the user's units, files below the XDG directories\n"
+               "                     0 nothing to do or deployed, 3 a deployment failed,\n"
+               "                     4 the store can't be reached or has nothing,\n"
+               "                     5 a manifest was refused, 1 anything else\n"
+               "      --user         without root: the user's units, files below XDG directories\n"
                "      --config FILE  configuration instead of /etc/slipway/agent.json\n"
                "  -h, --help         this text\n"
                "      --version      the version\n\n"
