@@ -306,8 +306,8 @@ unsigned trust_root_threshold(const Trust *t)
 typedef struct Check {
         const Trust *trust;
         const Role *role;
-        const char *type;      /* of the payload */
-        const char *by, *not ; /* "signatures by ...", "keys that are not ..." */
+        const char *type;        /* of the payload */
+        const char *by, *not_by; /* "signatures by ...", "keys that are not ..." */
 } Check;
 
 static bool envelope_hints(const Envelope *e, const Sha256 *id)
@@ -362,7 +362,7 @@ static int fail_signatures(const Check *c, const Envelope *e, size_t n_good, con
                             sha256_to_hex(bad, hex));
         hints = hints_text(e);
         return fail(reterr, -EKEYREJECTED, "signed only by keys that are not %s (key ids: %s)",
-                    c->not, strempty(hints));
+                    c->not_by, strempty(hints));
 }
 
 static int verify(const Check *c, const Envelope *e, char **reterr)
@@ -391,7 +391,7 @@ int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
                 .role = &t->manifest,
                 .type = MANIFEST_PAYLOAD_TYPE,
                 .by = "keys of the trust root",
-                .not = "in the trust root",
+                .not_by = "in the trust root",
         };
 
         return verify(&check, e, reterr);
@@ -406,7 +406,7 @@ static int verify_root(const Trust *t, const Envelope *e, char **reterr)
                 .role = &t->root,
                 .type = TRUST_PAYLOAD_TYPE,
                 .by = words,
-                .not = words,
+                .not_by = words,
         };
 
         (void) snprintf(words, sizeof(words), "root keys of version %" PRIu64, t->version);
