@@ -9,6 +9,7 @@
 #include "admin-view.h"
 #include "admin.h"
 #include "err.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 
@@ -36,7 +37,7 @@ static int wait_polled(Known *k, const char *name, const cJSON **ret_app)
                 app = known_find_app(k, name);
                 if (!app)
                         return ADMIN_NO_SUCH;
-                if (admin_member(admin_member(app, "poll"), "at")) {
+                if (json_member(json_member(app, "poll"), "at")) {
                         *ret_app = app;
                         return ADMIN_OK;
                 }
@@ -74,10 +75,10 @@ int verb_due(char **args)
 
         if (code != ADMIN_OK)
                 return code;
-        poll = admin_member(app, "poll");
-        text = cJSON_GetStringValue(admin_member(poll, "text"));
-        due = cJSON_IsTrue(admin_member(app, "due"));
-        if (!due && cJSON_IsFalse(admin_member(poll, "ok"))) {
+        poll = json_member(app, "poll");
+        text = json_member_text(poll, "text");
+        due = cJSON_IsTrue(json_member(app, "due"));
+        if (!due && cJSON_IsFalse(json_member(poll, "ok"))) {
                 log_error("cannot tell: %s", strempty(text));
                 return ADMIN_FAILED;
         }

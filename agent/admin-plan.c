@@ -11,6 +11,7 @@
 #include "err.h"
 #include "fd.h"
 #include "index-diff.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 #include "manifest.h"
@@ -65,8 +66,8 @@ static int add_files(cJSON *plan, const Index *live, const Index *wanted)
 /* The index of "live" or "wanted", checked. -ENOENT: there is none, and `part` says why. */
 static int read_index(const cJSON *part, const PlanAnswer *answer, Index **ret, char **reterr)
 {
-        const cJSON *n = admin_member(part, "index"), *size = admin_member(part, "index_bytes");
-        const char *hex = cJSON_GetStringValue(admin_member(part, "index_sha256"));
+        const cJSON *n = json_member(part, "index"), *size = json_member(part, "index_bytes");
+        const char *hex = json_member_text(part, "index_sha256");
         _cleanup_free_ char *data = NULL;
         Sha256 wanted, digest;
         int r;
@@ -97,7 +98,7 @@ static int compare(cJSON *plan, const PlanAnswer *answer)
         _cleanup_(index_freep) Index *live = NULL, *wanted = NULL;
         Index **const indexes[] = { &live, &wanted };
 
-        if (!admin_member(plan, "wanted"))
+        if (!json_member(plan, "wanted"))
                 return 0;
         for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
                 cJSON *part = cJSON_GetObjectItemCaseSensitive(plan, parts[i]);

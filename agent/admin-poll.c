@@ -10,6 +10,7 @@
 #include "admin.h"
 #include "clock.h"
 #include "err.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 
@@ -21,19 +22,19 @@
 
 static const cJSON *state_of(const Known *k, const char *app)
 {
-        return admin_member(view_find_app(k->agent, app), "state");
+        return json_member(view_find_app(k->agent, app), "state");
 }
 
 static const cJSON *last_event(const cJSON *state)
 {
-        const cJSON *history = admin_member(state, "history");
+        const cJSON *history = json_member(state, "history");
 
         return cJSON_GetArrayItem(history, cJSON_GetArraySize(history) - 1);
 }
 
 static bool is_idle(const cJSON *state)
 {
-        const char *phase = cJSON_GetStringValue(admin_member(state, "phase"));
+        const char *phase = json_member_text(state, "phase");
 
         return !phase || streq(phase, "idle");
 }
@@ -64,11 +65,10 @@ static int follow(Known *k, const char *app)
 /* "done", "reverted", "failed" of what came after the poll, or "nothing". */
 static const char *outcome(const cJSON *app, const char *event_before)
 {
-        const char *verdict =
-                cJSON_GetStringValue(admin_member(admin_member(app, "poll"), "verdict"));
-        const cJSON *state = admin_member(app, "state"), *event = last_event(state);
+        const char *verdict = json_member_text(json_member(app, "poll"), "verdict");
+        const cJSON *state = json_member(app, "state"), *event = last_event(state);
         _cleanup_free_ char *now = event ? cJSON_PrintUnformatted(event) : NULL;
-        const char *result = cJSON_GetStringValue(admin_member(event, "result"));
+        const char *result = json_member_text(event, "result");
 
         if (result && !streq(strempty(now), event_before))
                 return result;
@@ -79,9 +79,9 @@ static const char *outcome(const cJSON *app, const char *event_before)
 
 static int say_outcome(const cJSON *state, const char *app, const char *text, const char *result)
 {
-        const char *current = cJSON_GetStringValue(admin_member(state, "current"));
-        const char *reason = cJSON_GetStringValue(admin_member(last_event(state), "reason"));
-        const char *action = cJSON_GetStringValue(admin_member(last_event(state), "action"));
+        const char *current = json_member_text(state, "current");
+        const char *reason = json_member_text(last_event(state), "reason");
+        const char *action = json_member_text(last_event(state), "action");
         bool failed = streq(result, "failed") || streq(result, "reverted");
         bool staged = streq(result, "done") && action && streq(action, "stage");
 
@@ -143,8 +143,8 @@ static int poll_app(Known *k, const char *app)
 
 static int poll_all(Known *k)
 {
-        _cleanup_json_ cJSON *apps = cJSON_Duplicate(admin_member(k->agent, "apps"), true);
-        const char *trouble = cJSON_GetStringValue(admin_member(k->agent, "trouble"));
+        _cleanup_json_ cJSON *apps = cJSON_Duplicate(json_member(k->agent, "apps"), true);
+        const char *trouble = json_member_text(k->agent, "trouble");
         const cJSON *app;
         int r, code = ADMIN_OK;
 
@@ -155,8 +155,7 @@ static int poll_all(Known *k)
         }
         cJSON_ArrayForEach(app, apps)
         {
-                const char *name =
-                        cJSON_GetStringValue(admin_member(admin_member(app, "state"), "app"));
+                const char *name = json_member_text(json_member(app, "state"), "app");
 
                 r = name ? poll_app(k, name) : ADMIN_FAILED;
                 if (r != ADMIN_OK)
@@ -171,8 +170,8 @@ static int ask_known(Known *k, char **reterr)
         uint64_t end_usec = clock_usec(CLOCK_MONOTONIC) + ASKING_MAX_USEC;
         int r = known_ask(k, reterr);
 
-        while (r >= 0 && cJSON_IsTrue(admin_member(k->agent, "asking")) &&
-               !admin_member(k->agent, "trouble") && clock_usec(CLOCK_MONOTONIC) < end_usec) {
+        while (r >= 0 && cJSON_IsTrue(json_member(k->agent, "asking")) &&
+               !json_member(k->agent, "trouble") && clock_usec(CLOCK_MONOTONIC) < end_usec) {
                 r = admin_bus_pause(k->bus);
                 if (r < 0)
                         return fail_errno(reterr, r, "the connection to slipwayd is lost");

@@ -12,6 +12,7 @@
 #include "admin-view.h"
 #include "admin.h"
 #include "err.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 #include "manifest.h"
@@ -99,15 +100,10 @@ int known_get(Known *k)
         return ADMIN_OK;
 }
 
-const cJSON *admin_member(const cJSON *object, const char *name)
-{
-        return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
 const cJSON *known_find_app(const Known *k, const char *name)
 {
         const cJSON *app = view_find_app(k->agent, name);
-        const char *trouble = cJSON_GetStringValue(admin_member(k->agent, "trouble"));
+        const char *trouble = json_member_text(k->agent, "trouble");
 
         if (!app)
                 log_error("there is no application '%s' on this host%s%s; see: slipway status",
@@ -185,10 +181,10 @@ uint64_t admin_change_timeout_usec(const cJSON *app)
         uint64_t longest_usec = DEADLINE_DEFAULT_USEC;
         const cJSON *release;
 
-        cJSON_ArrayForEach(release, admin_member(admin_member(app, "state"), "releases"))
+        cJSON_ArrayForEach(release, json_member(json_member(app, "state"), "releases"))
         {
-                const cJSON *health = admin_member(admin_member(release, "activate"), "health");
-                const char *text = cJSON_GetStringValue(admin_member(health, "deadline"));
+                const cJSON *health = json_member(json_member(release, "activate"), "health");
+                const char *text = json_member_text(health, "deadline");
                 uint64_t usec;
 
                 if (text && duration_parse(text, &usec) >= 0)

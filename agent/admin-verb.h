@@ -44,9 +44,6 @@ _must_check_ int known_get(Known *k);
 /* The application's object; NULL, with a message, when there is none. */
 const cJSON *known_find_app(const Known *k, const char *name);
 
-/* A member of an object; NULL if there is none, or no object. */
-const cJSON *admin_member(const cJSON *object, const char *name);
-
 /* Return an exit code. The second writes one line, the third gives one object with an "app" and,
  * unless name is NULL, another member. */
 int admin_print_json(const cJSON *tree);

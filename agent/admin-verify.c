@@ -10,6 +10,7 @@
 #include "err.h"
 #include "fd.h"
 #include "index-store.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 #include "paths.h"
@@ -241,10 +242,9 @@ static int print_table(const Verification *v)
 
         cJSON_ArrayForEach(d, v->drift)
         {
-                const char *cells[] = { cJSON_GetStringValue(admin_member(d, "path")),
-                                        cJSON_GetStringValue(admin_member(d, "kind")),
-                                        cJSON_GetStringValue(admin_member(d, "expected")),
-                                        cJSON_GetStringValue(admin_member(d, "found")) };
+                const char *cells[] = { json_member_text(d, "path"), json_member_text(d, "kind"),
+                                        json_member_text(d, "expected"),
+                                        json_member_text(d, "found") };
                 if (r >= 0)
                         r = table_add(table, cells);
         }

@@ -14,6 +14,7 @@
 #include "admin-watch.h"
 #include "build-config.h"
 #include "err.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "log.h"
 #include "manifest.h"
@@ -48,7 +49,7 @@ static int show_list(const char *name, const char *list,
         if (!app)
                 return ADMIN_NO_SUCH;
         if (arg_json)
-                return admin_print_json(admin_member(admin_member(app, "state"), list));
+                return admin_print_json(json_member(json_member(app, "state"), list));
         text_clean_json(k.agent);
         return check_view(view(app, &context, stdout));
 }

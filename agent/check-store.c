@@ -10,6 +10,7 @@
 #include "err.h"
 #include "fd.h"
 #include "fetcher.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "judge.h"
 #include "secret.h"
@@ -205,14 +206,12 @@ static void check_service_view(Check *c)
         if (!c->bus || admin_bus_describe(c->bus, &text, NULL) < 0 ||
             json_parse(text, strlen(text), &agent, NULL) < 0)
                 return;
-        cJSON_ArrayForEach(app, cJSON_GetObjectItemCaseSensitive(agent, "apps"))
+        cJSON_ArrayForEach(app, json_member(agent, "apps"))
         {
-                const cJSON *poll = cJSON_GetObjectItemCaseSensitive(app, "poll");
-                const char *says =
-                        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(poll, "text"));
+                const cJSON *poll = json_member(app, "poll");
+                const char *says = json_member_text(poll, "text");
 
-                if (!cJSON_GetObjectItemCaseSensitive(poll, "at") ||
-                    !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(poll, "ok")))
+                if (!json_member(poll, "at") || !cJSON_IsFalse(json_member(poll, "ok")))
                         continue;
                 findings_add(&c->findings, FINDING_WARN, AREA, "slipwayd's last poll failed: %s",
                              strempty(says));

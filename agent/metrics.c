@@ -5,6 +5,7 @@
 #include <stdarg.h>
 
 #include "admin-view.h"
+#include "json-member.h"
 #include "judge.h"
 #include "state.h"
 #include "time-text.h"
@@ -66,30 +67,6 @@ static char *seconds_text(uint64_t msec, char buffer[static VALUE_SIZE])
         return buffer;
 }
 
-static const cJSON *get(const cJSON *object, const char *name)
-{
-        return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
-static const char *get_text(const cJSON *object, const char *name)
-{
-        return cJSON_GetStringValue(get(object, name));
-}
-
-static uint64_t number_of(const cJSON *v)
-{
-        return cJSON_IsNumber(v) && v->valuedouble > 0 ? (uint64_t) v->valuedouble : 0;
-}
-
-/* Seconds since the epoch, 0 if there is no such time. */
-static uint64_t get_time(const cJSON *object, const char *name)
-{
-        const char *text = get_text(object, name);
-        uint64_t sec;
-
-        return text && time_parse_utc(text, &sec) >= 0 ? sec : 0;
-}
-
 /* -- of an application */
 
 typedef struct AppView {
@@ -100,18 +77,19 @@ typedef struct AppView {
 
 static AppView app_view(const cJSON *app, uint64_t now_sec)
 {
-        const cJSON *state = get(app, "state"), *history = get(state, "history"), *release;
-        const char *current = get_text(state, "current");
+        const cJSON *state = json_member(app, "state"), *history = json_member(state, "history"),
+                    *release;
+        const char *current = json_member_text(state, "current");
         AppView v = { .app = app,
                       .state = state,
-                      .poll = get(app, "poll"),
+                      .poll = json_member(app, "poll"),
                       .last = cJSON_GetArrayItem(history, cJSON_GetArraySize(history) - 1),
-                      .name = get_text(state, "app"),
+                      .name = json_member_text(state, "app"),
                       .now_sec = now_sec };
 
-        cJSON_ArrayForEach(release, get(state, "releases"))
+        cJSON_ArrayForEach(release, json_member(state, "releases"))
         {
-                if (current && streq_ptr(get_text(release, "release"), current))
+                if (current && streq_ptr(json_member_text(release, "release"), current))
                         v.live = release;
         }
         return v;
@@ -135,22 +113,23 @@ static void release_info(Metric *m, const AppView *v)
 {
         char deployment[VALUE_SIZE], serial[VALUE_SIZE];
 
-        if (get_text(v->state, "current"))
-                sample(m, "1", "app", v->name, "channel", get_text(v->state, "channel"), "release",
-                       get_text(v->state, "current"), "deployment",
-                       number_text(number_of(get(v->live, "deployment")), deployment), "serial",
-                       number_text(number_of(get(v->live, "serial")), serial), NULL);
+        if (json_member_text(v->state, "current"))
+                sample(m, "1", "app", v->name, "channel", json_member_text(v->state, "channel"),
+                       "release", json_member_text(v->state, "current"), "deployment",
+                       number_text(json_number(json_member(v->live, "deployment")), deployment),
+                       "serial", number_text(json_number(json_member(v->live, "serial")), serial),
+                       NULL);
 }
 
 static void release_live(Metric *m, const AppView *v)
 {
-        if (get_text(v->state, "current"))
+        if (json_member_text(v->state, "current"))
                 time_at(m, v, view_live_since(v->state));
 }
 
 static void releases(Metric *m, const AppView *v)
 {
-        number(m, v, (uint64_t) cJSON_GetArraySize(get(v->state, "releases")));
+        number(m, v, (uint64_t) cJSON_GetArraySize(json_member(v->state, "releases")));
 }
 
 static void releases_bytes(Metric *m, const AppView *v)
@@ -158,14 +137,14 @@ static void releases_bytes(Metric *m, const AppView *v)
         const cJSON *release;
         uint64_t sum = 0;
 
-        cJSON_ArrayForEach(release, get(v->state, "releases")) sum +=
-                number_of(get(release, "size"));
+        cJSON_ArrayForEach(release, json_member(v->state, "releases")) sum +=
+                json_number(json_member(release, "size"));
         number(m, v, sum);
 }
 
 static void phase(Metric *m, const AppView *v)
 {
-        const char *now = get_text(v->state, "phase");
+        const char *now = json_member_text(v->state, "phase");
 
         for (Phase p = PHASE_IDLE; now && p < _PHASE_MAX; p++)
                 sample(m, streq(phase_to_string(p), now) ? "1" : "0", "app", v->name, "phase",
@@ -174,13 +153,15 @@ static void phase(Metric *m, const AppView *v)
 
 static void phase_started(Metric *m, const AppView *v)
 {
-        time_at(m, v, number_of(get(get(v->state, "pending"), "phase_since_ms")) / 1000);
+        time_at(m, v,
+                json_number(json_member(json_member(v->state, "pending"), "phase_since_ms")) /
+                        1000);
 }
 
 static void due(Metric *m, const AppView *v)
 {
-        if (get(v->app, "due"))
-                number(m, v, cJSON_IsTrue(get(v->app, "due")));
+        if (json_member(v->app, "due"))
+                number(m, v, cJSON_IsTrue(json_member(v->app, "due")));
 }
 
 static void failed(Metric *m, const AppView *v)
@@ -190,7 +171,7 @@ static void failed(Metric *m, const AppView *v)
 
 static void down(Metric *m, const AppView *v)
 {
-        number(m, v, cJSON_IsTrue(get(v->state, "down")));
+        number(m, v, cJSON_IsTrue(json_member(v->state, "down")));
 }
 
 static void held(Metric *m, const AppView *v)
@@ -201,73 +182,76 @@ static void held(Metric *m, const AppView *v)
 static void held_since(Metric *m, const AppView *v)
 {
         if (view_is_held(v->state, v->now_sec))
-                time_at(m, v, get_time(get(v->state, "held"), "since"));
+                time_at(m, v, json_member_time(json_member(v->state, "held"), "since"));
 }
 
 static void held_until(Metric *m, const AppView *v)
 {
         if (view_is_held(v->state, v->now_sec))
-                time_at(m, v, get_time(get(v->state, "held"), "until"));
+                time_at(m, v, json_member_time(json_member(v->state, "held"), "until"));
 }
 
 static void pinned(Metric *m, const AppView *v)
 {
-        number(m, v, get(v->state, "pinned") != NULL);
+        number(m, v, json_member(v->state, "pinned") != NULL);
 }
 
 static void staged(Metric *m, const AppView *v)
 {
-        number(m, v, get(v->state, "staged") != NULL);
+        number(m, v, json_member(v->state, "staged") != NULL);
 }
 
 static void poll_ok(Metric *m, const AppView *v)
 {
-        if (get(v->poll, "at"))
-                number(m, v, cJSON_IsTrue(get(v->poll, "ok")));
+        if (json_member(v->poll, "at"))
+                number(m, v, cJSON_IsTrue(json_member(v->poll, "ok")));
 }
 
 static void poll_at(Metric *m, const AppView *v)
 {
-        time_at(m, v, get_time(v->poll, "at"));
+        time_at(m, v, json_member_time(v->poll, "at"));
 }
 
 static void verdict(Metric *m, const AppView *v)
 {
-        if (get_text(v->poll, "verdict"))
-                sample(m, "1", "app", v->name, "verdict", get_text(v->poll, "verdict"), NULL);
+        if (json_member_text(v->poll, "verdict"))
+                sample(m, "1", "app", v->name, "verdict", json_member_text(v->poll, "verdict"),
+                       NULL);
 }
 
 static void halted(Metric *m, const AppView *v)
 {
-        if (get_text(v->poll, "verdict"))
+        if (json_member_text(v->poll, "verdict"))
                 number(m, v,
-                       streq(get_text(v->poll, "verdict"), verdict_to_string(VERDICT_HALTED)));
+                       streq(json_member_text(v->poll, "verdict"),
+                             verdict_to_string(VERDICT_HALTED)));
 }
 
 static void expires(Metric *m, const AppView *v)
 {
-        time_at(m, v, get_time(v->poll, "expires"));
+        time_at(m, v, json_member_time(v->poll, "expires"));
 }
 
 static void last_info(Metric *m, const AppView *v)
 {
         if (v->last)
-                sample(m, "1", "app", v->name, "action", get_text(v->last, "action"), "result",
-                       get_text(v->last, "result"), "release", get_text(v->last, "release"), NULL);
+                sample(m, "1", "app", v->name, "action", json_member_text(v->last, "action"),
+                       "result", json_member_text(v->last, "result"), "release",
+                       json_member_text(v->last, "release"), NULL);
 }
 
 static void last_at(Metric *m, const AppView *v)
 {
-        time_at(m, v, get_time(v->last, "at"));
+        time_at(m, v, json_member_time(v->last, "at"));
 }
 
 static void last_took(Metric *m, const AppView *v)
 {
         char value[VALUE_SIZE];
 
-        if (get(v->last, "took_ms"))
-                sample(m, seconds_text(number_of(get(v->last, "took_ms")), value), "app", v->name,
-                       NULL);
+        if (json_member(v->last, "took_ms"))
+                sample(m, seconds_text(json_number(json_member(v->last, "took_ms")), value), "app",
+                       v->name, NULL);
 }
 
 static void last_phases(Metric *m, const AppView *v)
@@ -275,8 +259,8 @@ static void last_phases(Metric *m, const AppView *v)
         char value[VALUE_SIZE];
         const cJSON *took;
 
-        cJSON_ArrayForEach(took, get(v->last, "phases_ms"))
-                sample(m, seconds_text(number_of(took), value), "app", v->name, "phase",
+        cJSON_ArrayForEach(took, json_member(v->last, "phases_ms"))
+                sample(m, seconds_text(json_number(took), value), "app", v->name, "phase",
                        took->string, NULL);
 }
 
@@ -336,22 +320,22 @@ static void write_agent(const cJSON *agent, FILE *f)
 {
         Metric m = { f, "slipway_agent_info", "1; the labels say which slipwayd runs here.",
                      false };
-        const cJSON *ssm = get(agent, "ssm");
+        const cJSON *ssm = json_member(agent, "ssm");
 
-        sample(&m, "1", "version", get_text(agent, "version"), "instance_id",
-               get_text(agent, "instance"), NULL);
+        sample(&m, "1", "version", json_member_text(agent, "version"), "instance_id",
+               json_member_text(agent, "instance"), NULL);
         host_number(f, "slipway_fetch_up", "1 if slipway-fetch runs, which talks to the store.",
-                    streq_ptr(get_text(agent, "fetch"), "running"));
+                    streq_ptr(json_member_text(agent, "fetch"), "running"));
         host_number(f, "slipway_identity_known",
                     "1 if who this host is, and what that means, is known.",
-                    !get(agent, "trouble"));
+                    !json_member(agent, "trouble"));
         if (!ssm)
                 return;
         host_number(f, "slipway_orders_listening",
                     "1 if orders can come through AWS Systems Manager.",
-                    cJSON_IsTrue(get(ssm, "listening")));
+                    cJSON_IsTrue(json_member(ssm, "listening")));
         host_number(f, "slipway_orders_rival", "1 if another agent may get them instead.",
-                    get(ssm, "other_agent") != NULL);
+                    json_member(ssm, "other_agent") != NULL);
 }
 
 static void write_host(const cJSON *agent, const MetricsContext *c, FILE *f)
@@ -378,7 +362,7 @@ void metrics_write(const cJSON *agent, const MetricsContext *c, FILE *f)
         for (size_t i = 0; i < ELEMENTSOF(app_metrics); i++) {
                 Metric m = { f, app_metrics[i].name, app_metrics[i].help, false };
 
-                cJSON_ArrayForEach(app, get(agent, "apps"))
+                cJSON_ArrayForEach(app, json_member(agent, "apps"))
                 {
                         AppView v = app_view(app, c->now_sec);
 

@@ -12,6 +12,7 @@
 
 #include "build-config.h"
 #include "err.h"
+#include "json-member.h"
 #include "os-release.h"
 #include "progress.h"
 #include "report.h"
@@ -32,8 +33,7 @@ static void print_program(const char *path, FILE *f)
 
 int report_host(const Report *r, FILE *f, char **reterr)
 {
-        const char *version =
-                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(r->agent, "version"));
+        const char *version = json_member_text(r->agent, "version");
         struct utsname u;
         struct sysinfo s;
         OsRelease os;
@@ -111,7 +111,7 @@ int report_disk(const Report *r, FILE *f, char **reterr)
 
         for (size_t i = 0; error >= 0 && i < ELEMENTSOF(paths); i++)
                 error = add_file_system(t, paths[i]);
-        cJSON_ArrayForEach(app, cJSON_GetObjectItemCaseSensitive(r->agent, "apps"))
+        cJSON_ArrayForEach(app, json_member(r->agent, "apps"))
         {
                 const char *root = report_root(app);
 

@@ -7,6 +7,7 @@
 #include "admin-view.h"
 #include "err.h"
 #include "fd.h"
+#include "json-member.h"
 #include "json-read.h"
 #include "mask.h"
 #include "progress.h"
@@ -15,16 +16,11 @@
 #include "table.h"
 #include "time-text.h"
 
-static const cJSON *get(const cJSON *object, const char *name)
-{
-        return cJSON_GetObjectItemCaseSensitive(object, name);
-}
-
 const char *report_root(const cJSON *app)
 {
-        const char *root = cJSON_GetStringValue(get(app, "root"));
+        const char *root = json_member_text(app, "root");
 
-        return root ? root : cJSON_GetStringValue(get(get(app, "state"), "root"));
+        return root ? root : json_member_text(json_member(app, "state"), "root");
 }
 
 static int nothing_known(const Report *r, char **reterr)
@@ -43,12 +39,12 @@ int report_status(const Report *r, FILE *f, char **reterr)
         if (r->offline)
                 fprintf(f, "from the state files: %s\n\n", strempty(r->agent_trouble));
         error = view_overview(r->agent, &context, f);
-        cJSON_ArrayForEach(app, get(r->agent, "apps"))
+        cJSON_ArrayForEach(app, json_member(r->agent, "apps"))
         {
                 if (error < 0)
                         break;
                 fprintf(f, "\nhistory of %s:\n",
-                        strempty(cJSON_GetStringValue(get(get(app, "state"), "app"))));
+                        strempty(json_member_text(json_member(app, "state"), "app")));
                 error = view_history(app, &context, f);
         }
         return error < 0 ? fail_errno(reterr, error, "some of it") : 0;
@@ -81,9 +77,9 @@ static const cJSON *find_release(const cJSON *app, const char *name)
 {
         const cJSON *release;
 
-        cJSON_ArrayForEach(release, get(get(app, "state"), "releases"))
+        cJSON_ArrayForEach(release, json_member(json_member(app, "state"), "releases"))
         {
-                if (streq_ptr(cJSON_GetStringValue(get(release, "release")), name))
+                if (streq_ptr(json_member_text(release, "release"), name))
                         return release;
         }
         return NULL;
@@ -91,7 +87,7 @@ static const cJSON *find_release(const cJSON *app, const char *name)
 
 static int add_release(Table *t, int dir_fd, const cJSON *app, char *name)
 {
-        const cJSON *release = find_release(app, name), *size = get(release, "size");
+        const cJSON *release = find_release(app, name), *size = json_member(release, "size");
         char at[TIME_TEXT_SIZE], bytes[BYTES_TEXT_SIZE], owner[32];
         struct stat st;
         int r = fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
@@ -145,7 +141,7 @@ int report_releases(const Report *r, FILE *f, char **reterr)
 
         if (!r->agent)
                 return nothing_known(r, reterr);
-        cJSON_ArrayForEach(app, get(r->agent, "apps"))
+        cJSON_ArrayForEach(app, json_member(r->agent, "apps"))
         {
                 const char *root = report_root(app);
                 int error = root ? print_releases(app, root, f) : -ENODATA;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "err.h"
+#include "json-member.h"
 #include "report.h"
 
 #define SYSTEMD_NAME    "org.freedesktop.systemd1"
@@ -136,21 +137,17 @@ static int print_units_of(sd_bus *bus, const cJSON *state, FILE *f)
 {
         const cJSON *release, *unit;
         int r = 0;
-        const char *current =
-                cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(state, "current"));
+        const char *current = json_member_text(state, "current");
 
-        cJSON_ArrayForEach(release, cJSON_GetObjectItemCaseSensitive(state, "releases"))
+        cJSON_ArrayForEach(release, json_member(state, "releases"))
         {
-                const cJSON *activate = cJSON_GetObjectItemCaseSensitive(release, "activate");
+                const cJSON *activate = json_member(release, "activate");
 
-                if (!current ||
-                    !streq_ptr(current, cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
-                                                release, "release"))))
+                if (!current || !streq_ptr(current, json_member_text(release, "release")))
                         continue;
-                cJSON_ArrayForEach(unit, cJSON_GetObjectItemCaseSensitive(activate, "units"))
+                cJSON_ArrayForEach(unit, json_member(activate, "units"))
                 {
-                        const char *name = cJSON_GetStringValue(
-                                cJSON_GetObjectItemCaseSensitive(unit, "name"));
+                        const char *name = json_member_text(unit, "name");
 
                         if (name && r >= 0)
                                 r = print_unit(bus, name, f);
@@ -170,11 +167,10 @@ int report_units(const Report *r, FILE *f, char **reterr)
                 return fail(reterr, -ESRCH, "there is no bus: see the findings");
         for (size_t i = 0; error >= 0 && i < ELEMENTSOF(own); i++)
                 error = print_unit(r->check.bus, own[i], f);
-        cJSON_ArrayForEach(app, cJSON_GetObjectItemCaseSensitive(r->agent, "apps"))
+        cJSON_ArrayForEach(app, json_member(r->agent, "apps"))
         {
                 if (error >= 0)
-                        error = print_units_of(r->check.bus,
-                                               cJSON_GetObjectItemCaseSensitive(app, "state"), f);
+                        error = print_units_of(r->check.bus, json_member(app, "state"), f);
         }
         return error < 0 ? fail_errno(reterr, error, "the rest: systemd does not answer") : 0;
 }
