@@ -288,8 +288,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self):
         try:
-            self.rfile.peek(1)
-        except ConnectionError:  # between two requests: the client's affair
+            more = self.rfile.peek(1)
+        except ConnectionError:
+            more = b""
+        if not more:
+            # it ended between two requests: the client's affair, also if a reset follows, which another look would meet
             self.close_connection = True
             return
         super().handle_one_request()
