@@ -258,10 +258,17 @@ static void watch_free(Fetch *f, Watch *w)
         free(w);
 }
 
-static void watch_plan(Watch *w, uint64_t now_usec)
+static uint64_t watch_wait_usec(const Watch *w)
 {
-        w->due_usec = now_usec +
-                      poll_wait_usec(w->interval_usec, w->jitter_percent, 0, poll_wait_random());
+        return poll_wait_usec(w->interval_usec, w->jitter_percent, 0, poll_wait_random());
+}
+
+static uint64_t watch_again_usec(void *userdata)
+{
+        Call *c = userdata;
+        const Watch *w = find_watch(c->fetch, c->id);
+
+        return w && clock_usec(CLOCK_BOOTTIME) < w->until_usec ? watch_wait_usec(w) : 0;
 }
 
 /* True: nobody needs to hear of it. Otherwise it ends. */
@@ -271,7 +278,7 @@ static bool goes_on_watching(Fetch *f, uint64_t id, int result)
         Watch *w = find_watch(f, id);
 
         if (w && result == STORE_NOT_MODIFIED && now_usec < w->until_usec) {
-                watch_plan(w, now_usec);
+                w->due_usec = now_usec + watch_wait_usec(w);
                 return true;
         }
         if (w)
@@ -308,7 +315,7 @@ static int do_poll(Fetch *f, const Message *m)
                                  .path = m->text,
                                  .size_max = ENVELOPE_SIZE_MAX,
                                  .if_none_match = k && m->size == 0 ? k->etag : NULL,
-                                 .recheck = find_watch(f, m->id) };
+                                 .again = find_watch(f, m->id) ? watch_again_usec : NULL };
 
         return call_start(f, m, &request, on_polled);
 }
@@ -328,7 +335,7 @@ static int do_watch(Fetch *f, const Message *m)
         w->poll.type = MESSAGE_POLL;
         w->poll.offset = w->poll.size = 0;
         f->watches = w;
-        watch_plan(w, now_usec);
+        w->due_usec = now_usec + watch_wait_usec(w);
         return 0;
 }
 

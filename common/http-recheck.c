@@ -16,11 +16,12 @@ struct HttpRecheck {
         HttpWatch watch; /* for the limit */
         HttpStream *stream;
         char *url; /* the stream's */
-        uint64_t opened_usec, due_usec;
+        uint64_t opened_usec;
+        uint64_t due_usec; /* the answer, or when to ask again */
         char head[HTTP_RECHECK_HEAD_MAX];
         size_t head_size;
-        http_recheck_done_t done; /* NULL: nothing is asked */
-        void *userdata;
+        HttpRecheckRequest request; /* without text: there is none */
+        bool waiting;               /* to ask again when it is due */
 };
 
 static void close_stream(HttpRecheck *r)
@@ -28,24 +29,30 @@ static void close_stream(HttpRecheck *r)
         r->stream = http_stream_close(r->stream);
 }
 
-static void finish(HttpRecheck *r, bool unchanged)
+bool http_recheck_is_busy(const HttpRecheck *r)
 {
-        http_recheck_done_t done = r->done;
+        return r->request.text;
+}
 
-        r->done = NULL;
+/* An answer that may still come is none to what is asked next. */
+static void stop(HttpRecheck *r, bool keep_stream)
+{
+        r->request.text = NULL;
         http_remove_watch(&r->watch);
-        if (!unchanged)
+        if (!keep_stream)
                 close_stream(r);
-        done(unchanged, r->userdata);
 }
 
 void http_recheck_cancel(HttpRecheck *r)
 {
-        if (!r->done)
-                return;
-        r->done = NULL;
-        http_remove_watch(&r->watch);
-        close_stream(r);
+        if (http_recheck_is_busy(r))
+                stop(r, r->waiting);
+}
+
+static void finish(HttpRecheck *r, bool unchanged)
+{
+        stop(r, unchanged);
+        r->request.done(unchanged, r->request.userdata);
 }
 
 static bool is_token_char(char c)
@@ -114,6 +121,18 @@ int http_recheck_parse(const char *data, size_t size, bool *ret_close)
         }
 }
 
+static void on_unchanged(HttpRecheck *r)
+{
+        uint64_t wait_usec = r->request.again(r->request.userdata);
+
+        if (wait_usec == 0) {
+                finish(r, true);
+                return;
+        }
+        r->waiting = true;
+        r->due_usec = clock_usec(CLOCK_MONOTONIC) + wait_usec;
+}
+
 static void on_received(const void *data, size_t size, void *userdata)
 {
         HttpRecheck *r = userdata;
@@ -121,7 +140,7 @@ static void on_received(const void *data, size_t size, void *userdata)
         int k;
 
         /* Nobody asked. */
-        if (!r->done) {
+        if (!http_recheck_is_busy(r) || r->waiting) {
                 close_stream(r);
                 return;
         }
@@ -135,8 +154,10 @@ static void on_received(const void *data, size_t size, void *userdata)
                 close_stream(r);
         else if (k == 1)
                 http_stream_expect_nothing(r->stream);
-        if (k != 0)
-                finish(r, k == 1);
+        if (k == 1)
+                on_unchanged(r);
+        else if (k < 0)
+                finish(r, false);
 }
 
 static void on_ended(int result, const char *err, void *userdata)
@@ -146,7 +167,7 @@ static void on_ended(int result, const char *err, void *userdata)
         (void) result;
         (void) err;
         r->stream = NULL;
-        if (r->done)
+        if (http_recheck_is_busy(r) && !r->waiting)
                 finish(r, false);
 }
 
@@ -162,12 +183,51 @@ static void wait_for(HttpWatch *w, HttpWaits *waits)
         http_wait_at_most(waits, due_usec > now_usec ? due_usec - now_usec : 0);
 }
 
+static int open_stream(HttpRecheck *r, const char *url)
+{
+        const HttpStreamRequest request = {
+                .url = url,
+                .connect_sec = HTTP_RECHECK_MAX_USEC / 1000000,
+                .received = on_received,
+                .ended = on_ended,
+                .userdata = r,
+        };
+
+        free(r->url);
+        r->url = strdup(url);
+        if (!r->url)
+                return -ENOMEM;
+        r->opened_usec = clock_usec(CLOCK_MONOTONIC);
+        return http_stream_open(r->http, &request, &r->stream, NULL);
+}
+
+static int ask_now(HttpRecheck *r, uint64_t now_usec)
+{
+        const char *url = r->request.url, *text = r->request.text;
+        int k = 0;
+
+        if (r->stream && (!streq(r->url, url) || now_usec - r->opened_usec > LIFETIME_USEC))
+                close_stream(r);
+        if (!r->stream)
+                k = open_stream(r, url);
+        if (k >= 0)
+                k = http_stream_send(r->stream, text, strlen(text));
+        if (k < 0)
+                return k;
+        http_stream_flush(r->stream);
+        r->head_size = 0;
+        r->due_usec = now_usec + HTTP_RECHECK_MAX_USEC;
+        r->waiting = false;
+        return 0;
+}
+
 static void act(HttpWatch *w, const HttpWaits *waits)
 {
         HttpRecheck *r = recheck_of(w);
+        uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
 
         (void) waits;
-        if (clock_usec(CLOCK_MONOTONIC) >= r->due_usec)
+        if (now_usec >= r->due_usec && (!r->waiting || ask_now(r, now_usec) < 0))
                 finish(r, false);
 }
 
@@ -199,45 +259,18 @@ HttpRecheck *http_recheck_free(HttpRecheck *r)
         return NULL;
 }
 
-static int open_stream(HttpRecheck *r, const char *url)
+int http_recheck_ask(HttpRecheck *r, const HttpRecheckRequest *request)
 {
-        const HttpStreamRequest request = {
-                .url = url,
-                .connect_sec = HTTP_RECHECK_MAX_USEC / 1000000,
-                .received = on_received,
-                .ended = on_ended,
-                .userdata = r,
-        };
+        int k;
 
-        free(r->url);
-        r->url = strdup(url);
-        if (!r->url)
-                return -ENOMEM;
-        r->opened_usec = clock_usec(CLOCK_MONOTONIC);
-        return http_stream_open(r->http, &request, &r->stream, NULL);
-}
-
-int http_recheck_ask(HttpRecheck *r, const char *url, const char *request, http_recheck_done_t done,
-                     void *userdata)
-{
-        uint64_t now_usec = clock_usec(CLOCK_MONOTONIC);
-        int k = 0;
-
-        if (r->done)
+        if (http_recheck_is_busy(r))
                 return -EBUSY;
-        if (r->stream && (!streq(r->url, url) || now_usec - r->opened_usec > LIFETIME_USEC))
-                close_stream(r);
-        if (!r->stream)
-                k = open_stream(r, url);
-        if (k >= 0)
-                k = http_stream_send(r->stream, request, strlen(request));
-        if (k < 0)
+        r->request = *request;
+        k = ask_now(r, clock_usec(CLOCK_MONOTONIC));
+        if (k < 0) {
+                r->request.text = NULL;
                 return k;
-        http_stream_flush(r->stream);
-        r->head_size = 0;
-        r->due_usec = now_usec + HTTP_RECHECK_MAX_USEC;
-        r->done = done;
-        r->userdata = userdata;
+        }
         http_add_watch(r->http, &r->watch);
         return 0;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "http.h"
 #include "macro.h"
@@ -23,15 +24,25 @@ _must_check_ int http_recheck_new(Http *h, HttpRecheck **ret);
 HttpRecheck *http_recheck_free(HttpRecheck *r); /* must not outlive its Http */
 DEFINE_CLEANUP_FUNC(HttpRecheck *, http_recheck_free);
 
+/* Nothing has changed: in how many microseconds the same is asked again; 0: no more. */
+typedef uint64_t (*http_recheck_again_t)(void *userdata);
 typedef void (*http_recheck_done_t)(bool unchanged, void *userdata);
 
-/* Sends a request, complete with the empty line at its end, to scheme, host and port of `url`; the
- * same ones each time, or the connection is another one. Never calls back from within. -EBUSY: one
- * is under way. */
-_must_check_ int http_recheck_ask(HttpRecheck *r, const char *url, const char *request,
-                                  http_recheck_done_t done, void *userdata);
+typedef struct HttpRecheckRequest {
+        const char *url;  /* scheme, host and port count; where they are the same as the last time,
+                           * the connection is, too */
+        const char *text; /* complete with the empty line at its end; must stay until it is done */
+        http_recheck_again_t again; /* must not start or cancel anything */
+        http_recheck_done_t done;   /* false: nothing is known */
+        void *userdata;
+} HttpRecheckRequest;
 
-/* Ends the request that is under way, if there is one, without calling back. */
+/* Asks until something has changed or `again` says so. Never calls back from within. -EBUSY: this
+ * is under way already. */
+_must_check_ int http_recheck_ask(HttpRecheck *r, const HttpRecheckRequest *request);
+bool http_recheck_is_busy(const HttpRecheck *r);
+
+/* Ends what is under way, if there is something, without calling back. */
 void http_recheck_cancel(HttpRecheck *r);
 
 /* 1: this is a whole 304, and nothing behind it; *ret_close: the connection ends with it. 0: it may

@@ -51,6 +51,16 @@ void s3_recheck_cancel(S3Recheck *r)
         http_recheck_cancel(r->http);
 }
 
+bool s3_recheck_is_busy(const S3Recheck *r)
+{
+        return http_recheck_is_busy(r->http);
+}
+
+bool s3_recheck_knows(const S3Recheck *r, const char *key)
+{
+        return r->request && streq(r->key, key);
+}
+
 static bool is_good_for(const S3Recheck *r, const S3RecheckFor *what)
 {
         return r->request && what->time >= r->signed_at &&
@@ -59,12 +69,20 @@ static bool is_good_for(const S3Recheck *r, const S3RecheckFor *what)
                streq(r->key, what->key) && streq(r->endpoint, what->endpoint);
 }
 
-int s3_recheck_again(S3Recheck *r, const S3RecheckFor *what, http_recheck_done_t done,
-                     void *userdata)
+static int ask(S3Recheck *r, const S3RecheckFor *what)
 {
-        if (!is_good_for(r, what))
-                return -ENOENT;
-        return http_recheck_ask(r->http, r->endpoint, r->request, done, userdata);
+        const HttpRecheckRequest request = { .url = r->endpoint,
+                                             .text = r->request,
+                                             .again = what->again,
+                                             .done = what->done,
+                                             .userdata = what->userdata };
+
+        return http_recheck_ask(r->http, &request);
+}
+
+int s3_recheck_again(S3Recheck *r, const S3RecheckFor *what)
+{
+        return is_good_for(r, what) ? ask(r, what) : -ENOENT;
 }
 
 static bool is_one_line(const char *value)
@@ -116,13 +134,12 @@ static int remember(S3Recheck *r, const S3RecheckFor *what, char *request)
 }
 
 int s3_recheck_ask(S3Recheck *r, const S3RecheckFor *what, const char *host, const char *path,
-                   const NameValue *headers, size_t n_headers, http_recheck_done_t done,
-                   void *userdata)
+                   const NameValue *headers, size_t n_headers)
 {
         char *request = NULL;
-        int k = format(host, path, headers, n_headers, &request);
+        int k = s3_recheck_is_busy(r) ? -EBUSY : format(host, path, headers, n_headers, &request);
 
         if (k >= 0)
                 k = remember(r, what, request);
-        return k < 0 ? k : http_recheck_ask(r->http, r->endpoint, r->request, done, userdata);
+        return k < 0 ? k : ask(r, what);
 }

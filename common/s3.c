@@ -22,12 +22,13 @@
 #define USEFUL_TRY_SIZE   (256 * 1024)
 #define DEADLINE_BASE_SEC 60
 #define SLOWEST_BYTES_SEC 16384
+#define S3_RECHECKS_MAX   8 /* a connection each */
 
 struct S3Call {
         S3 *s3;
         S3Request request;
         HttpTransfer *transfer; /* NULL: waits until due_usec, or for credentials */
-        bool rechecking;        /* or for the answer of s3->recheck */
+        S3Recheck *recheck;     /* or for its answer */
         uint64_t due_usec;
         unsigned n_tried;
         uint64_t size_at_start; /* of the sink, when this try began */
@@ -50,7 +51,7 @@ struct S3 {
         CredentialsSource *credentials; /* NULL: an https:// store, not signed */
         SigV4Key signing_key;
         Http *http;
-        S3Recheck *recheck;
+        S3Recheck *rechecks[S3_RECHECKS_MAX]; /* as many as were needed at once */
         bool recheck_failed; /* the last one; not tried again until an answer says "not modified" */
         const StoreLimits *limits;
         const store_notice_t *notice;
@@ -114,8 +115,6 @@ int s3_new(const char *url, const StoreLimits *limits, const store_notice_t *not
                 r = find_place(s, reterr);
         if (r >= 0)
                 r = http_new(aws_environment("AWS_CA_BUNDLE"), &s->http);
-        if (r >= 0)
-                r = s3_recheck_new(s->http, &s->recheck);
         if (r < 0)
                 return r;
         if (s->credentials)
@@ -130,7 +129,8 @@ S3 *s3_free(S3 *s)
                 return NULL;
         while (!LIST_EMPTY(&s->calls))
                 (void) s3_cancel(LIST_FIRST(&s->calls));
-        (void) s3_recheck_free(s->recheck);
+        for (size_t i = 0; i < ELEMENTSOF(s->rechecks); i++)
+                (void) s3_recheck_free(s->rechecks[i]);
         (void) http_free(s->http);
         (void) credentials_source_free(s->credentials);
         sigv4_key_done(&s->signing_key);
@@ -188,8 +188,8 @@ S3Call *s3_cancel(S3Call *c)
                 return NULL;
         LIST_REMOVE(c, entry);
         (void) http_cancel(c->transfer);
-        if (c->rechecking)
-                s3_recheck_cancel(c->s3->recheck);
+        if (c->recheck)
+                s3_recheck_cancel(c->recheck);
         call_free(c);
         return NULL;
 }
@@ -254,31 +254,41 @@ static unsigned deadline_msec(uint64_t size)
                (DEADLINE_BASE_SEC + (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20));
 }
 
+static uint64_t again_usec(void *userdata)
+{
+        const S3Call *c = userdata;
+
+        return c->request.again(c->request.userdata);
+}
+
 static void on_rechecked(bool unchanged, void *userdata)
 {
         S3Call *c = userdata;
 
-        c->rechecking = false;
+        c->recheck = NULL;
         c->n_tried = 0;
         c->s3->recheck_failed = !unchanged;
         if (unchanged)
                 finish(c, STORE_NOT_MODIFIED, NULL, NULL);
 }
 
-static S3RecheckFor recheck_for(const S3Call *c)
+static S3RecheckFor recheck_for(S3Call *c)
 {
         return (S3RecheckFor){ .endpoint = c->s3->place.endpoint,
                                .key = c->request.key,
                                .etag = c->request.if_none_match,
                                .generation = c->generation,
-                               .time = time(NULL) + c->s3->clock_offset };
+                               .time = time(NULL) + c->s3->clock_offset,
+                               .again = again_usec,
+                               .done = on_rechecked,
+                               .userdata = c };
 }
 
 static bool recheck_again(S3Call *c)
 {
         const S3RecheckFor what = recheck_for(c);
 
-        return s3_recheck_again(c->s3->recheck, &what, on_rechecked, c) >= 0;
+        return s3_recheck_again(c->recheck, &what) >= 0;
 }
 
 /* Sends one try. */
@@ -293,10 +303,9 @@ static int send(S3Call *c, const S3Place *place, const char *path, const char *q
                                               : q->size_max;
         _cleanup_free_ char *url = NULL;
 
-        if (c->rechecking) {
+        if (c->recheck) {
                 const S3RecheckFor what = recheck_for(c);
-                return s3_recheck_ask(s->recheck, &what, place->host, path, headers, n,
-                                      on_rechecked, c);
+                return s3_recheck_ask(c->recheck, &what, place->host, path, headers, n);
         }
         if (asprintf(&url, "%s%s%s%s", place->endpoint, path, *query ? "?" : "", query) < 0) {
                 url = NULL;
@@ -415,7 +424,7 @@ static int start_try(S3Call *c, char **reterr)
         _cleanup_free_ char *path = NULL, *query = NULL;
         int r = get_ready(c, &credentials, reterr);
 
-        if (r == 0 && c->rechecking && recheck_again(c))
+        if (r == 0 && c->recheck && recheck_again(c))
                 return 0;
         if (r == 0)
                 r = s3_place_path(place, &c->s3->address, q->key, &path);
@@ -436,15 +445,30 @@ static int start_try(S3Call *c, char **reterr)
         return send(c, place, path, query, headers, plain_headers(c, headers), reterr);
 }
 
+/* One that is free, first of all the one that asked for this object before. NULL: there is none. */
+static S3Recheck *find_recheck(S3 *s, const char *key)
+{
+        S3Recheck *found = NULL, **end = s->rechecks + ELEMENTSOF(s->rechecks), **i;
+
+        for (i = s->rechecks; i < end && *i; i++)
+                if (!s3_recheck_is_busy(*i) && (!found || s3_recheck_knows(*i, key)))
+                        found = *i;
+        /* Better one more than one that has another object's connection and signature. */
+        if (i < end && (!found || !s3_recheck_knows(found, key)) && s3_recheck_new(s->http, i) >= 0)
+                found = *i;
+        return found;
+}
+
 /* Anything but 0: it has to be asked for by other means. */
 static int start_recheck(S3Call *c)
 {
         int r;
 
-        c->rechecking = true;
-        r = start_try(c, NULL);
+        c->recheck = find_recheck(c->s3, c->request.key);
+        r = c->recheck ? start_try(c, NULL) : -EBUSY;
         if (r != 0) {
-                c->rechecking = c->keyless = false;
+                c->recheck = NULL;
+                c->keyless = false;
                 c->n_tried = 0;
         }
         return r;
@@ -458,8 +482,8 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
         if (!c)
                 return -ENOMEM;
         *c = (S3Call){ .s3 = s, .request = *request };
-        r = request->recheck && !s->recheck_failed && start_recheck(c) == 0 ? 0
-                                                                            : start_try(c, reterr);
+        r = request->again && !s->recheck_failed && start_recheck(c) == 0 ? 0
+                                                                          : start_try(c, reterr);
         if (r < 0) {
                 call_free(c);
                 return r;
@@ -872,7 +896,7 @@ static void start_due(S3 *s)
 
 again:
         LIST_FOREACH(c, &s->calls, entry)
-        if (!c->transfer && !c->rechecking && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
+        if (!c->transfer && !c->recheck && c->due_usec <= clock_usec(CLOCK_MONOTONIC)) {
                 _cleanup_free_ char *err = NULL;
                 int r = start_try(c, &err);
                 if (r >= 0)
@@ -892,7 +916,7 @@ int s3_step(S3 *s, int extra_fd, uint64_t timeout_usec)
         LIST_FOREACH(c, &s->calls, entry)
         if (c->keyless)
                 timeout_usec = MIN(timeout_usec, credentials_source_due_in_usec(s->credentials));
-        else if (!c->transfer && !c->rechecking)
+        else if (!c->transfer && !c->recheck)
                 timeout_usec = MIN(timeout_usec, c->due_usec > now ? c->due_usec - now : 0);
         r = http_step(s->http, extra_fd, timeout_usec);
         start_due(s);

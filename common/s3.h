@@ -67,7 +67,7 @@ typedef struct S3Request {
         Sink sink;                 /* a new one; freed by the call */
         uint64_t range_offset, range_size, size_max;
         bool resumes; /* a broken range goes on where it broke, with If-Match; its sink is a file */
-        bool recheck; /* of a GET with if_none_match: see StoreRequest */
+        store_again_t again;   /* of a GET with if_none_match; NULL: once */
         const char *late_root; /* an answer 200 may hold an error (CompleteMultipartUpload): the
                                   root of one that holds none; NULL: it never does. What is neither
                                   is -EPROTO, and `retried`, since it may have worked */

@@ -89,6 +89,13 @@ static void op_progress(uint64_t done_bytes, uint64_t total_bytes, void *userdat
         c->request.progress(done_bytes, total_bytes, c->userdata);
 }
 
+static uint64_t op_again(void *userdata)
+{
+        StoreCall *c = ((Op *) userdata)->call;
+
+        return c->request.again(c->userdata);
+}
+
 static void add_header(S3Request *request, const char *name, const char *value)
 {
         if (value)
@@ -109,7 +116,7 @@ static int start_get(Op *op, char **reterr)
                 .if_match = q->if_match,
                 .resumes = q->to_fd && q->range_size > 0,
                 .if_none_match = q->if_none_match,
-                .recheck = q->recheck && q->if_none_match,
+                .again = q->again && q->if_none_match ? op_again : NULL,
                 .n_tries = q->n_tries,
                 .progress = q->progress ? op_progress : NULL,
                 .done = get_done,

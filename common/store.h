@@ -90,6 +90,12 @@ enum {
  * never falls. Must not start or cancel calls. */
 typedef void (*store_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
 
+/* How a store that can do so by little asks again, as long as the answer is STORE_NOT_MODIFIED: in
+ * so many microseconds; 0: the call ends with this answer. Other stores end it with the first one.
+ * What was signed for the first counts for 15 minutes. Gets the call's userdata; must not start or
+ * cancel calls. */
+typedef uint64_t (*store_again_t)(void *userdata);
+
 /* What to do; strings and bodies are copied, descriptors stay the caller's and must stay open. */
 typedef struct StoreRequest {
         StoreMethod method;
@@ -97,8 +103,7 @@ typedef struct StoreRequest {
         const char *if_match; /* ETag; GET: of the object a range belongs to; PUT: of the one to be
                                  replaced (STORE_ABSENT: there is none) */
         const char *if_none_match; /* GET: ETag that we have; PUT: "*" = only if there is none */
-        bool recheck;              /* GET with if_none_match: it is asked again and again, and most
-                                      often is STORE_NOT_MODIFIED; makes that cheaper */
+        store_again_t again;       /* GET with if_none_match; NULL: once */
         uint64_t size_max;         /* GET, LIST: more than so many bytes are -EFBIG; required */
 
         /* GET: with range_size > 0, exactly these bytes; any other answer to it (200 with the

@@ -506,6 +506,50 @@ static void watches_recheck(void **state)
         s3_close(&b, &server);
 }
 
+enum { N_WATCHED = 10, N_CHANGES = N_RECHECKS + 1 };
+
+/* Nothing new, for any path, until the test says so for the third. */
+static bool serve_many(const FaultRequest *q)
+{
+        _cleanup_free_ char *had = fault_header(q, "If-None-Match");
+
+        if (had &&
+            !(strstr(q->head, "/app3/") && atomic_load(&fault_counts()->scratch[N_CHANGES]) > 0))
+                fault_answer(q, 304, "", "", 0);
+        else
+                fault_answer(q, 200, had ? "ETag: \"b\"\r\n" : "ETag: \"a\"\r\n", "{ broken", 8);
+        return true;
+}
+
+/* More at once than there are connections for; each hears of its own object alone. */
+static void watches_of_many_do_not_mix(void **state)
+{
+        char path[32];
+        FaultServer server;
+        Message reply;
+        Bench b;
+        int fd;
+
+        s3_open(&b, *state, &server, serve_many);
+        for (unsigned i = 0; i < N_WATCHED; i++) {
+                (void) snprintf(path, sizeof(path), "app%u/manifest", i);
+                Message poll = order(MESSAGE_POLL, 100 + i, path);
+                ask(&b, &poll, &reply, &fd);
+                Message m = watch_order(i + 1);
+                (void) stpncpy(m.text, path, MESSAGE_TEXT_MAX);
+                assert_return_code(message_send(b.sockets[0], &m, -1), 0);
+        }
+        step_for(&b, 300 * 1000);
+        assert_false(has_said_something(&b));
+        (void) atomic_fetch_add(&server.counts->scratch[N_CHANGES], 1);
+        expect(&b, &reply, &fd);
+        assert_int_equal(reply.id, 3 + 1);
+        assert_int_equal(reply.result, -EBADMSG);
+        step_for(&b, 100 * 1000);
+        assert_false(has_said_something(&b));
+        s3_close(&b, &server);
+}
+
 static bool serve_always(const FaultRequest *q)
 {
         fault_answer(q, 200, "ETag: \"a\"\r\n", "{ broken", 8);
@@ -965,6 +1009,7 @@ int main(void)
                 test_in_dir(watches_tell_what_is_new),
                 test_in_dir(watches_give_a_sign_of_life),
                 test_in_dir(watches_recheck),
+                test_in_dir(watches_of_many_do_not_mix),
                 test_in_dir(rechecks_stop_where_they_are_of_no_use),
                 test_in_dir(brakes_are_read),
                 test_in_dir(objects_come_in_chunks_and_resume),

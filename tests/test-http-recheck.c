@@ -47,6 +47,13 @@ static bool serve(const FaultRequest *q)
         return strncmp(q->head, "GET /half", 9) != 0 && strncmp(q->head, "GET /gone", 9) != 0;
 }
 
+typedef struct Ask {
+        char text[128];
+        int n_times; /* at most, while it is unchanged */
+        uint64_t wait_usec;
+        int n_unchanged, result;
+} Ask;
+
 typedef struct Bench {
         FaultServer server;
         Http *http;
@@ -79,27 +86,45 @@ static int close_bench(void **state)
 
 static void on_done(bool unchanged, void *userdata)
 {
-        *(int *) userdata = unchanged;
+        Ask *a = userdata;
+
+        assert_int_equal(a->result, -1);
+        a->result = unchanged;
 }
 
-static int start(Bench *b, const char *path, int *result)
+static uint64_t again(void *userdata)
 {
-        char request[128];
+        Ask *a = userdata;
 
-        (void) snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-        *result = -1;
-        return http_recheck_ask(b->recheck, b->url, request, on_done, result);
+        return ++a->n_unchanged < a->n_times ? a->wait_usec : 0;
+}
+
+static int start(Bench *b, const char *path, Ask *a)
+{
+        const HttpRecheckRequest request = {
+                .url = b->url, .text = a->text, .again = again, .done = on_done, .userdata = a
+        };
+
+        (void) snprintf(a->text, sizeof(a->text), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+        a->result = -1;
+        a->n_unchanged = 0;
+        return http_recheck_ask(b->recheck, &request);
+}
+
+static void step(Bench *b)
+{
+        assert_int_equal(http_step(b->http, -1, UINT64_MAX), 0);
 }
 
 static bool is_unchanged(Bench *b, const char *path)
 {
-        int result;
+        Ask a = {};
 
-        assert_return_code(start(b, path, &result), 0);
-        assert_int_equal(result, -1);
-        while (result < 0)
-                assert_int_equal(http_step(b->http, -1, UINT64_MAX), 0);
-        return result;
+        assert_return_code(start(b, path, &a), 0);
+        assert_int_equal(a.result, -1);
+        while (a.result < 0)
+                step(b);
+        return a.result;
 }
 
 static int n_connections(const Bench *b)
@@ -142,28 +167,97 @@ static void nobody_listening_is_no_answer(void **state)
         (void) snprintf(b->url, sizeof(b->url), "http://127.0.0.1:1");
         assert_false(is_unchanged(b, "/unchanged"));
         (void) snprintf(b->url, sizeof(b->url), "http://192.0.2.1");
-        int result;
-        assert_int_equal(start(b, "/unchanged", &result), -EINVAL);
-        assert_int_equal(result, -1);
+        Ask a = {};
+        assert_int_equal(start(b, "/unchanged", &a), -EINVAL);
+        assert_int_equal(a.result, -1);
+        assert_false(http_recheck_is_busy(b->recheck));
 }
 
 static void one_at_a_time_within_a_limit(void **state)
 {
         uint64_t began_usec = clock_usec(CLOCK_MONOTONIC);
         Bench *b = *state;
-        int first, second;
+        Ask first = {}, second = {};
 
         assert_return_code(start(b, "/stall", &first), 0);
         assert_int_equal(start(b, "/unchanged", &second), -EBUSY);
-        while (first < 0)
-                assert_int_equal(http_step(b->http, -1, UINT64_MAX), 0);
-        assert_int_equal(first, false);
+        while (first.result < 0)
+                step(b);
+        assert_int_equal(first.result, false);
         assert_true(clock_usec(CLOCK_MONOTONIC) - began_usec >= HTTP_RECHECK_MAX_USEC);
         /* One that was cancelled is not heard of. */
         assert_return_code(start(b, "/unchanged", &first), 0);
         http_recheck_cancel(b->recheck);
         assert_true(is_unchanged(b, "/unchanged"));
-        assert_int_equal(first, -1);
+        assert_int_equal(first.result, -1);
+}
+
+static void asks_again_by_itself(void **state)
+{
+        Ask a = { .n_times = 4, .wait_usec = 20000 };
+        uint64_t began_usec = clock_usec(CLOCK_MONOTONIC);
+        Bench *b = *state;
+
+        assert_return_code(start(b, "/unchanged", &a), 0);
+        while (a.result < 0)
+                step(b);
+        assert_int_equal(a.result, true);
+        assert_int_equal(a.n_unchanged, 4);
+        assert_int_equal(atomic_load(&b->server.counts->n_requests), 4);
+        assert_int_equal(n_connections(b), 1);
+        assert_true(clock_usec(CLOCK_MONOTONIC) - began_usec >= 3 * a.wait_usec);
+        assert_false(http_recheck_is_busy(b->recheck));
+}
+
+static void asks_again_on_another_connection(void **state)
+{
+        Ask a = { .n_times = 3, .wait_usec = 1000 },
+            unasked = { .n_times = 2, .wait_usec = 200000 };
+        Bench *b = *state;
+
+        /* each answer is the last on its connection */
+        assert_return_code(start(b, "/close", &a), 0);
+        while (a.result < 0)
+                step(b);
+        assert_int_equal(a.result, true);
+        assert_int_equal(n_connections(b), 3);
+        /* what comes while it waits is no answer to what it asks then */
+        assert_return_code(start(b, "/unasked", &unasked), 0);
+        while (unasked.result < 0)
+                step(b);
+        assert_int_equal(unasked.result, true);
+        assert_int_equal(n_connections(b), 5);
+}
+
+static void a_server_that_goes_meanwhile_is_no_answer(void **state)
+{
+        Ask a = { .n_times = 2, .wait_usec = 1000 };
+        Bench *b = *state;
+
+        assert_return_code(start(b, "/unchanged", &a), 0);
+        while (a.n_unchanged == 0)
+                step(b);
+        assert_true(http_recheck_is_busy(b->recheck));
+        fault_server_stop(&b->server);
+        while (a.result < 0)
+                step(b);
+        assert_int_equal(a.result, false);
+        fault_server_start(&b->server, serve);
+}
+
+/* Between two answers there is none that could still come. */
+static void cancelling_a_wait_keeps_the_connection(void **state)
+{
+        Ask a = { .n_times = 2, .wait_usec = UINT64_C(3600) * 1000000 };
+        Bench *b = *state;
+
+        assert_return_code(start(b, "/unchanged", &a), 0);
+        while (a.n_unchanged == 0)
+                step(b);
+        http_recheck_cancel(b->recheck);
+        assert_true(is_unchanged(b, "/unchanged"));
+        assert_int_equal(n_connections(b), 1);
+        assert_int_equal(a.result, -1);
 }
 
 /* An answer to nothing is none to what is asked next. */
@@ -244,6 +338,10 @@ int main(void)
                 WITH_SERVER(nobody_listening_is_no_answer),
                 WITH_SERVER(one_at_a_time_within_a_limit),
                 WITH_SERVER(what_was_not_asked_for_ends_it),
+                WITH_SERVER(asks_again_by_itself),
+                WITH_SERVER(asks_again_on_another_connection),
+                WITH_SERVER(a_server_that_goes_meanwhile_is_no_answer),
+                WITH_SERVER(cancelling_a_wait_keeps_the_connection),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
