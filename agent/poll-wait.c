@@ -8,12 +8,16 @@
 
 uint32_t poll_wait_random(void)
 {
-        uint32_t x = 0;
+        static uint32_t x;
 
-        /* Only spreads polls: a short read, which does not happen for so few bytes, would do no
-         * harm. */
-        if (getrandom(&x, sizeof(x), 0) != sizeof(x))
+        /* Only spreads polls, which wait for nothing better: the kernel is asked once. */
+        if (x == 0 && (getrandom(&x, sizeof(x), 0) != sizeof(x) || x == 0)) {
                 log_debug("getrandom: %s", strerror(errno));
+                x = 1;
+        }
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
         return x;
 }
 
