@@ -7,7 +7,7 @@
 #include "http-internal.h"
 #include "secret.h"
 
-#define READ_SIZE 16384
+#define READ_SIZE 4096
 
 /* It stays where it is until all of it is sent: OpenSSL wants to see the same bytes at the same
  * place when it is asked again. */
