@@ -207,7 +207,7 @@ def sample_together(bench, n_samples):
     for name in names:
         bench.publisher.run("release", "--store", bench.publisher.url, "--app", name, "--channel", "prod",
                             "--key", bench.publisher.key_path, bench.small)
-    with bench.host(bench.work / "together") as host, bench.proxy() as proxy:
+    with bench.host_apart(bench.work / "together") as host, bench.proxy() as proxy:
         bench.configure(host, endpoint=proxy.endpoint, interval="1s",
                         apps=[{"app": name, "channel": "prod", "root": f"/srv/{name}"} for name in names])
         host.start_unit(UNIT)
@@ -258,7 +258,7 @@ def sample_exchange(bench, host, proxy, request, n_samples):
 
 def idle_rows(bench, n_polls):
     n_samples = max(N_SAMPLES_MIN, n_polls // POLLS_PER_SAMPLE)
-    with bench.host(bench.work / "idle") as host, bench.proxy() as proxy:
+    with bench.host_apart(bench.work / "idle") as host, bench.proxy() as proxy:
         bench.go_to("large")
         bench.configure(host, endpoint=proxy.endpoint, interval="1s")
         host.start_unit(UNIT)

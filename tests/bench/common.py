@@ -82,6 +82,29 @@ class Bench:
         finally:
             fleet.remove(fleet.hosts)
 
+    @contextlib.contextmanager
+    def host_apart(self, directory):
+        """The same, with a CPU of its own, while another one receives what it sends. Between hosts on one machine the kernel does
+        the receiver's part while it sends, and unless it accounts interrupts by themselves it takes it for the sender's work: on
+        a network it is the other machine's."""
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cpus[:1])  # which all processes of the host inherit
+        try:
+            with self.host(directory) as host:
+                os.sched_setaffinity(0, cpus)
+                self._receive_on(host, cpus[-1])
+                yield host
+        finally:
+            os.sched_setaffinity(0, cpus)
+
+    def _receive_on(self, host, cpu):
+        devices = self.work / "sys"
+        if not devices.exists():
+            devices.mkdir()
+            sandbox.run("mount", "-t", "sysfs", "sysfs", str(devices))
+        sandbox.run("mount", "-o", "remount,rw", str(devices))  # the host's own, which shares it, is read-only
+        (devices / f"class/net/{host.link}/queues/rx-0/rps_cpus").write_text(f"{1 << cpu:x}", encoding="ascii")
+
     @staticmethod
     def program(name):
         """One of the programs that are built beside this file."""

@@ -109,6 +109,11 @@ class Host:
         return self._root
 
     @property
+    def link(self):
+        """The bridge's end of its network."""
+        return f"v-{self.name}"
+
+    @property
     def running(self):
         return self._leader is not None
 
@@ -124,10 +129,10 @@ class Host:
             (self._root / "etc/hostname").write_text(f"{self.name}\n", encoding="ascii")
             (self._root / "etc/machine-id").write_text("", encoding="ascii")
         self.cgroup.mkdir()
-        link, netns = f"v-{self.name}", self.name
+        netns = self.name
         sandbox.run("ip", "netns", "add", netns)
-        sandbox.run("ip", "link", "add", link, "type", "veth", "peer", "name", "host0", "netns", netns)
-        sandbox.run("ip", "link", "set", link, "master", sandbox.BRIDGE, "up")
+        sandbox.run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "host0", "netns", netns)
+        sandbox.run("ip", "link", "set", self.link, "master", sandbox.BRIDGE, "up")
         sandbox.run("ip", "-n", netns, "link", "set", "lo", "up")
         sandbox.run("ip", "-n", netns, "addr", "add", f"{self.address}/{sandbox.NETMASK_BITS}", "dev", "host0")
         sandbox.run("ip", "-n", netns, "link", "set", "host0", "up")
@@ -234,7 +239,7 @@ class Host:
         self.crash()
         sandbox.run("umount", str(self._root))
         # the kernel would remove it with the namespace, but some time later: the next host may want its name by then
-        sandbox.run("ip", "link", "del", f"v-{self.name}")
+        sandbox.run("ip", "link", "del", self.link)
         sandbox.run("ip", "netns", "del", self.name)
         os.rmdir(self.cgroup)
         sandbox.remove_work(self.work)
@@ -338,10 +343,10 @@ class Host:
 
     def net_down(self):
         """Takes the host off the network."""
-        sandbox.run("ip", "link", "set", f"v-{self.name}", "down")
+        sandbox.run("ip", "link", "set", self.link, "down")
 
     def net_up(self):
-        sandbox.run("ip", "link", "set", f"v-{self.name}", "up")
+        sandbox.run("ip", "link", "set", self.link, "up")
 
     # -- units and journal
 
