@@ -71,7 +71,13 @@ static uint64_t spooled_bytes(int cache_fd)
 /* For people: up for what is needed, down for what is there. */
 static unsigned long long mib(uint64_t bytes, bool up)
 {
-        return (bytes + (up ? (1 << 20) - 1 : 0)) >> 20;
+        return (bytes >> 20) + (up && bytes % (1 << 20) != 0);
+}
+
+/* What slipway-unpack says it needs may be any number: more than all there is stays that. */
+static uint64_t add_bytes(uint64_t a, uint64_t b)
+{
+        return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
 typedef struct Free {
@@ -106,6 +112,7 @@ static bool fits(const Free *f, uint64_t bytes)
 
 static int check_root(const RoomPlace *p, const RoomNeed *need, uint64_t spool_bytes, char **reterr)
 {
+        uint64_t bytes = add_bytes(need->tree_bytes, spool_bytes);
         Free f;
         int r = find_free(p, p->releases_fd, &f);
 
@@ -117,13 +124,13 @@ static int check_root(const RoomPlace *p, const RoomNeed *need, uint64_t spool_b
                             "made on %s (inodes): " WHAT_TO_DO,
                             (unsigned long long) need->n_inodes, (unsigned long long) f.n_inodes,
                             p->root);
-        if (fits(&f, need->tree_bytes + spool_bytes))
+        if (fits(&f, bytes))
                 return 0;
         return fail(reterr, -ENOSPC,
                     "the release needs %llu MiB on %s (%llu for its tree, %llu for the download), "
                     "but %llu MiB are free, of which %llu have to stay so: " WHAT_TO_DO,
-                    mib(need->tree_bytes + spool_bytes, true), p->root, mib(need->tree_bytes, true),
-                    mib(spool_bytes, true), mib(f.bytes, false), mib(f.reserve_bytes, true));
+                    mib(bytes, true), p->root, mib(need->tree_bytes, true), mib(spool_bytes, true),
+                    mib(f.bytes, false), mib(f.reserve_bytes, true));
 }
 
 static int check_spool(const RoomPlace *p, int cache_fd, uint64_t bytes, char **reterr)

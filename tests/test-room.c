@@ -76,6 +76,16 @@ static void tree_and_download_count_together(void **state)
                 0);
 }
 
+/* slipway-unpack may say anything. */
+static void no_sum_is_too_large(void **state)
+{
+        (void) state;
+        expect_no_room((RoomNeed){ .tree_bytes = UINT64_MAX, .artifact_bytes = 2 },
+                       "needs 17592186044416 MiB");
+        expect_no_room((RoomNeed){ .tree_bytes = UINT64_MAX - 1, .artifact_bytes = UINT64_MAX },
+                       "needs 17592186044416 MiB");
+}
+
 static void what_is_spooled_counts_once(void **state)
 {
         const RoomNeed need = { .tree_bytes = 1, .artifact_bytes = 4 << 20 };
@@ -120,6 +130,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 test_in_root(what_fits_fits),
                 test_in_root(tree_and_download_count_together),
+                test_in_root(no_sum_is_too_large),
                 test_in_root(what_is_spooled_counts_once),
                 test_in_root(the_reserve_stays_free),
                 test_in_root(inodes_count),
