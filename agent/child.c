@@ -196,6 +196,13 @@ _Noreturn static void child_run(const char *path, char *const argv[], char *cons
         _exit(EXIT_FAILURE);
 }
 
+void child_kill(Child *c)
+{
+        /* kill(0) would be for us and our whole process group. */
+        if (c->pid > 0)
+                (void) kill(c->pid, SIGKILL);
+}
+
 /* Hands out what is there. False: c is gone. */
 static bool deliver(Child *c, int n_max)
 {
@@ -217,15 +224,14 @@ static bool deliver(Child *c, int n_max)
                         return false;
         }
         c->freed = NULL;
-        if (r == 0)
-                (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
         if (r < 0 && r != -EAGAIN) {
                 log_error("a helper process broke its protocol (%s): killed", strerror(-r));
-                (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
                 c->broken = true;
-                /* kill(0) would be for us and our whole process group. */
-                if (c->pid > 0)
-                        (void) kill(c->pid, SIGKILL);
+        }
+        /* One that only closed its end, and lives, is of no use any more. */
+        if (r <= 0 && r != -EAGAIN) {
+                (void) sd_event_source_set_enabled(c->message_source, SD_EVENT_OFF);
+                child_kill(c);
         }
         return true;
 }
@@ -325,5 +331,10 @@ int child_spawn(sd_event *event, const char *program, char *const argv[], const 
 
 int child_send(Child *c, const Message *m, int fd)
 {
-        return message_send(c->socket_fd, m, fd);
+        int r = message_send(c->socket_fd, m, fd);
+
+        /* It ended, or stopped listening for good: then it ends now. */
+        if (r == -EPIPE)
+                child_kill(c);
+        return r;
 }

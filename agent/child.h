@@ -12,6 +12,9 @@
  * libexecdir, with its end of a message pair as descriptor MESSAGE_FD, no other descriptor but
  * stdio, no new privileges, its own user, and of our environment only what it needs. It dies with
  * the process that started it. SIGCHLD must be blocked in there, as sd_event_add_child(3) says.
+ *
+ * It may have been taken over: one that breaks the protocol, or closes either direction of the
+ * socket, is killed.
  */
 
 typedef struct Child Child;
@@ -52,6 +55,9 @@ DEFINE_CLEANUP_FUNC(Child *, child_free);
 /* The same, but first it gets `usec` to deal with what it was sent and to end by itself, which a
  * child does that reads the end of its messages. Waits for that: for the end of a program. */
 Child *child_finish(Child *c, uint64_t usec);
+
+/* Kills it; what it said before, and its end, are still told. */
+void child_kill(Child *c);
 
 /* Sends; the descriptor stays the caller's. A child that does not read its messages gives -EAGAIN.
  */

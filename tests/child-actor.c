@@ -410,6 +410,14 @@ int main(int argc, char *argv[], char *environment[])
                 r = send(MESSAGE_FD, "bad", 3, 0) < 0;
                 (void) pause();
         }
+        if (streq(part, "close-writing")) {
+                r = shutdown(MESSAGE_FD, SHUT_WR) < 0;
+                (void) pause();
+        }
+        if (streq(part, "close-reading")) {
+                r = shutdown(MESSAGE_FD, SHUT_RD) < 0 || say("deaf") < 0;
+                (void) pause();
+        }
         if (streq(part, "stay")) {
                 r = say("here") < 0;
                 (void) pause();

@@ -95,6 +95,27 @@ static void a_broken_protocol_kills(void **state)
         bench_close(&b);
 }
 
+/* It lives, and could do neither harm nor good any more. */
+static void a_closed_half_is_the_end(void **state)
+{
+        const Message m = { .type = MESSAGE_POLL };
+        Bench b = {};
+
+        (void) state;
+        bench_start(&b, "close-writing", NULL);
+        bench_run(&b);
+        assert_non_null(strstr(b.how, "signal 9"));
+        bench_close(&b);
+        b = (Bench){};
+        bench_start(&b, "close-reading", NULL);
+        while (b.n_said == 0)
+                assert_true(sd_event_run(b.event, 20 * 1000000) > 0);
+        assert_int_equal(child_send(b.child, &m, -EBADF), -EPIPE);
+        bench_run(&b);
+        assert_non_null(strstr(b.how, "signal 9"));
+        bench_close(&b);
+}
+
 /* As the kernel does when memory runs out. */
 static void a_killed_one_is_told(void **state)
 {
@@ -240,6 +261,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_broken_protocol_is_the_end),
                 cmocka_unit_test(a_broken_protocol_kills),
+                cmocka_unit_test(a_closed_half_is_the_end),
                 cmocka_unit_test(a_killed_one_is_told),
                 cmocka_unit_test(last_words_are_heard),
                 cmocka_unit_test(a_chatterer_hides_no_end),
