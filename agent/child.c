@@ -23,6 +23,11 @@
  * what else there is; the ends of children come before all messages. */
 #define MESSAGES_PER_TURN 32
 
+/* A child that says more than these turns have room for waits until the period is over. An honest
+ * one does not come near: AVAILABLE, which comes most often, comes each 256 KiB. */
+#define TURNS_USEC (UINT64_C(100) * 1000)
+#define TURNS_MAX  100
+
 /* What is read after a child's end: more than a socket holds at its usual size. */
 #define MESSAGES_AT_END 512
 
@@ -279,6 +284,8 @@ static int watch(Child *c, sd_event *event, pid_t pid)
 {
         int r = sd_event_add_io(event, &c->message_source, c->socket_fd, EPOLLIN, on_message, c);
 
+        if (r >= 0)
+                r = sd_event_source_set_ratelimit(c->message_source, TURNS_USEC, TURNS_MAX);
         if (r >= 0)
                 r = sd_event_add_child(event, &c->exit_source, pid, WEXITED, on_exit_event, c);
         if (r < 0) {

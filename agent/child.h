@@ -14,7 +14,7 @@
  * the process that started it. SIGCHLD must be blocked in there, as sd_event_add_child(3) says.
  *
  * It may have been taken over: one that breaks the protocol, or closes either direction of the
- * socket, is killed.
+ * socket, is killed; one that talks without end is heard slowly.
  */
 
 typedef struct Child Child;

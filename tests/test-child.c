@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include "child.h"
+#include "clock.h"
 
 /* What a child said and how it ended. */
 typedef struct Bench {
@@ -114,6 +115,40 @@ static void a_closed_half_is_the_end(void **state)
         bench_run(&b);
         assert_non_null(strstr(b.how, "signal 9"));
         bench_close(&b);
+}
+
+static void count(Child *c, const Message *m, int *fd, void *userdata)
+{
+        Bench *b = userdata;
+
+        (void) c, (void) m, (void) fd;
+        b->n_said++;
+}
+
+/* However fast it talks: 32 messages a turn, and 100 turns in 100 ms. */
+static void who_talks_without_end_is_heard_slowly(void **state)
+{
+        static const ChildCallbacks callbacks = { count, on_exited };
+        const uint64_t period_usec = 100 * 1000;
+        char *argv[] = { (char *) "child-actor", (char *) "without-end", NULL };
+        const Identity same = {};
+        Bench b = {};
+        uint64_t begun_usec, usec;
+        siginfo_t si;
+
+        (void) state;
+        assert_return_code(sd_event_new(&b.event), 0);
+        assert_return_code(child_spawn(b.event, "child-actor", argv, NULL, &same, &callbacks, &b,
+                                       &b.child, NULL),
+                           0);
+        begun_usec = clock_usec(CLOCK_MONOTONIC);
+        do {
+                assert_true(sd_event_run(b.event, 20 * 1000000) > 0);
+                usec = clock_usec(CLOCK_MONOTONIC) - begun_usec;
+        } while (usec < 5 * period_usec);
+        assert_in_range(b.n_said, 1, (usec / period_usec + 2) * 100 * 32);
+        bench_close(&b);
+        assert_return_code(waitid(P_ALL, 0, &si, WEXITED), errno);
 }
 
 /* As the kernel does when memory runs out. */
@@ -262,6 +297,7 @@ int main(void)
                 cmocka_unit_test(a_broken_protocol_is_the_end),
                 cmocka_unit_test(a_broken_protocol_kills),
                 cmocka_unit_test(a_closed_half_is_the_end),
+                cmocka_unit_test(who_talks_without_end_is_heard_slowly),
                 cmocka_unit_test(a_killed_one_is_told),
                 cmocka_unit_test(last_words_are_heard),
                 cmocka_unit_test(a_chatterer_hides_no_end),
