@@ -63,17 +63,28 @@ static uint64_t handled_rights(long abi)
         return all;
 }
 
+/* landlock_ruleset_attr of version 6; an older kernel takes as much of it as it knows. */
+typedef struct RulesetAttr {
+        uint64_t handled_access_fs, handled_access_net, scoped;
+} RulesetAttr;
+
+#define SCOPE_ABSTRACT_UNIX_SOCKET (UINT64_C(1) << 0)
+#define SCOPE_SIGNAL               (UINT64_C(1) << 1)
+
 int sandbox_files(const SandboxRule *rules, size_t n_rules, char **reterr)
 {
-        struct landlock_ruleset_attr attr = {};
+        RulesetAttr attr = {};
         long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
         if (abi < 0)
                 return not_here(errno) ? 0 : fail_errno(reterr, -errno, "cannot use Landlock");
         attr.handled_access_fs = handled_rights(abi);
-        /* Version 1's struct is this one field, which every later kernel takes. */
+        if (abi >= 6)
+                attr.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
+        /* Version 1's struct is its first field, which every later kernel takes. */
         _cleanup_close_ int fd =
-                syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
+                syscall(SYS_landlock_create_ruleset, &attr,
+                        abi >= 6 ? sizeof(attr) : sizeof(attr.handled_access_fs), 0);
         if (fd < 0)
                 return not_here(errno) ? 0 : fail_errno(reterr, -errno, "cannot use Landlock");
         for (size_t n = 0; n < n_rules; n++) {
@@ -147,12 +158,56 @@ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr)
         return filter_set(filter, n, reterr);
 }
 
+/* Newer architectures have clone() and the calls with directories alone; older headers lack what is
+ * new. */
+#ifndef SYS_fork
+#define SYS_fork  (-1)
+#define SYS_vfork (-1)
+#define SYS_mknod (-1)
+#endif
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret (-1)
+#endif
+#ifndef SYS_process_mrelease
+#define SYS_process_mrelease (-1)
+#endif
+
+/* What no library needs for our work, and a process that was taken over would like: programs, other
+ * processes, the kernel's larger surfaces. */
+static const int never_needed[] = {
+        /* programs and processes */
+        SYS_execve, SYS_execveat, SYS_fork, SYS_vfork, SYS_ptrace, SYS_process_vm_readv,
+        SYS_process_vm_writev, SYS_process_madvise, SYS_process_mrelease, SYS_move_pages,
+        SYS_migrate_pages, SYS_kcmp, SYS_kill, SYS_tkill, SYS_rt_sigqueueinfo,
+        SYS_rt_tgsigqueueinfo, SYS_pidfd_open, SYS_pidfd_send_signal, SYS_pidfd_getfd,
+        SYS_setpriority, SYS_ioprio_set, SYS_sched_setscheduler, SYS_sched_setparam,
+        SYS_sched_setattr, SYS_sched_setaffinity, SYS_personality,
+        /* identity and name spaces */
+        SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid,
+        SYS_setgroups, SYS_capset, SYS_unshare, SYS_setns, SYS_chroot, SYS_pivot_root,
+        /* mounts and devices */
+        SYS_mount, SYS_umount2, SYS_move_mount, SYS_open_tree, SYS_fsopen, SYS_fsconfig,
+        SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_name_to_handle_at, SYS_open_by_handle_at,
+        SYS_mknod, SYS_mknodat, SYS_swapon, SYS_swapoff, SYS_quotactl, SYS_acct, SYS_fanotify_init,
+        /* the kernel */
+        SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_io_uring_setup, SYS_io_uring_enter,
+        SYS_io_uring_register, SYS_keyctl, SYS_add_key, SYS_request_key, SYS_init_module,
+        SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load, SYS_reboot,
+        SYS_syslog, SYS_memfd_secret, SYS_vmsplice, SYS_settimeofday, SYS_clock_settime,
+        SYS_adjtimex, SYS_clock_adjtime
+};
+
 /* After filter_head. The x32 calls have the same architecture and other numbers. */
 static const struct sock_filter filter_lenient_head[] = {
         BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1),
         RETURN(SECCOMP_RET_ERRNO | EPERM),
         SKIP_UNLESS_EQUAL(SYS_clone3, 1),
         RETURN(SECCOMP_RET_ERRNO | ENOSYS),
+        SKIP_UNLESS_EQUAL(SYS_prlimit64, 4),
+        LOAD(args[0]),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+        RETURN(SECCOMP_RET_ALLOW),
+        RETURN(SECCOMP_RET_ERRNO | EPERM),
         SKIP_UNLESS_EQUAL(SYS_setsockopt, 6),
         LOAD(args[1]),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 2),
@@ -162,22 +217,29 @@ static const struct sock_filter filter_lenient_head[] = {
         RETURN(SECCOMP_RET_ERRNO | EPERM),
 };
 
+static size_t deny(struct sock_filter *filter, size_t n, const int *calls, size_t n_calls)
+{
+        for (size_t i = 0; i < n_calls; i++) {
+                if (calls[i] < 0)
+                        continue;
+                filter[n++] = (struct sock_filter) SKIP_UNLESS_EQUAL((unsigned) calls[i], 1);
+                filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ERRNO | EPERM);
+        }
+        return n;
+}
+
 int sandbox_system_calls_except(const int *denied, size_t n_denied, char **reterr)
 {
         size_t n = ELEMENTSOF(filter_head) + ELEMENTSOF(filter_lenient_head);
-        _cleanup_free_ struct sock_filter *filter =
-                calloc(n + 2 * n_denied + 1, sizeof(struct sock_filter));
+        _cleanup_free_ struct sock_filter *filter = calloc(
+                n + 2 * (ELEMENTSOF(never_needed) + n_denied) + 1, sizeof(struct sock_filter));
 
         if (!filter)
                 return -ENOMEM;
         memcpy(filter, filter_head, sizeof(filter_head));
         memcpy(filter + ELEMENTSOF(filter_head), filter_lenient_head, sizeof(filter_lenient_head));
-        for (size_t i = 0; i < n_denied; i++) {
-                if (denied[i] < 0)
-                        continue;
-                filter[n++] = (struct sock_filter) SKIP_UNLESS_EQUAL((unsigned) denied[i], 1);
-                filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ERRNO | EPERM);
-        }
+        n = deny(filter, n, never_needed, ELEMENTSOF(never_needed));
+        n = deny(filter, n, denied, n_denied);
         filter[n++] = (struct sock_filter) RETURN(SECCOMP_RET_ALLOW);
         return filter_set(filter, n, reterr);
 }

@@ -40,8 +40,10 @@ typedef struct SandboxRule {
         uint64_t allowed;
 } SandboxRule;
 
-/* Landlock: files can be reached by the rules only, or through descriptors that are already open.
- * Needs no_new_privs. ENOSYS, EOPNOTSUPP and EPERM all mean that Landlock is not here. */
+/* Landlock: files can be reached by the rules only, or through descriptors that are already open;
+ * and, from version 6 on, no process outside by signals or abstract sockets: not even one of the
+ * same user. Needs no_new_privs. ENOSYS, EOPNOTSUPP and EPERM all mean that Landlock is not here.
+ */
 _must_check_ int sandbox_files(const SandboxRule *rules, size_t n_rules, char **reterr);
 
 /* seccomp: only these system calls (negative numbers, of calls that an architecture lacks, are
@@ -49,8 +51,11 @@ _must_check_ int sandbox_files(const SandboxRule *rules, size_t n_rules, char **
  * older call where it has one; those of another architecture kill. Needs no_new_privs. */
 _must_check_ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr);
 
-/* seccomp for a program whose libraries call what they like: all but these system calls (negative
- * numbers are passed over), which fail with EPERM. clone() is for threads, clone3() fails with
+/* seccomp for a program whose libraries call what they like: all but those that run programs, reach
+ * other processes, change identity, name spaces or mounts, or open the larger surfaces of the
+ * kernel, and but these system calls (negative numbers are passed over). They fail with EPERM.
+ * clone() is for threads, clone3() fails with
  * ENOSYS, so that no process can outlive this one; SO_LINGER can't be set, so that nobody who is
- * handed a socket waits when he closes it. Needs no_new_privs. */
+ * handed a socket waits when he closes it; prlimit64() is for the process itself. Needs
+ * no_new_privs. */
 _must_check_ int sandbox_system_calls_except(const int *denied, size_t n_denied, char **reterr);

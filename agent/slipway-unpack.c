@@ -20,6 +20,12 @@
 #define SYS_poll (-1)
 #endif
 
+/* From the beginning, when it faces nothing but signed data and names, and has its own user's
+ * rights over all releases. */
+static const int denied_calls[] = { SYS_socket,  SYS_socketpair, SYS_connect,
+                                    SYS_bind,    SYS_listen,     SYS_accept,
+                                    SYS_accept4, SYS_sendto,     SYS_sendmmsg };
+
 /* What reading frames and writing, syncing and removing a tree needs. No sockets, no programs, no
  * change of mode, owner or name by path: other releases belong to this user, too. */
 static const int allowed_calls[] = {
@@ -71,6 +77,8 @@ int main(int argc, char **argv)
         log_open("slipway-unpack");
         umask(0077);
         r = sandbox_basics(N_FDS_MAX, &err);
+        if (r >= 0)
+                r = sandbox_system_calls_except(denied_calls, ELEMENTSOF(denied_calls), &err);
         if (r >= 0)
                 r = unpack_run(MESSAGE_FD, tighten, &err);
         if (r < 0) {

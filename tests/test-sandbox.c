@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "sandbox.h"
@@ -55,9 +57,15 @@ static void basics(void **state)
         run_child(check_basics, *state);
 }
 
-static bool has_landlock(void)
+static void *set_flag(void *userdata)
 {
-        return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+        *(int *) userdata = 1;
+        return NULL;
+}
+
+static long landlock_version(void)
+{
+        return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 
 static void check_files(const char *dir)
@@ -85,17 +93,55 @@ static void check_files(const char *dir)
         CHECK(truncate("/etc/passwd", 0) < 0);
 }
 
-static void files(void **state)
+/* Of the parent, which is of the same user. */
+static struct sockaddr_un abstract;
+static socklen_t abstract_size = sizeof(abstract);
+
+static int connect_abstract(void)
 {
-        if (!has_landlock())
-                skip();
-        run_child(check_files, *state);
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        return fd < 0 ? -1 : connect(fd, (const struct sockaddr *) &abstract, abstract_size);
 }
 
-static void *set_flag(void *userdata)
+static void check_scope(const char *dir)
 {
-        *(int *) userdata = 1;
-        return NULL;
+        const pid_t parent = getppid();
+        pthread_t thread;
+        int flag = 0;
+
+        (void) dir;
+        CHECK(kill(parent, 0) == 0);
+        CHECK(connect_abstract() == 0);
+        CHECK(sandbox_basics(20, NULL) == 0);
+        CHECK(sandbox_files(NULL, 0, NULL) == 0);
+        CHECK(kill(parent, 0) < 0 && errno == EPERM);
+        CHECK(syscall(SYS_tgkill, parent, parent, 0) < 0 && errno == EPERM);
+        CHECK(connect_abstract() < 0 && errno == EPERM);
+        CHECK(pthread_create(&thread, NULL, set_flag, &flag) == 0);
+        CHECK(pthread_join(thread, NULL) == 0 && flag == 1);
+        CHECK(raise(SIGCONT) == 0);
+}
+
+static void scope(void **state)
+{
+        static const struct sockaddr_un any = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (landlock_version() < 6)
+                skip();
+        assert_return_code(fd, errno);
+        assert_return_code(bind(fd, (const struct sockaddr *) &any, sizeof(sa_family_t)), errno);
+        assert_return_code(getsockname(fd, (struct sockaddr *) &abstract, &abstract_size), errno);
+        assert_return_code(listen(fd, 4), errno);
+        run_child(check_scope, *state);
+}
+
+static void files(void **state)
+{
+        if (landlock_version() <= 0)
+                skip();
+        run_child(check_files, *state);
 }
 
 static void check_system_calls(const char *dir)
@@ -131,7 +177,9 @@ static void system_calls(void **state)
 
 static void check_system_calls_except(const char *dir)
 {
-        static const int denied[] = { -1, SYS_execve, SYS_ptrace };
+        static const int denied[] = { -1, SYS_listen };
+        const struct rlimit limit = { 10, 10 };
+        const pid_t parent = getppid();
         const struct linger linger = { .l_onoff = 1, .l_linger = 60 };
         const int on = 1;
         pthread_t thread;
@@ -146,6 +194,11 @@ static void check_system_calls_except(const char *dir)
         CHECK(pthread_create(&thread, NULL, set_flag, &flag) == 0);
         CHECK(pthread_join(thread, NULL) == 0 && flag == 1);
         CHECK((fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
+        CHECK(listen(fd, 1) < 0 && errno == EPERM);
+        CHECK(prlimit(parent, RLIMIT_CORE, NULL, (struct rlimit *) &limit) < 0 && errno == EPERM);
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        CHECK(kill(parent, 0) < 0 && errno == EPERM);
+        CHECK(mknod("/dev/shm/slipway-test", S_IFIFO | 0600, 0) < 0 && errno == EPERM);
         CHECK(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0);
         CHECK(errno == EPERM);
         CHECK(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0);
@@ -160,13 +213,56 @@ static void system_calls_except(void **state)
         run_child(check_system_calls_except, *state);
 }
 
+#if defined(__x86_64__)
+static void check_other_architecture(void (*filter)(void))
+{
+        int status;
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                long r = 20; /* getpid() of i386 */
+                CHECK(sandbox_basics(20, NULL) == 0);
+                filter();
+                __asm__ volatile("int $0x80" : "+a"(r) : : "memory");
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
+static void allow_exit(void)
+{
+        static const int allowed[] = { SYS_exit_group };
+
+        CHECK(sandbox_system_calls(allowed, ELEMENTSOF(allowed), NULL) == 0);
+}
+
+static void deny_little(void)
+{
+        CHECK(sandbox_system_calls_except(NULL, 0, NULL) == 0);
+}
+
+static void other_architectures(void **state)
+{
+        (void) state;
+        check_other_architecture(allow_exit);
+        check_other_architecture(deny_little);
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(basics),
                 test_in_dir(files),
+                test_in_dir(scope),
                 test_in_dir(system_calls),
                 test_in_dir(system_calls_except),
+#if defined(__x86_64__)
+                test_in_dir(other_architectures),
+#endif
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
