@@ -27,6 +27,7 @@ struct Staging {
         FetchRequest *index_request, *artifact_request;
         int index_fd, artifact_fd;
         bool from_files, index_complete, has_room, artifact_sent;
+        bool unpacked; /* slipway-unpack says so: what it wrote counts when it is gone */
         uint64_t available, available_sent, tree_bytes;
         Child *unpack;
         sd_event_source *done_source, *limit_source;
@@ -78,13 +79,18 @@ static int on_done(sd_event_source *source, void *userdata)
         return 0;
 }
 
-/* Ends it from the event loop, with the first result that came. */
-static void finish(Staging *s, int result, const char *reason)
+static bool is_done(const Staging *s)
 {
         int enabled = SD_EVENT_OFF;
 
         (void) sd_event_source_get_enabled(s->done_source, &enabled);
-        if (enabled != SD_EVENT_OFF)
+        return enabled != SD_EVENT_OFF;
+}
+
+/* Ends it from the event loop, with the first result that came. */
+static void finish(Staging *s, int result, const char *reason)
+{
+        if (is_done(s))
                 return;
         s->result = result;
         s->reason = reason ? strdup(reason) : NULL;
@@ -94,13 +100,18 @@ static void finish(Staging *s, int result, const char *reason)
 static void finish_errno(Staging *s, int error, const char *what)
 {
         _cleanup_free_ char *reason = NULL;
+        int r = fail_errno(&reason, error, "%s", what);
 
-        finish(s, fail_errno(&reason, error, "%s", what), reason);
+        finish(s, r, reason);
 }
 
-/* The tree is written and synced: it gets its name. */
+/* The tree is written and synced, and who wrote it is gone: it gets its name, if it is a tree. */
 static int publish_tree(Staging *s)
 {
+        _cleanup_close_ int fd = dir_open_at(s->place.releases_fd, s->name);
+
+        if (fd < 0)
+                return fd;
         if (renameat2(s->place.releases_fd, s->name, s->place.releases_fd, s->manifest->release,
                       RENAME_NOREPLACE) < 0)
                 return -errno;
@@ -125,21 +136,15 @@ static void drop_spool(Staging *s)
 
 static void on_unpacked(Staging *s, const Message *m)
 {
-        int r;
-
         /* Bytes that did not hold are of no use to another try. */
         if (m->result == 0 || m->result == -EKEYREJECTED || m->result == -EBADMSG)
                 drop_spool(s);
-        if (m->result < 0) {
-                finish(s, m->result, m->text);
+        if (m->result != 0) {
+                finish(s, m->result < 0 ? m->result : -EPROTO, m->text[0] ? m->text : NULL);
                 return;
         }
-        r = publish_tree(s);
-        if (r < 0) {
-                finish_errno(s, r, "can't give the unpacked release its name");
-                return;
-        }
-        finish(s, 0, NULL);
+        s->unpacked = true;
+        child_kill(s->unpack);
 }
 
 static void on_bad_frame(Staging *s, const Message *m)
@@ -245,6 +250,8 @@ static void on_unpack_message(Child *c, const Message *m, int *fd, void *userdat
 
         (void) c;
         (void) fd;
+        if (is_done(s) || s->unpacked)
+                return;
         if (m->type == MESSAGE_UNPACKED)
                 on_unpacked(s, m);
         else if (m->type == MESSAGE_NEEDS)
@@ -257,8 +264,17 @@ static void on_unpack_exited(Child *c, const char *how, void *userdata)
 {
         Staging *s = userdata;
         _cleanup_free_ char *reason = NULL;
+        int r;
 
         s->unpack = child_free(c);
+        if (s->unpacked && !is_done(s)) {
+                r = publish_tree(s);
+                if (r < 0)
+                        finish_errno(s, r, "can't give the unpacked release its name");
+                else
+                        finish(s, 0, NULL);
+                return;
+        }
         err_set(&reason, "slipway-unpack ended (%s) before it was done", how);
         finish(s, -EIO, reason);
 }

@@ -9,10 +9,10 @@
 /*
  * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its spool,
  * then, if there is room for all of it (room.h), the artifact, while slipway-unpack checks and
- * writes below releases/.staging-<id>.<random>; then the tree gets its final name, and its index is
- * kept (index-store.h). What was begun and not finished is for sweep.h to remove. Artifact and
- * index that an administrator brought as files go straight to slipway-unpack, which takes nothing
- * on trust.
+ * writes below releases/.staging-<id>.<random>; once it said that it is done, and is gone, the tree
+ * gets its final name, and its index is kept (index-store.h). What was begun and not finished is
+ * for sweep.h to remove. Artifact and index that an administrator brought as files go straight to
+ * slipway-unpack, which takes nothing on trust.
  */
 
 #define STAGING_PREFIX ".staging-"

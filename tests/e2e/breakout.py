@@ -39,6 +39,7 @@ def kill(host, words):
         host.run(["kill", "-9", pid], check=False)
 
 
-def said(host, word):
-    """What was said after a word: (the next word, the rest of the line)."""
-    return re.findall(rf"{word} (\S+) (.*)$", host.journal("slipwayd.service"), re.MULTILINE)
+def said(host, word, *, after=None):
+    """What was said after a word: (the next word, the rest of the line); after: since a place in the journal."""
+    since = [] if after is None else [f"--after-cursor={after}"]
+    return re.findall(rf"{word} (\S+) (.*)$", host.journal("slipwayd.service", *since), re.MULTILINE)
