@@ -16,12 +16,14 @@
 #include "clock.h"
 #include "err.h"
 #include "fd.h"
+#include "http-chunks.h"
 #include "http-internal.h"
 #include "secret.h"
 
 #define ERROR_BODY_MAX    65536
 #define REFUSED_BODY_MAX  (1024 * 1024)
 #define HEADERS_MAX       65536
+#define ALL_HEADERS_MAX   (4 * HEADERS_MAX) /* with those of interim answers */
 #define LOW_SPEED_BYTES   64L
 #define CONNECTIONS_MAX   32L
 #define CONNECTIONS_KEPT  8L
@@ -55,6 +57,9 @@ struct HttpTransfer {
         uint64_t range_offset, range_size, size_max;
         unsigned stall_sec;
         HttpResponse response;
+        size_t all_headers_size; /* also of answers that came before it */
+        bool chunked;
+        HttpChunks chunks;
         http_body_t on_body;
         void (*on_sent)(uint64_t size, void *userdata);
         http_done_t done;
@@ -327,8 +332,27 @@ static bool is_success(const HttpTransfer *t)
         return t->response.status >= 200 && t->response.status < 300;
 }
 
+/* As libcurl sees it, which has its list ended by "chunked" (RFC 9112, 6.1). */
+static bool is_chunked(const HttpResponse *r)
+{
+        const char *coding = http_response_header(r, "Transfer-Encoding");
+
+        return coding && strcasestr(coding, "chunked");
+}
+
+static int end_headers(HttpTransfer *t)
+{
+        t->chunked = is_chunked(&t->response);
+        t->chunks = (HttpChunks){};
+        return is_success(t) ? judge_headers(t) : 0;
+}
+
 static int take_header(HttpTransfer *t, const char *line, size_t size)
 {
+        t->all_headers_size += size;
+        if (t->all_headers_size > ALL_HEADERS_MAX)
+                return fail(&t->err, -EPROTO, "%s does not come to an end with its headers",
+                            t->host);
         if (size > 5 && memcmp(line, "HTTP/", 5) == 0) {
                 long status = 0;
                 (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -340,7 +364,7 @@ static int take_header(HttpTransfer *t, const char *line, size_t size)
         while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == '\n'))
                 size--;
         if (size == 0)
-                return is_success(t) ? judge_headers(t) : 0;
+                return end_headers(t);
         if (size > HEADERS_MAX - t->response.headers_size || memchr(line, '\0', size))
                 return fail(&t->err, -EPROTO, "%s sent headers that are too long or malformed",
                             t->host);
@@ -367,23 +391,44 @@ static int take_error_body(HttpTransfer *t, const void *data, size_t size)
         return append(&t->response.error_body, &t->response.error_body_size, data, MIN(size, room));
 }
 
+static int take_body(HttpTransfer *t, const void *data, size_t size)
+{
+        t->n_received += size;
+        if (!is_success(t))
+                return take_error_body(t, data, size);
+        if (t->range_size > 0 && t->n_received > t->range_size)
+                return fail(&t->err, -EPROTO, "%s sent more than the part that was asked for",
+                            t->host);
+        if (t->n_received > t->size_max)
+                return fail(&t->err, -EFBIG, "%s sent more than the limit of %" PRIu64 " bytes",
+                            t->host, t->size_max);
+        return t->on_body ? t->on_body(data, size, t->userdata) : 0;
+}
+
+static int take_chunks(HttpTransfer *t, const char *data, size_t size)
+{
+        const char *content;
+        size_t content_size;
+        int r;
+
+        while ((r = http_chunks_next(&t->chunks, &data, &size, &content, &content_size)) > 0) {
+                r = take_body(t, content, content_size);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? fail(&t->err, -EPROTO, "%s sent %s", t->host,
+                            r == -EFBIG ? "more around the chunks of its answer than in them"
+                                        : "chunks that are none")
+                     : 0;
+}
+
 static size_t on_write(char *data, size_t one, size_t size, void *userdata)
 {
         HttpTransfer *t = userdata;
-        int r = 0;
+        int r;
 
         size *= one;
-        t->n_received += size;
-        if (!is_success(t))
-                r = take_error_body(t, data, size);
-        else if (t->range_size > 0 && t->n_received > t->range_size)
-                r = fail(&t->err, -EPROTO, "%s sent more than the part that was asked for",
-                         t->host);
-        else if (t->n_received > t->size_max)
-                r = fail(&t->err, -EFBIG, "%s sent more than the limit of %" PRIu64 " bytes",
-                         t->host, t->size_max);
-        else if (t->on_body)
-                r = t->on_body(data, size, t->userdata);
+        r = t->chunked ? take_chunks(t, data, size) : take_body(t, data, size);
         return r < 0 ? give_up(t, r) : size;
 }
 
@@ -607,7 +652,9 @@ static int set_url(HttpTransfer *t, const HttpRequest *request, bool direct)
 
 static int set_limits(HttpTransfer *t, const HttpRequest *request)
 {
-        bool bad = SET(t, CURLOPT_TIMEOUT_MS, (long) request->deadline_msec) ||
+        /* Chunks are taken apart here: see http-chunks.h. */
+        bool bad = SET(t, CURLOPT_HTTP_TRANSFER_DECODING, 0L) ||
+                   SET(t, CURLOPT_TIMEOUT_MS, (long) request->deadline_msec) ||
                    SET(t, CURLOPT_MAXLIFETIME_CONN, LIFETIME_SEC) ||
                    SET(t, CURLOPT_DNS_CACHE_TIMEOUT, request->fresh ? 0L : DNS_CACHE_SEC);
 

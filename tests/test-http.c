@@ -93,6 +93,42 @@ static bool serve_bodies(const FaultRequest *q)
         return true;
 }
 
+/* `again` for ever after `begin`. */
+static void serve_for_ever(const FaultRequest *q, const char *begin, const char *again)
+{
+        fault_write(q, begin, strlen(begin));
+        for (;;)
+                fault_write(q, again, strlen(again));
+}
+
+static void write_text(const FaultRequest *q, const char *text)
+{
+        fault_write(q, text, strlen(text));
+}
+
+#define CHUNKED " X\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+static bool serve_chunks(const FaultRequest *q)
+{
+        if (path_is(q, "/chunks"))
+                write_text(q, "HTTP/1.1 200" CHUNKED "3;x=y\r\nin \r\n6\r\nchunks\r\n0\r\n\r\n");
+        else if (path_is(q, "/refused-in-chunks"))
+                write_text(q, "HTTP/1.1 404" CHUNKED "8\r\n<Error/>\r\n0\r\nT: 1\r\n\r\n");
+        else if (path_is(q, "/chunks-early"))
+                return serve_raw(q, "HTTP/1.1 200" CHUNKED "3\r\nin \r\n6\r\nchu");
+        else if (path_is(q, "/no-chunks"))
+                return serve_raw(q, "HTTP/1.1 200" CHUNKED "zz\r\n");
+        else if (path_is(q, "/chunk-without-end"))
+                serve_for_ever(q, "HTTP/1.1 200" CHUNKED "1;", "and=more;and=more;");
+        else if (path_is(q, "/interim-without-end"))
+                serve_for_ever(q, "", "HTTP/1.1 103 X\r\nLink: </x>\r\n\r\n");
+        else if (path_is(q, "/headers-without-end"))
+                serve_for_ever(q, "HTTP/1.1 200 X\r\n", "X-More: and more\r\n");
+        else
+                return serve_bodies(q);
+        return true;
+}
+
 static bool serve(const FaultRequest *q)
 {
         if (path_is(q, "/stall"))
@@ -112,7 +148,7 @@ static bool serve(const FaultRequest *q)
         else if (path_is(q, "/endless-chunks"))
                 serve_endless(q, true);
         else
-                return serve_bodies(q);
+                return serve_chunks(q);
         return false;
 }
 
@@ -199,6 +235,12 @@ static void answers(void **state)
         assert_null(strstr(g.body, "Accept-Encoding"));
         ask(h, "/a/../b//c%20d?x=%2F", (HttpRequest){}, &g);
         assert_string_equal(g.body, "as is");
+        ask(h, "/chunks", (HttpRequest){}, &g);
+        assert_int_equal(g.result, 0);
+        assert_string_equal(g.body, "in chunks");
+        ask(h, "/refused-in-chunks", (HttpRequest){}, &g);
+        assert_int_equal(g.status, 404);
+        assert_string_equal(g.error_body, "<Error/>");
         ask(h, "/missing", (HttpRequest){}, &g);
         assert_int_equal(g.result, 0);
         assert_int_equal(g.status, 404);
@@ -272,23 +314,30 @@ static void faults(void **state)
                 uint64_t offset, size, max;
                 int result;
         } table[] = {
-                {"/stall",           0, 0, 0,      -ETIMEDOUT},
-                { "/stall-in-body",  0, 0, 0,      -ETIMEDOUT},
-                { "/early-close",    0, 0, 0,      -EHOSTDOWN},
-                { "/short-body",     0, 0, 0,      -EHOSTDOWN},
-                { "/garbage",        0, 0, 0,      -EHOSTDOWN},
-                { "/endless",        0, 0, 2000,   -EFBIG    },
-                { "/endless-chunks", 0, 0, 2000,   -EFBIG    },
-                { "/endless",        0, 0, 100000, -ENOSPC   },
-                { "/range",          2, 3, 0,      0         },
-                { "/range",          0, 0, 0,      -EPROTO   },
-                { "/range",          2, 4, 0,      -EPROTO   },
-                { "/range",          3, 3, 0,      -EPROTO   },
-                { "/range-other",    2, 3, 0,      -EPROTO   },
-                { "/range-unsaid",   2, 3, 0,      -EPROTO   },
-                { "/range-short",    2, 3, 0,      -EPROTO   },
-                { "/range-long",     2, 3, 0,      -EPROTO   },
-                { "/ignores-range",  2, 3, 0,      -EPROTO   },
+                {"/stall",                0, 0, 0,      -ETIMEDOUT},
+                { "/stall-in-body",       0, 0, 0,      -ETIMEDOUT},
+                { "/early-close",         0, 0, 0,      -EHOSTDOWN},
+                { "/short-body",          0, 0, 0,      -EHOSTDOWN},
+                { "/garbage",             0, 0, 0,      -EHOSTDOWN},
+                { "/endless",             0, 0, 2000,   -EFBIG    },
+                { "/endless-chunks",      0, 0, 2000,   -EFBIG    },
+                { "/endless",             0, 0, 100000, -ENOSPC   },
+                { "/chunks",              0, 0, 9,      0         },
+                { "/chunks",              0, 0, 8,      -EFBIG    },
+                { "/chunks-early",        0, 0, 0,      -EHOSTDOWN},
+                { "/no-chunks",           0, 0, 0,      -EPROTO   },
+                { "/chunk-without-end",   0, 0, 0,      -EPROTO   },
+                { "/interim-without-end", 0, 0, 0,      -EPROTO   },
+                { "/headers-without-end", 0, 0, 0,      -EPROTO   },
+                { "/range",               2, 3, 0,      0         },
+                { "/range",               0, 0, 0,      -EPROTO   },
+                { "/range",               2, 4, 0,      -EPROTO   },
+                { "/range",               3, 3, 0,      -EPROTO   },
+                { "/range-other",         2, 3, 0,      -EPROTO   },
+                { "/range-unsaid",        2, 3, 0,      -EPROTO   },
+                { "/range-short",         2, 3, 0,      -EPROTO   },
+                { "/range-long",          2, 3, 0,      -EPROTO   },
+                { "/ignores-range",       2, 3, 0,      -EPROTO   },
         };
         _cleanup_(http_freep) Http *h = NULL;
         _cleanup_(got_reset) Got g = {};
