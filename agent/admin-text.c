@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admin-text.h"
+#include "json-print.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -103,12 +104,12 @@ static int escape_harmful(char *plain, char **ret)
 
 int text_format_json(const cJSON *tree, char **ret)
 {
-        return escape_harmful(cJSON_Print(tree), ret);
+        return escape_harmful(json_print(tree, true), ret);
 }
 
 int text_format_json_line(const cJSON *tree, char **ret)
 {
-        return escape_harmful(cJSON_PrintUnformatted(tree), ret);
+        return escape_harmful(json_print(tree, false), ret);
 }
 
 char *time_ago(uint64_t now_sec, uint64_t then_sec, char buffer[static TIME_AGO_SIZE])

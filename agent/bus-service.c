@@ -9,6 +9,7 @@
 #include "bus-service.h"
 #include "err.h"
 #include "fd.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "log.h"
 #include "orders.h"
@@ -68,7 +69,7 @@ static int describe(Agent *a, char **ret)
                         return -ENOMEM;
                 }
         }
-        text = cJSON_PrintUnformatted(o);
+        text = json_print(o, false);
         if (!text)
                 return -ENOMEM;
         *ret = text;

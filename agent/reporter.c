@@ -3,6 +3,7 @@
 #include "digest.h"
 #include "err.h"
 #include "fd.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "log.h"
 
@@ -81,7 +82,7 @@ static void on_reply(const Message *m, int *fd, void *userdata)
 int reporter_send(Reporter *r, const cJSON *status)
 {
         Message m = { .type = MESSAGE_PUT };
-        _cleanup_free_ char *text = cJSON_PrintUnformatted(status);
+        _cleanup_free_ char *text = json_print(status, false);
         _cleanup_close_ int fd = -EBADF;
         Sha256 digest;
         int k;

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "err.h"
 #include "fd.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "name.h"
 #include "state.h"
@@ -734,7 +735,7 @@ int state_save(const State *s, int dir_fd)
 
         if (r < 0)
                 return r;
-        text = cJSON_Print(o);
+        text = json_print(o, true);
         if (!text)
                 return -ENOMEM;
         (void) file_name(s->app, name);

@@ -6,6 +6,7 @@
 
 #include "build-config.h"
 #include "err.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "log.h"
 #include "result.h"
@@ -235,7 +236,7 @@ static int print_result(cJSON *result, int code, const char *err)
                         r = result_add_uint(result, "exit", code);
         }
         if (r >= 0)
-                text = cJSON_Print(result);
+                text = json_print(result, true);
         if (!text) {
                 log_error("Can't print the result: %s", strerror(ENOMEM));
                 return PUBLISH_FAILED;

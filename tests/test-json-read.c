@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "json-print.h"
 #include "json-read.h"
 
 #include <errno.h>
@@ -324,6 +325,23 @@ static void add_uint(void **state)
         assert_string_equal(text, "{\"a\":9007199254740991,\"b\":1000000000000000}");
 }
 
+static void print(void **state)
+{
+        static const char text[] =
+                "{\"a\":[0,999999999999999,1000000000000000,{\"b\":9007199254740991}],"
+                "\"c\":9007199254740990,\"d\":\"9007199254740991\"}";
+        _cleanup_json_ cJSON *tree = NULL;
+
+        (void) state;
+        assert_int_equal(json_parse(text, strlen(text), &tree, NULL), 0);
+        for (int i = 0; i < 2; i++) { /* it stays what it is */
+                _cleanup_free_ char *printed = json_print(tree, false);
+
+                assert_string_equal(printed, text);
+        }
+        assert_true(cJSON_GetObjectItem(tree, "c")->valuedouble == 9007199254740990.0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -332,7 +350,7 @@ int main(void)
                 cmocka_unit_test(embedded_nul),   cmocka_unit_test(dispatch_good),
                 cmocka_unit_test(dispatch_bad),   cmocka_unit_test(string_limit),
                 cmocka_unit_test(dispatch_known), cmocka_unit_test(lines),
-                cmocka_unit_test(add_uint),
+                cmocka_unit_test(add_uint),       cmocka_unit_test(print),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

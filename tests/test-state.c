@@ -67,6 +67,25 @@ static void survives_a_restart(void **dir)
         assert_int_equal(state_floor(again)->serial, 3);
 }
 
+/* Who can sign can have the highest of all numbers: it must not cost what was seen. */
+static void the_highest_numbers_survive(void **dir)
+{
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        assert_return_code(state_set_floor(s, SERIAL_MAX, SERIAL_MAX - 1, &digest), 0);
+        s->deployment = SERIAL_MAX - 1;
+        assert_return_code(
+                state_begin(s, ACTION_DEPLOY, "r2", "r1", SERIAL_MAX - 1, SERIAL_MAX, "agent"), 0);
+        assert_return_code(state_save(s, fd), 0);
+        assert_return_code(state_load(fd, "web", &again, &err), 0);
+        assert_true(state_floor(again)->serial == SERIAL_MAX);
+        assert_true(state_floor(again)->deployment == SERIAL_MAX - 1);
+        assert_true(again->deployment == SERIAL_MAX - 1);
+        assert_true(again->pending.serial == SERIAL_MAX);
+}
+
 /* However many channels are followed, no floor is forgotten. */
 static void floors_stay(void **dir)
 {
@@ -407,6 +426,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(survives_a_restart),
+                test_in_dir(the_highest_numbers_survive),
                 test_in_dir(floors_stay),
                 test_in_dir(a_confirmation_survives_a_restart),
                 test_in_dir(what_ran_survives_a_restart),

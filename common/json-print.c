@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "json-print.h"
+#include "json-read.h"
+#include "macro.h"
+
+#define CJSON_EXACT_MAX 999999999999999.0
+
+/* The children of the trees of json-read.h are not deeper than JSON_DEPTH_MAX, and what is built
+ * here is flat: as cJSON's own functions, these call themselves for each level. */
+
+/* Leaves texts in place of numbers. */
+static bool put_texts(cJSON *v)
+{
+        bool ok = true;
+
+        if (cJSON_IsNumber(v) && v->valuedouble > CJSON_EXACT_MAX &&
+            v->valuedouble <= (double) JSON_UINT_MAX) {
+                char *text = NULL;
+
+                if (asprintf(&text, "%.0f", v->valuedouble) < 0)
+                        return false;
+                v->valuestring = text;
+                v->type = (v->type & ~0xff) | cJSON_Raw;
+        }
+        for (cJSON *child = v->child; child && ok; child = child->next)
+                ok = put_texts(child);
+        return ok;
+}
+
+static void take_texts(cJSON *v)
+{
+        if (cJSON_IsRaw(v) && v->valuedouble > CJSON_EXACT_MAX) {
+                free(TAKE_PTR(v->valuestring));
+                v->type = (v->type & ~0xff) | cJSON_Number;
+        }
+        for (cJSON *child = v->child; child; child = child->next)
+                take_texts(child);
+}
+
+char *json_print(const cJSON *tree, bool formatted)
+{
+        cJSON *v = (cJSON *) tree; /* it is the same again afterwards */
+        char *text = NULL;
+
+        if (put_texts(v))
+                text = formatted ? cJSON_Print(v) : cJSON_PrintUnformatted(v);
+        take_texts(v);
+        return text;
+}
