@@ -10,11 +10,14 @@
 static Key *key, *other_key;
 static Trust *trust;
 static char *unit_patterns[] = { (char *) "web*.service" };
+static char *unit_file_patterns[] = { (char *) "web-*.service" };
 static char *hook_users[] = { (char *) "web", (char *) "deploy" };
 static AppConfig app = { .app = (char *) "web",
                          .channel = (char *) "prod",
                          .units = unit_patterns,
                          .n_units = 1,
+                         .unit_files = unit_file_patterns,
+                         .n_unit_files = 1,
                          .hook_users = hook_users,
                          .n_hook_users = 2 };
 
@@ -157,6 +160,112 @@ static void users_are_bounded(void **state)
                 assert_int_equal(judge(bad[i], key, &m, &err), -EKEYREJECTED);
                 assert_non_null(strstr(err, "run b as"));
                 assert_non_null(strstr(err, "\"hook_users\" of app web"));
+        }
+}
+
+#define ACTIVATE(rest) \
+        MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", ",\"activate\":{" rest "}")
+#define UNIT(name)      ACTIVATE("\"units\":[{\"name\":\"" name "\",\"action\":\"restart\"}]")
+#define UNIT_FILE(path) ACTIVATE("\"unit_files\":[\"" path "\"]")
+#define SHARED(rest)    ACTIVATE("\"links\":{\"shared\":[" rest "]}")
+#define HEALTH(rest)    ACTIVATE("\"health\":{" rest "}")
+#define PRE(rest)       HOOK("hooks", "\"pre\":[{\"command\":[\"a\"]," rest "}]")
+
+/* What is signed asks for more than the host's configuration ("units", "unit_files"; "hook_users":
+ * above), or than any host allows. What a manifest can't ask for at all has no member: the root,
+ * how many releases stay, how much of the disk, for how long the application holds updates off. */
+static void what_is_asked_for_is_bounded(void **state)
+{
+        static const char *const good[] = {
+                UNIT("web.service"),
+                UNIT("web@1.service"),
+                UNIT_FILE("systemd/web-worker.service"),
+                SHARED("{\"path\":\"var/up\",\"create\":\"directory\",\"mode\":\"0777\"}"),
+                HEALTH("\"bake\":\"1h\",\"deadline\":\"24h\",\"confirm\":\"24h\""),
+                PRE("\"timeout\":\"24h\",\"memory\":\"1M\",\"directory\":\"b/c\""),
+        };
+        /* what is asked for, what is said of it */
+        static const char *const bad[] = {
+                UNIT("ssh.service"),
+                "unit ssh.service, which \"units\" of app web",
+                UNIT("web.socket"),
+                "unit web.socket, which \"units\" of app web",
+                UNIT("WEB.service"),
+                "unit WEB.service, which \"units\" of app web",
+                UNIT("a-web.service"),
+                "unit a-web.service, which \"units\" of app web",
+                UNIT("web/../ssh.service"),
+                "activate.units[0].name",
+                UNIT_FILE("systemd/ssh.service"),
+                "ssh.service, which \"unit_files\" of app web",
+                UNIT_FILE("systemd/web.service"),
+                "web.service, which \"unit_files\" of app web",
+                UNIT_FILE("web-a.service/ssh.service"),
+                "which \"unit_files\" of app web",
+                UNIT_FILE("../web-a.service"),
+                "activate.unit_files[0]",
+                SHARED("\"../etc\""),
+                "activate.links.shared[0]",
+                SHARED("\"/etc\""),
+                "activate.links.shared[0]",
+                SHARED("{\"path\":\"a\",\"create\":\"file\",\"mode\":\"4755\"}"),
+                "shared[0].mode",
+                SHARED("{\"path\":\"a\",\"create\":\"file\",\"user\":\"a:b\"}"),
+                "shared[0].user",
+                SHARED("{\"path\":\"a\",\"create\":\"socket\"}"),
+                "shared[0].create",
+                HEALTH("\"deadline\":\"25h\""),
+                "activate.health",
+                HEALTH("\"bake\":\"121s\""),
+                "activate.health",
+                HEALTH("\"confirm\":\"25h\""),
+                "activate.health.confirm",
+                HEALTH("\"http\":[{\"url\":\"http://169.254.169.254/\"}]"),
+                "health.http[0].url",
+                HEALTH("\"http\":[{\"url\":\"http://localhost@acme.com/\"}]"),
+                "health.http[0].url",
+                HEALTH("\"http\":[{\"url\":\"file:///etc/shadow\"}]"),
+                "health.http[0].url",
+                HEALTH("\"http\":[{\"url\":\"http://[::1]/\",\"interval\":\"1ms\"}]"),
+                "health.http[0].interval",
+                HEALTH("\"http\":[{\"url\":\"http://[::1]/\",\"timeout\":\"6min\"}]"),
+                "health.http[0].timeout",
+                PRE("\"timeout\":\"25h\""),
+                "activate.hooks.pre[0].timeout",
+                PRE("\"memory\":\"1K\""),
+                "activate.hooks.pre[0].memory",
+                PRE("\"directory\":\"/etc\""),
+                "activate.hooks.pre[0].directory",
+                HOOK("hooks", "\"pre\":[{\"command\":[\"../a\"]}]"),
+                "hooks.pre[0].command[0]",
+                ACTIVATE("\"variables\":{\"SLIPWAY_RELEASE\":\"x\"}"),
+                "activate.variables",
+                ACTIVATE("\"variables\":{\"A=B\":\"x\"}"),
+                "activate.variables",
+                ACTIVATE("\"root\":\"/etc\""),
+                "activate.root",
+                MANIFEST("web", "prod", "9007199254740992", "2026-12-22T14:00:00Z", ""),
+                "2^53",
+                MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", ",\"targets\":{\"any\":[]}"),
+                "targets.any",
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                _cleanup_(manifest_freep) Manifest *m = NULL;
+                _cleanup_free_ char *err = NULL;
+
+                if (judge(good[i], key, &m, &err) < 0)
+                        fail_msg("case %zu says: %s", i, err);
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i += 2) {
+                _cleanup_free_ char *err = NULL;
+                Manifest *m = NULL;
+                int r = judge(bad[i], key, &m, &err);
+
+                assert_true(r == -EKEYREJECTED || r == -EBADMSG);
+                if (!strstr(err, bad[i + 1]))
+                        fail_msg("%s: %s", bad[i], err);
         }
 }
 
@@ -441,6 +550,7 @@ int main(void)
                 cmocka_unit_test(a_good_one_is_taken),
                 cmocka_unit_test(the_rest_is_refused),
                 cmocka_unit_test(users_are_bounded),
+                cmocka_unit_test(what_is_asked_for_is_bounded),
                 cmocka_unit_test(without_hook_users_there_are_no_hooks),
                 cmocka_unit_test(what_was_changed_after_signing_is_refused),
                 cmocka_unit_test(oversized_and_odd_descriptors_are_refused),
