@@ -24,10 +24,12 @@
 #define AVAILABLE_STEP (UINT64_C(256) << 10)
 #define PUT_SIZE_MAX   (64 * 1024)
 #define N_KNOWN_MAX    256
+#define KNOWN_USEC     (UINT64_C(3600) * 1000000)
 
 /* What a poll of this path got last. */
 typedef struct Known {
         char *path, *etag;
+        uint64_t since_usec; /* CLOCK_BOOTTIME */
 } Known;
 
 /* A call for a poll, a status object or a part that is fetched again. */
@@ -193,6 +195,16 @@ static void remember(Fetch *f, const char *path, char *etag)
         }
         free(k->etag);
         k->etag = etag;
+        k->since_usec = clock_usec(CLOCK_BOOTTIME);
+}
+
+/* Not for ever: who answered in place of the store, but once, may have given what is old the ETag
+ * of what is new, and the store would say from then on that nothing has changed. */
+static const char *known_etag(Fetch *f, const char *path)
+{
+        const Known *k = find_known(f, path);
+
+        return k && clock_usec(CLOCK_BOOTTIME) - k->since_usec < KNOWN_USEC ? k->etag : NULL;
 }
 
 /* Polls */
@@ -310,11 +322,10 @@ static void on_polled(int result, StoreReply *reply, const char *err, void *user
 
 static int do_poll(Fetch *f, const Message *m)
 {
-        Known *k = find_known(f, m->text);
         StoreRequest request = { .method = STORE_GET,
                                  .path = m->text,
                                  .size_max = ENVELOPE_SIZE_MAX,
-                                 .if_none_match = k && m->size == 0 ? k->etag : NULL,
+                                 .if_none_match = m->size == 0 ? known_etag(f, m->text) : NULL,
                                  .again = find_watch(f, m->id) ? watch_again_usec : NULL };
 
         return call_start(f, m, &request, on_polled);
