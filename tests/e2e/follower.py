@@ -43,15 +43,21 @@ class Follower:
         self.host = host
         self.store = store
         self.url = url or store.url
-        self.key = formats.Key.new()
+        self.keys = [formats.Key.new()]  # that sign what is honest; `threshold` of them must
+        self.threshold = 1
         self.n_releases = 0
         self.lived = []  # numbers of those that went live
         self.cursor = None
         self._environment = environment
         self._entries = formats.tree_entries(application.small_tree(directory, "0"))
 
+    @property
+    def key(self):
+        return self.keys[0]
+
     def configure(self, **members):
-        slipway.configure(self.host, self.url, formats.trust_root([self.key]), environment=self._environment, **members)
+        slipway.configure(self.host, self.url, formats.trust_root(self.keys, self.threshold), environment=self._environment,
+                          **members)
 
     def start(self):
         """Starts the agent, which deploys the first release."""
@@ -77,14 +83,14 @@ class Follower:
         return formats.make_release(entries, f"r{n}", serial=n, deployment=n, activate=ACTIVATE)
 
     def publish(self, release):
-        formats.publish(self.store, release, [self.key])
+        formats.publish(self.store, release, self.keys)
 
     def put_manifest(self, data):
         self.store.put(formats.manifest_path("web", "prod"), data)
 
     def sign(self, payload):
         """A manifest's bytes, of an object or of bytes."""
-        return formats.envelope(formats.MANIFEST_TYPE, payload, [self.key])
+        return formats.envelope(formats.MANIFEST_TYPE, payload, self.keys)
 
     def good(self):
         """Publishes the next release, which must go live by the agent's own polling; returns it."""
@@ -129,19 +135,19 @@ class Follower:
 
     # -- what it must say
 
-    def wait_said(self, pattern):
+    def wait_said(self, pattern, timeout_sec=REFUSE_TIMEOUT_SEC):
         """Waits for a message of the agent since the bad input."""
-        self.host.wait_journal(pattern, unit="slipwayd.service", after=self.cursor, timeout_sec=REFUSE_TIMEOUT_SEC)
+        self.host.wait_journal(pattern, unit="slipwayd.service", after=self.cursor, timeout_sec=timeout_sec)
 
-    def wait_refused(self, pattern):
+    def wait_refused(self, pattern, timeout_sec=REFUSE_TIMEOUT_SEC):
         """Waits until the manifest is refused: status and journal say why."""
         def says_so():
             poll = self.status()["poll"]
             return not poll["ok"] and re.search(pattern, poll["text"])
-        wait_for(says_so, REFUSE_TIMEOUT_SEC, f"status to say {pattern!r}")
+        wait_for(says_so, timeout_sec, f"status to say {pattern!r}")
         self.wait_said(pattern)
 
-    def wait_failed(self, release, pattern, *, condemned):
+    def wait_failed(self, release, pattern, *, condemned, timeout_sec=REFUSE_TIMEOUT_SEC):
         """Waits until a deployment failed before the switch: status, history and journal say why. One that is condemned is
         not tried again."""
         name = release.payload["release"]["id"]
@@ -150,7 +156,7 @@ class Follower:
             state = self.status()["state"]
             return [e["reason"] for e in state["history"]
                     if (e["release"], e["result"]) == (name, "failed")], state.get("failed")
-        wait_for(lambda: reasons()[0], REFUSE_TIMEOUT_SEC, f"{name} to fail")
+        wait_for(lambda: reasons()[0], timeout_sec, f"{name} to fail")
         told, failed = reasons()
         assert re.search(pattern, told[-1]), f"the reason is {told[-1]!r}"
         if condemned:
