@@ -1,4 +1,5 @@
-"""Manifests that the agent must refuse, saying why, while what runs goes on running. See follower.py for what holds after each."""
+"""Manifests that the agent must refuse, saying why, while what runs goes on running. See follower.py for what holds after each, and
+test_attacks.py for those that were published once, for another time or place."""
 
 import base64
 import json
@@ -63,10 +64,6 @@ def claimed_by_our_key(follower, release):
     return json.dumps(envelope).encode()
 
 
-def old_manifest(follower, release):
-    return follower.store.get(f"web/channels/prod/history/{follower.lived[-2]}.json")
-
-
 def same_serial(follower, release):
     serial = follower.lived[-1]
     return follower.sign(release.altered(serial=serial, deployment=serial).payload)
@@ -95,9 +92,6 @@ CASES = {
                     r"can't be trusted: signed only by keys that are not in the trust root \(key ids: [0-9a-f]{64}\)"),
     "signed as a trust root": (lambda f, r: formats.envelope(formats.TRUST_TYPE, r.payload, [f.key]),
                                r"envelope is broken: payloadType: must be"),
-    "wrong app": (altered(app="api"), r"the manifest is for app api, not web"),
-    "wrong channel": (altered(channel="staging"), r"the manifest is for channel staging, not prod"),
-    "lower serial": (old_manifest, r"serial is \d+, but \d+ was seen before: an old manifest was put back"),
     "same serial, other bytes": (same_serial, r"serial \d+ was seen before with other content"),
     "expired": (altered(published=formats.after(days=-3), expires=formats.after(days=-2)),
                 r"the manifest expired at \d{4}-\d\d-\d\dT[0-9:]+Z: publish again"),
