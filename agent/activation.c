@@ -423,6 +423,7 @@ static void end_of_way_back(Activation *a)
         end_after_switch(a, RESULT_REVERTED);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): once in an activation */
 static void revert(Activation *a)
 {
         /* Where the phase can't be saved (the log says so) the way back is still the better way. */
@@ -432,6 +433,7 @@ static void revert(Activation *a)
 }
 
 /* Something has changed already. */
+/* NOLINTNEXTLINE(misc-no-recursion): once in an activation */
 static void gone_wrong(Activation *a, const char *reason)
 {
         State *s = state_of(a);
@@ -871,6 +873,7 @@ static void end_of_way_forward(Activation *a)
 
 /* Going the way */
 
+/* NOLINTNEXTLINE(misc-no-recursion): at most once a way */
 static void step_failed(Activation *a, int error, const char *reason)
 {
         Phase phase = state_of(a)->phase;
@@ -899,6 +902,7 @@ static int take_step(Activation *a, char **reterr)
         return step->run(a, reterr);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): forward, then back */
 static void advance(Activation *a)
 {
         int r = STEP_DONE;

@@ -57,6 +57,7 @@ char *text_clean(char *s)
 }
 
 /* Recursion is bounded: json_parse() takes JSON_DEPTH_MAX levels. */
+/* NOLINTNEXTLINE(misc-no-recursion): see above */
 void text_clean_json(cJSON *tree)
 {
         if (tree->string)

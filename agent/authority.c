@@ -101,7 +101,7 @@ static int on_polkit(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 deny(k);
         } else if (sd_bus_message_enter_container(m, 'r', "bba{ss}") <= 0 ||
                    sd_bus_message_read(m, "bb", &authorized, &challenge) <= 0)
-                deny(k);
+                deny(k); /* NOLINT(bugprone-branch-clone): what follows needs what was read */
         else if (authorized) {
                 log_notice("%s() on %s: polkit allows it to uid %u",
                            sd_bus_message_get_member(k->call), sd_bus_message_get_path(k->call),

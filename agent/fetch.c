@@ -618,6 +618,7 @@ static int get_begin(Get *g, const char *path)
 }
 
 /* Ends it for those who gave the path that failed; it goes on by the path of another. */
+/* NOLINTNEXTLINE(misc-no-recursion): each has fewer wants */
 static void get_fail(Get *g, int result, const char *text)
 {
         Fetch *f = g->fetch;
@@ -747,6 +748,7 @@ static bool chunk_is_wanted(const Get *g, size_t chunk)
 }
 
 /* Keeps N_RANGES_MAX chunks on their way. */
+/* NOLINTNEXTLINE(misc-no-recursion): see get_fail() */
 static void get_go_on(Get *g)
 {
         size_t n_chunks = spool_file_n_chunks(g->file);

@@ -447,6 +447,7 @@ static int replace_from(cJSON *v)
         return r;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): at most JSON_DEPTH_MAX levels */
 int mask_json(cJSON *tree)
 {
         int r = 0;
@@ -472,6 +473,7 @@ static bool is_known(const char *name, const char *const *known)
         return false;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): at most JSON_DEPTH_MAX levels */
 int mask_json_unknown(cJSON *tree, const char *const *known, const char *open)
 {
         int r = 0;

@@ -623,6 +623,7 @@ static int on_before(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): once after the files */
 static int next_job(UnitRun *r)
 {
         int k;
@@ -707,6 +708,7 @@ static bool is_needed(const UnitRun *r, FilesStep step)
                                       : true;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): once, when they are done */
 static int change_files(UnitRun *r)
 {
         while (!is_needed(r, r->files))

@@ -996,6 +996,7 @@ static void wait_for_watches(HttpWaits *w, Http *h)
         watch->wait(watch, w);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as guests of guests */
 static void wait_for_guests(HttpWaits *w, Http *h)
 {
         Http *guest;
@@ -1038,6 +1039,7 @@ again:
 }
 
 /* Callbacks may attach further guests, but free none. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as guests of guests */
 static int perform_all(Http *h, const HttpWaits *waits)
 {
         Http *guest;

@@ -22,6 +22,7 @@ static int peek(const JsonScanner *s)
 
 static void scan_space(JsonScanner *s)
 {
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): NUL is no space */
         while (s->pos < s->size && memchr(" \t\r\n", s->data[s->pos], 4))
                 s->pos++;
 }

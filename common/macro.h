@@ -50,12 +50,12 @@
         })
 
 /* Defines name##p() for _cleanup_(), from a destructor that takes NULL. */
-#define DEFINE_CLEANUP_FUNC(type, func)     \
-        static inline void func##p(type *p) \
-        {                                   \
-                if (*p)                     \
-                        func(*p);           \
-        }                                   \
+#define DEFINE_CLEANUP_FUNC(type, func)                                                      \
+        static inline void func##p(type *p) /* NOLINT(bugprone-macro-parentheses): a type */ \
+        {                                                                                    \
+                if (*p)                                                                      \
+                        func(*p);                                                            \
+        }                                                                                    \
         struct _swallow_semicolon
 
 static inline void freep(void *p)

@@ -22,6 +22,7 @@ static int drop_segments(struct dl_phdr_info *info, size_t size, void *userdata)
                 uintptr_t start = (info->dlpi_addr + h->p_vaddr) & ~(page - 1);
 
                 if (h->p_type == PT_LOAD && !(h->p_flags & PF_W))
+                        /* NOLINTNEXTLINE(performance-no-int-to-ptr): it is told as a number */
                         (void) madvise((void *) start,
                                        info->dlpi_addr + h->p_vaddr + h->p_memsz - start,
                                        MADV_DONTNEED);

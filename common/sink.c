@@ -24,6 +24,7 @@ void sink_done(Sink *s)
 /* Not by realloc(), which leaves what it copied. */
 static int grow_memory(Sink *s, size_t allocated)
 {
+        /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): at least 1 */
         char *p = malloc(allocated);
 
         if (!p)

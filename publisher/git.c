@@ -14,8 +14,6 @@
 #define ARGUMENTS_MAX   16
 #define OUTPUT_SIZE_MAX 65536
 
-extern char **environ;
-
 /* Output goes to memfds: two pipes would have to be read in turns. */
 static int output_fd(const char *name)
 {

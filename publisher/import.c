@@ -54,12 +54,10 @@ int import_note(Import *m, const YamlNode *node, bool taken, const char *setting
 char *import_path(const char *location)
 {
         for (;;) {
-                if (location[0] == '/')
-                        location++;
-                else if (location[0] == '.' && (location[1] == '/' || !location[1]))
-                        location++;
-                else
+                if (location[0] != '/' &&
+                    (location[0] != '.' || (location[1] != '/' && location[1])))
                         break;
+                location++;
         }
         char *path = strdup(location);
         for (size_t n = path ? strlen(path) : 0; n > 0 && path[n - 1] == '/'; n--)
