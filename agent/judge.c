@@ -188,7 +188,7 @@ const char *verdict_to_string(Verdict v)
 /* Says it of the manifest's deployment: "deployment 43 (release r3) ...". */
 #define say(ret_text, m, format, ...)                                                     \
         err_set(ret_text, "deployment %" PRIu64 " (release %s) " format, (m)->deployment, \
-                (m)->release __VA_OPT__(, ) __VA_ARGS__)
+                (m)->release, ##__VA_ARGS__)
 
 /* Each judges one thing; VERDICT_DEPLOY: it is no obstacle. Set *ret_text if it is one. */
 

@@ -63,7 +63,7 @@ static char *path_member(const char *path, const char *key)
 
         if (key_is_plain(key) && strlen(key) <= PATH_KEY_SHOWN_MAX)
                 return asprintf(&s, "%s%s%s", path, path[0] ? "." : "", key) < 0 ? NULL : s;
-        for (i = 0; key[i] && i < PATH_KEY_SHOWN_MAX; i++)
+        for (i = 0; i < PATH_KEY_SHOWN_MAX && key[i]; i++)
                 shown[i] = key[i] >= ' ' && key[i] < 0x7f && key[i] != '"' ? key[i] : '?';
         shown[i] = '\0';
         return asprintf(&s, "%s[\"%s\"]", path, shown) < 0 ? NULL : s;

@@ -66,7 +66,7 @@ static int spawn_git(const char *directory, const char *const *arguments, int ou
 
         if (r < 0)
                 return r;
-        for (size_t i = 0; arguments[i] && i < ARGUMENTS_MAX; i++)
+        for (size_t i = 0; i < ARGUMENTS_MAX && arguments[i]; i++)
                 argv[3 + i] = arguments[i];
         r = posix_spawn_file_actions_init(&actions);
         if (r != 0)
