@@ -66,12 +66,14 @@ def count_junit(path, no_skips):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-skips", action="store_true")
+    parser.add_argument("--passed", action="append", default=[], help="something else that passed, counted as one case")
     parser.add_argument("--failed", action="append", default=[], help="something else that failed, counted as one case")
     parser.add_argument("--skipped", action="append", default=[], help="something else that was skipped")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
 
-    total, failures = Counts(failed=len(arguments.failed), skipped=len(arguments.skipped)), list(arguments.failed)
+    total = Counts(passed=len(arguments.passed), failed=len(arguments.failed), skipped=len(arguments.skipped))
+    failures = list(arguments.failed)
     for path in arguments.files:
         if path.suffix == ".json":
             counts, failed = count_meson(path)

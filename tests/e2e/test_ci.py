@@ -71,7 +71,8 @@ def scripts():
 
 def test_shell():
     lint("shellcheck", CI / "publish")
-    lint("shellcheck", "--exclude=SC1091", "scripts/deps", "scripts/fuzz", "scripts/test", "tests/e2e/make/actionlint")
+    lint("shellcheck", "--exclude=SC1091", "scripts/check", "scripts/deps", "scripts/fuzz", "scripts/test",
+         "tests/e2e/make/actionlint")
     pieces = list(scripts())
     assert len(pieces) == 7
     for path, text in pieces:

@@ -75,3 +75,4 @@ def test_other_failures_count(log):
     path = log({"result": "OK"})
     assert run("--failed", "formatting", path) == (1, ["FAILED formatting", "1 passed, 1 failed"])
     assert run("--skipped", "hosts: no root", path) == (0, ["SKIPPED hosts: no root", "1 passed, 0 failed, 1 skipped"])
+    assert run("--passed", "formatting", path) == (0, ["2 passed, 0 failed"])
