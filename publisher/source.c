@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "git.h"
+#include "utf8.h"
 
 #define TEXT_SIZE_MAX 1024
 #define N_NAMES       3
@@ -68,11 +69,15 @@ void source_done(Source *s)
 /* What a manifest takes: see Source in manifest.h. */
 static bool text_is_usable(const char *s)
 {
-        if (!s || !*s || strlen(s) > TEXT_SIZE_MAX)
+        size_t left = s ? strlen(s) : 0;
+
+        if (left == 0 || left > TEXT_SIZE_MAX)
                 return false;
-        for (; *s; s++)
-                if ((unsigned char) *s < ' ' || *s == 0x7f)
+        for (size_t n; left > 0; s += n, left -= n) {
+                n = utf8_sequence_size((const unsigned char *) s, left);
+                if (n == 0 || (unsigned char) *s < ' ' || *s == 0x7f)
                         return false;
+        }
         return true;
 }
 
@@ -131,6 +136,18 @@ int repository_clean(const char *url, char **ret)
         return 0;
 }
 
+/* NULL if nothing is left. */
+static int copy_repository(const char *url, char **ret)
+{
+        _cleanup_free_ char *clean = NULL;
+        int r = text_is_usable(url) ? repository_clean(url, &clean) : 0;
+
+        if (r < 0)
+                return r;
+        *ret = text_is_usable(clean) ? TAKE_PTR(clean) : NULL;
+        return 0;
+}
+
 static bool is_commit(const char *s)
 {
         size_t size = strspn(s, "0123456789abcdef");
@@ -169,7 +186,6 @@ static int ci_repository(const Ci *ci, source_getenv_t env, char **ret)
         const char *server = env("GITHUB_SERVER_URL"), *path = env("GITHUB_REPOSITORY");
         _cleanup_free_ char *joined = NULL;
 
-        *ret = NULL;
         if (streq(ci->detect, "GITHUB_ACTIONS") && text_is_usable(server) && text_is_usable(path)) {
                 if (asprintf(&joined, "%s/%s", server, path) < 0) {
                         joined = NULL;
@@ -177,7 +193,7 @@ static int ci_repository(const Ci *ci, source_getenv_t env, char **ret)
                 }
                 url = joined;
         }
-        return text_is_usable(url) ? repository_clean(url, ret) : 0;
+        return copy_repository(url, ret);
 }
 
 static int ci_ref(const Ci *ci, source_getenv_t env, char **ret)
@@ -264,10 +280,7 @@ static int git_repository(const char *directory, char **ret)
                         (const char *const[]){ "config", "--get", "remote.origin.url", NULL }, &url,
                         NULL);
 
-        *ret = NULL;
-        if (r < 0)
-                return r;
-        return r == 0 && text_is_usable(url) ? repository_clean(url, ret) : 0;
+        return r < 0 ? r : copy_repository(r == 0 ? url : NULL, ret);
 }
 
 int source_from_git(const char *directory, Source *ret, uint64_t *ret_time_sec, char **ret_problem)

@@ -14,7 +14,8 @@
  * The commit is git's if the tree lies in a checkout, else the CI's; all else is the CI's if there
  * is one, else git's. Repositories are written without scheme, user, password and ".git"
  * ("github.com/acme/web"), since manifests are read by many: a token in a clone URL must not get
- * there. Values longer than a manifest takes, or with control characters, are left out.
+ * there. What a manifest does not take is left out: values that are empty, too long, not UTF-8, or
+ * have control characters.
  */
 
 /* As getenv(3), so that tests bring their own environment. */

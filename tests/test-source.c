@@ -100,6 +100,13 @@ static void ci_odd_values(void **state)
         ci((const char *const[]){ "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL", "https://g",
                                   "GITHUB_REPOSITORY", "a/b", NULL },
            S("g/a/b", NULL, NULL, NULL, NULL));
+        /* Nothing is left of the repository; not UTF-8. */
+        ci((const char *const[]){ "GITLAB_CI", "true", "CI_PROJECT_URL", "https://?x",
+                                  "CI_COMMIT_BRANCH",
+                                  "fa\xe7"
+                                  "ade",
+                                  "GITLAB_USER_LOGIN", "ad\xc3\xa1", NULL },
+           S(NULL, NULL, NULL, NULL, "ad\xc3\xa1"));
 }
 
 static void repositories(void **state)
