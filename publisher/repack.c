@@ -134,18 +134,40 @@ static int unpack_file(struct archive *a, struct archive_entry *e, int parent_fd
         return 0;
 }
 
+static int judge_link(const char *path, const char *target, char **reterr)
+{
+        if (target && tree_link_is_inside(path, target))
+                return 0;
+        return fail(reterr, -EBADMSG, "%s: is a symlink to %s, which is outside of the tree", path,
+                    target ? target : "something unreadable");
+}
+
 static int unpack_link(const struct archive_entry *e, int parent_fd, const char *name,
                        const char *path, char **reterr)
 {
         const char *target = archive_entry_symlink((struct archive_entry *) e);
+        int r = judge_link(path, target, reterr);
 
-        if (!target || !tree_link_is_inside(path, target))
-                return fail(reterr, -EBADMSG,
-                            "%s: is a symlink to %s, which is outside of the tree", path,
-                            target ? target : "something unreadable");
+        if (r < 0)
+                return r;
         if (symlinkat(target, parent_fd, name) < 0)
                 return errno == EEXIST ? fail(reterr, -EBADMSG, "%s: comes twice", path) : -errno;
         return 0;
+}
+
+/* A symlink by a second path leads elsewhere. */
+static int judge_linked(int dir_fd, const char *name, mode_t mode, const char *path, char **reterr)
+{
+        char target[TREE_PATH_SIZE_MAX + 1];
+        ssize_t n;
+
+        if (!S_ISLNK(mode))
+                return 0;
+        n = readlinkat(dir_fd, name, target, sizeof(target) - 1);
+        if (n < 0)
+                return -errno;
+        target[n] = '\0';
+        return judge_link(path, target, reterr);
 }
 
 static int unpack_hardlink(struct archive_entry *e, int tree_fd, int parent_fd, const char *name,
@@ -167,6 +189,9 @@ static int unpack_hardlink(struct archive_entry *e, int tree_fd, int parent_fd, 
                 return fail(reterr, -EBADMSG,
                             "%s: is a hard link to %s, which is no file in the archive before it",
                             path, target);
+        r = judge_linked(target_fd, target_name, st.st_mode, path, reterr);
+        if (r < 0)
+                return r;
         if (linkat(target_fd, target_name, parent_fd, name, 0) < 0)
                 return errno == EEXIST ? fail(reterr, -EBADMSG, "%s: comes twice", path) : -errno;
         return 0;
