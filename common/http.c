@@ -347,6 +347,14 @@ static int end_headers(HttpTransfer *t)
         return is_success(t) ? judge_headers(t) : 0;
 }
 
+/* RFC 9110, 5.5: they may be sent back as headers of ours. */
+static void blank_controls(char *line)
+{
+        for (; *line; line++)
+                if (iscntrl((unsigned char) *line))
+                        *line = ' ';
+}
+
 static int take_header(HttpTransfer *t, const char *line, size_t size)
 {
         t->all_headers_size += size;
@@ -369,9 +377,11 @@ static int take_header(HttpTransfer *t, const char *line, size_t size)
                 return fail(&t->err, -EPROTO, "%s sent headers that are too long or malformed",
                             t->host);
         int r = append(&t->response.headers, &t->response.headers_size, line, size);
-        if (r >= 0)
-                t->response.headers_size++; /* the NUL */
-        return r;
+        if (r < 0)
+                return r;
+        blank_controls(t->response.headers + t->response.headers_size - size);
+        t->response.headers_size++; /* the NUL */
+        return 0;
 }
 
 static size_t on_header(char *data, size_t one, size_t size, void *userdata)

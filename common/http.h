@@ -38,7 +38,8 @@ typedef struct HttpResponse HttpResponse;
 
 unsigned http_response_status(const HttpResponse *r); /* 0: there was none */
 
-/* The value of a header (the first of that name, compared without case), or NULL. */
+/* The value of a header (the first of that name, compared without case; control characters in it
+ * are blanks), or NULL. */
 const char *http_response_header(const HttpResponse *r, const char *name);
 
 /* The first 64 KiB of the body of an answer that is not 2xx; NUL-terminated, never NULL. */

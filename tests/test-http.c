@@ -76,6 +76,8 @@ static bool serve_bodies(const FaultRequest *q)
                 fault_answer(q, 503, waits[atoi(q->head + 10)].headers, "", 0);
         else if (path_is(q, "/redirect"))
                 fault_answer(q, 302, "Location: /echo\r\n", "", 0);
+        else if (path_is(q, "/controls"))
+                fault_answer(q, 200, "ETag: \"a\rX: b\x1b[2J\t\"\r\n", "", 0);
         else if (path_is(q, "/ignores-range"))
                 fault_answer(q, 200, "", "0123456789", 10);
         else if (path_is(q, "/range"))
@@ -248,6 +250,8 @@ static void answers(void **state)
         assert_int_equal(g.size, 0);
         ask(h, "/redirect", (HttpRequest){}, &g);
         assert_int_equal(g.status, 302);
+        ask(h, "/controls", (HttpRequest){}, &g);
+        assert_string_equal(g.etag, "\"a X: b [2J \"");
         ask(h, "/missing", (HttpRequest){ .method = "HEAD" }, &g);
         assert_int_equal(server.counts->n_connections - before, 1);
 }
