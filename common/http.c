@@ -38,6 +38,7 @@ struct HttpResponse {
         unsigned status;
         char *headers; /* the lines as they came, each NUL-terminated instead of CRLF */
         size_t headers_size;
+        bool has_headers; /* all of them */
         char *error_body;
         size_t error_body_size;
         bool resent, unresolved;
@@ -340,13 +341,6 @@ static bool is_chunked(const HttpResponse *r)
         return coding && strcasestr(coding, "chunked");
 }
 
-static int end_headers(HttpTransfer *t)
-{
-        t->chunked = is_chunked(&t->response);
-        t->chunks = (HttpChunks){};
-        return is_success(t) ? judge_headers(t) : 0;
-}
-
 /* RFC 9110, 5.5: they may be sent back as headers of ours. */
 static void blank_controls(char *line)
 {
@@ -355,27 +349,61 @@ static void blank_controls(char *line)
                         *line = ' ';
 }
 
+static int fail_malformed(HttpTransfer *t)
+{
+        return fail(&t->err, -EPROTO, "%s sent headers that are too long or malformed", t->host);
+}
+
+/* RFC 9112, 4. libcurl takes any line that begins with "HTTP/", as one with status 200. */
+static bool is_status_line(const char *line, size_t size)
+{
+        static const char form[] = "HTTP/1.d ddd";
+
+        if (size < sizeof(form) - 1)
+                return false;
+        for (size_t i = 0; form[i]; i++)
+                if (form[i] == 'd' ? !isdigit((unsigned char) line[i]) : line[i] != form[i])
+                        return false;
+        return true;
+}
+
+/* 100 Continue and the like come first: only the last answer counts. */
+static int begin_answer(HttpTransfer *t, const char *line, size_t size)
+{
+        long status = 0;
+
+        if (!is_status_line(line, size))
+                return fail_malformed(t);
+        (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        t->response.status = (unsigned) status;
+        t->response.headers_size = 0;
+        return 0;
+}
+
+static int end_headers(HttpTransfer *t)
+{
+        t->chunked = is_chunked(&t->response);
+        t->chunks = (HttpChunks){};
+        t->response.has_headers = t->response.status >= 200;
+        return is_success(t) ? judge_headers(t) : 0;
+}
+
 static int take_header(HttpTransfer *t, const char *line, size_t size)
 {
         t->all_headers_size += size;
         if (t->all_headers_size > ALL_HEADERS_MAX)
                 return fail(&t->err, -EPROTO, "%s does not come to an end with its headers",
                             t->host);
-        if (size > 5 && memcmp(line, "HTTP/", 5) == 0) {
-                long status = 0;
-                (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-                /* 100 Continue and the like come first: only the last answer counts. */
-                t->response.status = (unsigned) status;
-                t->response.headers_size = 0;
+        if (t->response.has_headers) /* trailers */
                 return 0;
-        }
+        if (size > 5 && memcmp(line, "HTTP/", 5) == 0)
+                return begin_answer(t, line, size);
         while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == '\n'))
                 size--;
         if (size == 0)
                 return end_headers(t);
         if (size > HEADERS_MAX - t->response.headers_size || memchr(line, '\0', size))
-                return fail(&t->err, -EPROTO, "%s sent headers that are too long or malformed",
-                            t->host);
+                return fail_malformed(t);
         int r = append(&t->response.headers, &t->response.headers_size, line, size);
         if (r < 0)
                 return r;
@@ -438,7 +466,10 @@ static size_t on_write(char *data, size_t one, size_t size, void *userdata)
         int r;
 
         size *= one;
-        r = t->chunked ? take_chunks(t, data, size) : take_body(t, data, size);
+        /* For libcurl a line that begins with a CR ends the headers, whatever follows in it. */
+        r = !t->response.has_headers ? fail_malformed(t)
+            : t->chunked             ? take_chunks(t, data, size)
+                                     : take_body(t, data, size);
         return r < 0 ? give_up(t, r) : size;
 }
 
@@ -859,6 +890,8 @@ static int judge(HttpTransfer *t, CURLcode code)
         t->response.unresolved = code == CURLE_COULDNT_RESOLVE_HOST;
         if (r < 0)
                 return r;
+        if (!t->response.has_headers)
+                return fail_malformed(t);
         if (is_success(t) && t->n_received < t->range_size)
                 return fail(&t->err, -EPROTO, "%s sent only %" PRIu64 " of %" PRIu64 " bytes",
                             t->host, t->n_received, t->range_size);

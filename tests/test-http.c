@@ -145,6 +145,16 @@ static bool serve(const FaultRequest *q)
                 return serve_raw(q, "HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n01234");
         else if (path_is(q, "/garbage"))
                 return serve_raw(q, "no HTTP at all\r\n\r\n");
+        else if (path_is(q, "/no-status"))
+                return serve_raw(q, "HTTP/x\r\nContent-Length: 3\r\n\r\nabc");
+        else if (path_is(q, "/no-end-of-headers"))
+                return serve_raw(q, "HTTP/1.1 200 X\r\nContent-Length: 3\r\n\rX: y\r\nabc");
+        else if (path_is(q, "/no-end-nor-body"))
+                return serve_raw(q, "HTTP/1.1 206 X\r\nContent-Length: 0\r\n\rX: y\r\n");
+        else if (path_is(q, "/trailers"))
+                return serve_raw(q, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n"
+                                    "ETag: \"a\"\r\n\r\n3\r\nabc\r\n0\r\n"
+                                    "HTTP/1.1 500 X\r\nETag: \"b\"\r\n\r\n");
         else if (path_is(q, "/endless"))
                 serve_endless(q, false);
         else if (path_is(q, "/endless-chunks"))
@@ -323,6 +333,10 @@ static void faults(void **state)
                 { "/early-close",         0, 0, 0,      -EHOSTDOWN},
                 { "/short-body",          0, 0, 0,      -EHOSTDOWN},
                 { "/garbage",             0, 0, 0,      -EHOSTDOWN},
+                { "/no-status",           0, 0, 0,      -EPROTO   },
+                { "/no-end-of-headers",   2, 3, 0,      -EPROTO   },
+                { "/no-end-of-headers",   0, 0, 0,      -EPROTO   },
+                { "/no-end-nor-body",     0, 0, 0,      -EPROTO   },
                 { "/endless",             0, 0, 2000,   -EFBIG    },
                 { "/endless-chunks",      0, 0, 2000,   -EFBIG    },
                 { "/endless",             0, 0, 100000, -ENOSPC   },
@@ -361,6 +375,9 @@ static void faults(void **state)
                 if (g.result == -EPROTO)
                         assert_true(g.size < 4);
         }
+        ask(h, "/trailers", (HttpRequest){}, &g);
+        assert_int_equal(g.status, 200);
+        assert_string_equal(g.etag, "\"a\"");
         ask(h, "/stall", (HttpRequest){ .deadline_msec = 200 }, &g);
         assert_int_equal(g.result, -ETIMEDOUT);
         assert_null(strstr(g.err, "milliseconds"));
