@@ -11,6 +11,9 @@
 
 #define MESSAGE_HEAD_SIZE offsetof(Message, text)
 
+/* Of the kernel's, and so of ours. */
+#define ERRNO_MAX 4095
+
 int message_pair(int ret_fds[static 2])
 {
         _cleanup_close_ int child = -EBADF;
@@ -126,6 +129,8 @@ static bool peer_is_gone(int socket_fd)
 static int message_check(Message *m, size_t size, int fd)
 {
         if (size < MESSAGE_HEAD_SIZE || m->type == 0 || m->type >= _MESSAGE_TYPE_MAX)
+                return -EPROTO;
+        if (m->result < -ERRNO_MAX)
                 return -EPROTO;
         if (m->text_size > MESSAGE_TEXT_MAX || size != MESSAGE_HEAD_SIZE + m->text_size)
                 return -EPROTO;

@@ -12,8 +12,9 @@
  * child. A message is one packet: this struct, fixed layout, host byte order (both ends are the
  * same build on the same machine), then `text` of exactly text_size bytes without a NUL. At most
  * one descriptor travels with it, of a directory with RELEASES and REMOVE, of a regular file with
- * all others. Whatever a child sends may be hostile: message_receive() checks type, sizes and the
- * text, and the receiver whether it waits for such a message at all.
+ * all others. Whatever a child sends may be hostile: message_receive() checks type, sizes, the
+ * result (no less than the last errno) and the text, and the receiver whether it waits for such a
+ * message at all.
  */
 
 #define MESSAGE_FD       3

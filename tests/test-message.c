@@ -97,6 +97,12 @@ static void hostile_packets_are_refused(void **state)
                 assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
                 assert_int_equal(fd, -EBADF);
         }
+        m = (Message){ .type = MESSAGE_GOT, .result = INT32_MIN };
+        assert_int_equal(send(pair[1], &m, head, 0), head);
+        assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
+        m.result = -4095;
+        assert_int_equal(send(pair[1], &m, head, 0), head);
+        assert_int_equal(message_receive(pair[0], &got, &fd), 1);
         char big[sizeof(Message) + 100] = {};
         assert_int_equal(send(pair[1], big, sizeof(big), 0), sizeof(big));
         assert_int_equal(message_receive(pair[0], &got, &fd), -EPROTO);
