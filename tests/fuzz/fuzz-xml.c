@@ -31,6 +31,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         r = s3_error_parse(text, size, false, &error);
         assert(r == 0 && error.code && error.message && error.request_id && error.region);
         s3_error_done(&error);
+        r = s3_error_parse(text, size, true, &error);
+        assert(r == 0 || r == -EBADMSG);
+        if (r == 0)
+                s3_error_done(&error);
         r = s3_list_take_page(text, size, "pre/", 4096, &keys, &token);
         assert(r == 0 || r == -EBADMSG || r == -EFBIG);
         assert(keys.size <= 4096 && (r == 0 || !token));
