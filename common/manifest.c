@@ -243,6 +243,11 @@ static int parse_index(const cJSON *v, const char *path, void *target, char **re
         return parse_object(v, path, target, INDEX_SIZE_MAX, reterr);
 }
 
+static int parse_provenance(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_object(v, path, target, PROVENANCE_SIZE_MAX, reterr);
+}
+
 static const JsonField source_fields[] = {
         {"repository",       json_parse_string, offsetof(Source, repository) },
         { "commit",   json_parse_string, offsetof(Source, commit) },
@@ -261,8 +266,9 @@ static const JsonField release_fields[] = {
         {"id",               json_parse_name, offsetof(Manifest, release), true },
         { "artifact", parse_artifact, offsetof(Manifest, artifact), true },
         { "index",              parse_index, offsetof(Manifest, index), true },
-        { "source",        parse_source, offsetof(Manifest, source) },
-        {             },
+        { "provenance",        parse_provenance, offsetof(Manifest, provenance) },
+        { "source", parse_source, offsetof(Manifest, source) },
+        {          },
 };
 
 static int parse_release(const cJSON *v, const char *path, void *target, char **reterr)
@@ -385,6 +391,7 @@ Manifest *manifest_free(Manifest *m)
         free(m->release);
         free(m->artifact.path);
         free(m->index.path);
+        free(m->provenance.path);
         source_done(&m->source);
         targets_done(&m->targets);
         activate_done(&m->activate);
@@ -438,7 +445,9 @@ static bool release_format(const Manifest *m, cJSON *tree)
 
         return release && cJSON_AddStringToObject(release, "id", strempty(m->release)) &&
                object_format(&m->artifact, "artifact", release) &&
-               object_format(&m->index, "index", release) && source_format(&m->source, release);
+               object_format(&m->index, "index", release) &&
+               (!m->provenance.path || object_format(&m->provenance, "provenance", release)) &&
+               source_format(&m->source, release);
 }
 
 static bool rollout_format(const Manifest *m, cJSON *tree)
@@ -476,7 +485,8 @@ int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **rete
         int r;
 
         if (m->serial > SERIAL_MAX || m->deployment > SERIAL_MAX ||
-            m->artifact.size_bytes > ARTIFACT_SIZE_MAX || m->index.size_bytes > INDEX_SIZE_MAX)
+            m->artifact.size_bytes > ARTIFACT_SIZE_MAX || m->index.size_bytes > INDEX_SIZE_MAX ||
+            m->provenance.size_bytes > PROVENANCE_SIZE_MAX)
                 return fail(reterr, -EBADMSG, "a serial or a size is over its limit");
         if (!tree || !manifest_build(m, tree))
                 return -ENOMEM;

@@ -22,27 +22,31 @@
  *       "artifact": { "path": "web/releases/ID/artifact.tar.zst", "size": 90729236,
  *                     "sha256": "<64 hex>" },
  *       "index": { "path": "web/releases/ID/index", "size": 612034, "sha256": "<64 hex>" },
+ *       "provenance": { "path": "web/releases/ID/provenance.json", "size": 1893,
+ *                       "sha256": "<64 hex>" },
  *       "source": { "repository": "...", "commit": "...", "ref": "...", "build": "...",
  *                   "by": "..." } },
  *     "targets": { "any": [ { "Role": ["web", "api"], "Stage": ["prod"] } ] },
  *     "activate": { see activate.h },
  *     "rollout": { "window": [ "Mon-Thu 09:00-16:00", "Sat,Sun 22:00-04:00" ] } }
  *
- * Optional: release.source and each of its members, targets, activate and rollout. Serial and
- * deployment start at 1; expires is after published. Targets, sets and lists of values are not
- * empty: what would match every instance, or none, has to be said by leaving targets out, or is a
- * mistake. The same goes for the window (window.h). Durations: time-text.h.
+ * Optional: release.provenance (provenance.h), release.source and each of its members, targets,
+ * activate and rollout. Serial and deployment start at 1; expires is after published. Targets, sets
+ * and lists of values are not empty: what would match every instance, or none, has to be said by
+ * leaving targets out, or is a mistake. The same goes for the window (window.h). Durations:
+ * time-text.h.
  */
 
-#define MANIFEST_SIZE_MAX  (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
-#define ARTIFACT_SIZE_MAX  (UINT64_C(1) << 40)
-#define INDEX_SIZE_MAX     (UINT64_C(64) << 20)
-#define SERIAL_MAX         ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
-#define TARGET_SETS_MAX    64
-#define TARGET_TAGS_MAX    50   /* of one set; EC2 allows an instance no more */
-#define TARGET_VALUES_MAX  256  /* of one tag */
-#define TAG_KEY_SIZE_MAX   512  /* EC2: 128 characters */
-#define TAG_VALUE_SIZE_MAX 1024 /* EC2: 256 characters; may be empty */
+#define MANIFEST_SIZE_MAX   (180 * 1024) /* of the payload; fits into ENVELOPE_SIZE_MAX as base64 */
+#define ARTIFACT_SIZE_MAX   (UINT64_C(1) << 40)
+#define INDEX_SIZE_MAX      (UINT64_C(64) << 20)
+#define PROVENANCE_SIZE_MAX (64 * 1024)
+#define SERIAL_MAX          ((UINT64_C(1) << 53) - 1) /* what JSON numbers hold exactly */
+#define TARGET_SETS_MAX     64
+#define TARGET_TAGS_MAX     50   /* of one set; EC2 allows an instance no more */
+#define TARGET_VALUES_MAX   256  /* of one tag */
+#define TAG_KEY_SIZE_MAX    512  /* EC2: 128 characters */
+#define TAG_VALUE_SIZE_MAX  1024 /* EC2: 256 characters; may be empty */
 
 typedef struct StoredObject {
         char *path; /* store_path_is_valid() */
@@ -78,6 +82,7 @@ typedef struct Manifest {
         uint64_t published_sec, expires_sec; /* since the epoch, UTC */
         char *release;                       /* the id */
         StoredObject artifact, index;
+        StoredObject provenance; /* path NULL: there is none */
         Source source;
         Targets targets;
         Activate activate;

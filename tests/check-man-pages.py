@@ -119,7 +119,8 @@ def documents():
                 expect(False, f"{page}: {error} in:\n{block}")
                 continue
             kind = KIND_BY_SCHEMA.get(value.get("schema")) or KIND_BY_PAGE.get(page.file)
-            kind = kind or ("envelope" if "payloadType" in value else "halt" if "halted" in value else None)
+            kind = kind or ("envelope" if "payloadType" in value else "halt" if "halted" in value else
+                            "statement" if "_type" in value else None)
             yield page, kind, value
             for inner in [value, *value.get("apps", [])]:
                 if "state" in inner:
@@ -145,7 +146,7 @@ def check_examples():
                 done = read_by_parser(kind, {**value, "unknown": 1}, directory, trust)
                 expect(done.returncode == 1, f"{page}: the parser of a {kind} takes everything: {done.stderr}")
     kinds = {kind for page, kind, value in found}
-    expect(kinds >= {*KIND_BY_SCHEMA.values(), *KIND_BY_PAGE.values(), "envelope", "halt", None},
+    expect(kinds >= {*KIND_BY_SCHEMA.values(), *KIND_BY_PAGE.values(), "envelope", "halt", "statement", None},
            f"there are examples of {kinds} only")
 
 
@@ -156,7 +157,7 @@ MEMBERS = {
     "slipway-manifest.5": (["common/manifest.c", "common/dsse.c"], []),
     "slipway-trust.5": (["common/trust.c"], []),
     "slipway-state.5": (["agent/state.c", "agent/hold.c", "agent/hook-log.c", "agent/ssm-memory.c"], []),
-    "slipway-store.5": (["agent/brake.c"], ["publisher/publish-halt.c", "agent/app-status.c:identity_describe",
+    "slipway-store.5": (["agent/brake.c", "common/provenance.c"], ["publisher/publish-halt.c", "agent/app-status.c:identity_describe",
                                             "agent/app-status.c:add_tags", "agent/app-status.c:trust_describe",
                                             "agent/app-status.c:app_status_report"]),
     "slipway.json.5": (["publisher/spec.c", "common/activate.c"], []),

@@ -20,6 +20,7 @@
 #include "fd.h"
 #include "index.h"
 #include "name.h"
+#include "provenance.h"
 #include "spec.h"
 #include "spool.h"
 #include "ssm-memory.h"
@@ -65,6 +66,13 @@ static int read_halt(const Text *t, char **reterr)
         return brake_parse(t->data, t->size, &halted, &text, reterr);
 }
 
+static int read_statement(const Text *t, char **reterr)
+{
+        _cleanup_(provenance_freep) Provenance *p = NULL;
+
+        return provenance_parse(t->data, t->size, &p, reterr);
+}
+
 static int read_command(const Text *t, char **reterr)
 {
         _cleanup_(ssm_record_done) SsmRecord record = {};
@@ -78,10 +86,11 @@ static const struct {
         const char *kind;
         int (*read)(const Text *t, char **reterr);
 } documents[] = {
-        {"manifest", read_manifest},
-        { "trust",   read_trust   },
-        { "halt",    read_halt    },
-        { "command", read_command },
+        {"manifest",   read_manifest },
+        { "trust",     read_trust    },
+        { "halt",      read_halt     },
+        { "command",   read_command  },
+        { "statement", read_statement},
 };
 
 static int read_config(const char *path, char **reterr)
@@ -172,6 +181,8 @@ static const struct {
         LIMIT("slipway-manifest.5", SERIAL_MAX),
         LIMIT("slipway-manifest.5", ARTIFACT_SIZE_MAX),
         LIMIT("slipway-manifest.5", INDEX_SIZE_MAX),
+        LIMIT("slipway-manifest.5", PROVENANCE_SIZE_MAX),
+        LIMIT("slipway-store.5", PROVENANCE_SIZE_MAX),
         LIMIT("slipway-manifest.5", TARGET_SETS_MAX),
         LIMIT("slipway-manifest.5", TARGET_TAGS_MAX),
         LIMIT("slipway-manifest.5", TARGET_VALUES_MAX),

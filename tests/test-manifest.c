@@ -18,6 +18,8 @@ static const char whole[] =
         "\"artifact\":{\"path\":\"web/releases/1/artifact.tar.zst\",\"size\":1099511627776,"
         "\"sha256\":\"" HEX_A "\"},"
         "\"index\":{\"path\":\"web/releases/1/index\",\"size\":67108864,\"sha256\":\"" HEX_B "\"},"
+        "\"provenance\":{\"path\":\"web/releases/1/provenance.json\",\"size\":65536,"
+        "\"sha256\":\"" HEX_A "\"},"
         "\"source\":{\"repository\":\"r\",\"commit\":\"c\",\"ref\":\"refs/heads/main\","
         "\"build\":\"https://ci.example/1\",\"by\":\"b\"}},"
         "\"targets\":{\"any\":[{\"Role\":[\"web\",\"api\"],\"Stage\":[\"prod\"]},"
@@ -109,6 +111,7 @@ static bool is_optional(const char *path)
                 "activate.units",
                 "activate.health",
                 "release.source",
+                "release.provenance",
                 "activate.health.bake",
                 "activate.health.deadline",
         };
@@ -136,7 +139,7 @@ static void every_member(void **state)
                                      *other = cJSON_Parse(whole);
                 size_t n = i;
                 if (!find_place(missing, "", &n, &p)) {
-                        assert_int_equal(i, 49);
+                        assert_int_equal(i, 53);
                         break;
                 }
                 if (is_named(p.path)) {
@@ -184,7 +187,7 @@ static void unknown_members(void **state)
                 assert_judged(tree, false, p.path);
                 n_objects++;
         }
-        assert_int_equal(n_objects, 10);
+        assert_int_equal(n_objects, 11);
 }
 
 /* Replaces the value at a path of `whole` by JSON text. */
