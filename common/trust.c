@@ -384,17 +384,22 @@ static int verify(const Check *c, const Envelope *e, char **reterr)
         return n_good < c->role->threshold ? fail_signatures(c, e, n_good, bad, reterr) : 0;
 }
 
-int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
+int trust_verify(const Trust *t, const Envelope *e, const char *type, char **reterr)
 {
         const Check check = {
                 .trust = t,
                 .role = &t->manifest,
-                .type = MANIFEST_PAYLOAD_TYPE,
+                .type = type,
                 .by = "keys of the trust root",
                 .not_by = "in the trust root",
         };
 
         return verify(&check, e, reterr);
+}
+
+int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr)
+{
+        return trust_verify(t, e, MANIFEST_PAYLOAD_TYPE, reterr);
 }
 
 /* Whether t's root keys signed a trust root. */

@@ -62,6 +62,9 @@ unsigned trust_root_threshold(const Trust *t);
  * signature that does not match, or too few. Parses nothing of the payload. */
 _must_check_ int trust_verify_manifest(const Trust *t, const Envelope *e, char **reterr);
 
+/* The same for a payload of another type that the keys of manifests sign. */
+_must_check_ int trust_verify(const Trust *t, const Envelope *e, const char *type, char **reterr);
+
 /* The trust root that follows t, from an envelope that anybody may have made: at least the
  * threshold of different root keys of t signed its payload as TRUST_PAYLOAD_TYPE, which is looked
  * at before a byte of it is parsed; its version is the next; and its own root keys signed as well.

@@ -54,6 +54,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "30d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z" },
         [OPTION_WINDOW]    = { "window",    0,   KIND_LIST,   FIELD(windows),   "WHEN",
                                "may begin then: 'Mon-Thu 09:00-16:00' (UTC)" },
+        [OPTION_BUILDER]   = { "builder",   0,   KIND_STRING, FIELD(builder),   "URI",
+                               "who builds, for the provenance (default: the CI's)" },
         [OPTION_TYPE]      = { "type",      0,   KIND_STRING, FIELD(type),      "TYPE",
                                "ed25519 (default) or ecdsa-p256" },
         [OPTION_THRESHOLD] = { "threshold", 0,   KIND_STRING, FIELD(threshold), "N",

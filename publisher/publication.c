@@ -187,6 +187,8 @@ int manifest_to_result(const Manifest *m, cJSON *object)
                 r = add_object(object, "artifact", &m->artifact);
         if (r >= 0)
                 r = add_object(object, "index", &m->index);
+        if (r >= 0 && m->provenance.path)
+                r = add_object(object, "provenance", &m->provenance);
         return r;
 }
 

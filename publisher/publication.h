@@ -42,7 +42,7 @@ _must_check_ int publication_finish(const Publication *p, Manifest *m, const Arg
                                     cJSON *result, char **reterr);
 
 /* Members "release", "serial", "deployment", "published", "expires", "window", "source",
- * "artifact" and "index" of a manifest, as every verb's JSON has them. */
+ * "artifact", "index" and "provenance" of a manifest, as every verb's JSON has them. */
 _must_check_ int manifest_to_result(const Manifest *m, cJSON *object);
 
 /* The present, in seconds since the epoch. */

@@ -11,12 +11,14 @@
 #include "name.h"
 #include "pack.h"
 #include "progress.h"
+#include "provenance-object.h"
 #include "publication.h"
 #include "release-object.h"
 #include "repack.h"
 #include "result.h"
 #include "source.h"
 #include "spec.h"
+#include "statement.h"
 #include "tree.h"
 #include "verbs.h"
 #include "workspace.h"
@@ -30,8 +32,9 @@ typedef struct Build {
         char *directory; /* where git is asked */
         Spec spec;
         Source source;
-        uint64_t time_sec;
-        char *id; /* NULL until it is known */
+        uint64_t time_sec, started_sec;
+        char *builder; /* a URI */
+        char *id;      /* NULL until it is known */
         PackResult packed;
 } Build;
 
@@ -41,6 +44,7 @@ static void build_done(Build *b)
         source_done(&b->source);
         spec_done(&b->spec);
         free(b->id);
+        free(b->builder);
         free(b->directory);
         fd_close(b->tree_fd);
         fd_close(b->artifact_fd);
@@ -138,6 +142,22 @@ static int find_source(const Arguments *a, Build *b, char **reterr)
         else if (b->source.commit)
                 r = release_id_format(b->time_sec, b->source.commit, &b->id);
         return r < 0 ? r : (a->id && !b->id ? -ENOMEM : 0);
+}
+
+static int find_builder(const Arguments *a, Build *b, char **reterr)
+{
+        _cleanup_free_ char *found = NULL;
+        int r;
+
+        if (a->builder && !statement_uri_is_valid(a->builder))
+                return fail(reterr, -EINVAL,
+                            "--builder '%s' is not a URI, like https://ci.example/jobs/web",
+                            a->builder);
+        r = a->builder ? 0 : source_builder(getenv, &found);
+        if (r < 0)
+                return r;
+        b->builder = statement_uri(a->builder ? a->builder : found ? found : BUILDER_LOCAL);
+        return b->builder ? 0 : -ENOMEM;
 }
 
 /* The index whose mtimes unchanged files keep. A release of the same id comes first: the same
@@ -269,8 +289,10 @@ static int make_manifest(const char *app, Build *b, Manifest **ret)
 
 static int prepare(const Arguments *a, const Publication *p, Build *b, char **reterr)
 {
-        int r = workspace_new(&b->workspace, reterr);
+        int r = find_builder(a, b, reterr);
 
+        if (r >= 0)
+                r = workspace_new(&b->workspace, reterr);
         if (r >= 0)
                 r = open_tree(a->operands.items[0], b, reterr);
         if (r >= 0)
@@ -286,10 +308,29 @@ static int prepare(const Arguments *a, const Publication *p, Build *b, char **re
         return r;
 }
 
+/* RELEASE_REUSED, 0 if artifact and index were uploaded. */
+static int upload(const Publication *p, Build *b, Manifest *m, char **reterr)
+{
+        _cleanup_free_ char *provenance = NULL;
+        int r, k;
+
+        r = provenance_object_describe(p->store, &p->signers, b->builder, b->started_sec, m,
+                                       &provenance, reterr);
+        if (r >= 0)
+                r = publication_check(p, m, reterr);
+        if (r >= 0)
+                r = release_object_upload(p->store, m, b->artifact_fd, &b->packed, reterr);
+        if (r < 0 || !provenance)
+                return r;
+        k = provenance_object_create(p->store, provenance, m, reterr);
+        return k < 0 ? k : r;
+}
+
 int verb_release(const Arguments *a, cJSON *result, char **reterr)
 {
         _cleanup_(publication_done) Publication p = {};
-        _cleanup_(build_done) Build b = { .tree_fd = -EBADF, .artifact_fd = -EBADF };
+        _cleanup_(build_done)
+                Build b = { .tree_fd = -EBADF, .artifact_fd = -EBADF, .started_sec = now_sec() };
         _cleanup_(manifest_freep) Manifest *m = NULL;
         int r = publication_begin(a, a->channel, &p, reterr);
 
@@ -298,9 +339,7 @@ int verb_release(const Arguments *a, cJSON *result, char **reterr)
         if (r >= 0)
                 r = make_manifest(a->app, &b, &m);
         if (r >= 0)
-                r = publication_check(&p, m, reterr);
-        if (r >= 0)
-                r = release_object_upload(p.store, m, b.artifact_fd, &b.packed, reterr);
+                r = upload(&p, &b, m, reterr);
         if (r < 0)
                 return r;
         tell_packed(&b, r == RELEASE_REUSED);

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "object.h"
 #include "progress.h"
+#include "provenance-object.h"
 #include "publication.h"
 #include "release-object.h"
 #include "result.h"
@@ -23,12 +24,15 @@ typedef struct Verification {
         Trust *trust;
         ChannelHead head;
         Index *index;
+        Provenance *provenance; /* NULL: the manifest has none */
+        bool provenance_is_signed;
         bool in_history;
 } Verification;
 
 static void verification_done(Verification *v)
 {
         index_free(v->index);
+        provenance_free(v->provenance);
         channel_head_done(&v->head);
         trust_free(v->trust);
         store_free(v->store);
@@ -111,6 +115,30 @@ static int check_release(Verification *v, char **reterr)
                                       reterr);
 }
 
+/* It stays as it was signed when keys are replaced and the release is published again, and the
+ * manifest vouches for its bytes: so that other keys made it is not an instance's reason to refuse.
+ */
+static int check_provenance(Verification *v, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (!manifest_of(v)->provenance.path)
+                return 0;
+        r = provenance_object_read(v->store, manifest_of(v), &e, &v->provenance, reterr);
+        if (r < 0)
+                return r;
+        r = trust_verify(v->trust, e, STATEMENT_PAYLOAD_TYPE, &err);
+        if (r == -EKEYREJECTED)
+                log_warning(
+                        "The provenance's own signature is not by the trust root's present keys: "
+                        "%s. The manifest vouches for it; others can't check it.",
+                        err_text(r, err));
+        v->provenance_is_signed = r >= 0;
+        return r == -EKEYREJECTED ? 0 : r;
+}
+
 /* Calls for each key of the trust root that signed; *ret_n counts them. */
 static int list_signers(const Verification *v, bool print, cJSON *array, char **reterr)
 {
@@ -154,6 +182,34 @@ static void print_source(const Source *s)
                         printf("%-10s %s\n", lines[i][0], lines[i][1]);
 }
 
+static void print_provenance(const Provenance *p)
+{
+        if (!p) {
+                printf("%-10s none\n", "provenance");
+                return;
+        }
+        printf("%-10s by %s\n", "provenance", p->builder);
+        printf("%-10s of %s, commit %s\n", "",
+               p->repository ? p->repository : "an unknown repository",
+               p->commit ? p->commit : "unknown");
+}
+
+static int report_provenance(const Verification *v, cJSON *result)
+{
+        cJSON *object = cJSON_GetObjectItemCaseSensitive(result, "provenance");
+        const Provenance *p = v->provenance;
+        int r;
+
+        if (!p)
+                return 0;
+        r = result_add_string(object, "builder", p->builder);
+        if (r >= 0)
+                r = result_add_string(object, "repository", p->repository);
+        if (r >= 0)
+                r = result_add_string(object, "commit", p->commit);
+        return r < 0 ? r : result_add_bool(object, "signed", v->provenance_is_signed);
+}
+
 static void print_found(const Verification *v)
 {
         const Manifest *m = manifest_of(v);
@@ -174,6 +230,7 @@ static void print_found(const Verification *v)
         printf("%-10s %s in %zu frames, %s of content, %zu entries\n", "artifact",
                bytes_format(m->artifact.size_bytes, artifact), index_n_frames(v->index),
                bytes_format(index_content_size(v->index), content), index_n_files(v->index));
+        print_provenance(v->provenance);
         printf("%-10s %zu %s%s\n", "history", v->head.n_serials,
                v->head.n_serials == 1 ? "manifest" : "manifests",
                v->in_history ? "" : ", the newest not among them yet");
@@ -188,6 +245,8 @@ static int report(const Arguments *a, const Verification *v, cJSON *result, char
                 r = result_add_string(result, "channel", a->channel);
         if (r >= 0)
                 r = manifest_to_result(manifest_of(v), result);
+        if (r >= 0)
+                r = report_provenance(v, result);
         if (r >= 0)
                 r = result_add_uint(result, "frames", index_n_frames(v->index));
         if (r >= 0)
@@ -237,6 +296,8 @@ int verb_verify(const Arguments *a, cJSON *result, char **reterr)
                 r = check_history(&v, reterr);
         if (r == 0)
                 r = check_release(&v, reterr);
+        if (r == 0)
+                r = check_provenance(&v, reterr);
         if (r == 0)
                 r = report(a, &v, result, reterr);
         if (r == 0)

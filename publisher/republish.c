@@ -2,8 +2,26 @@
 #include "republish.h"
 
 #include "err.h"
+#include "log.h"
+#include "provenance-object.h"
 #include "release-object.h"
 #include "source.h"
+
+/* Instances that don't ask for it can still have the release: no reason to keep a rollback from
+ * them.
+ */
+static void check_provenance(const Publication *p, const Manifest *m)
+{
+        _cleanup_(provenance_freep) Provenance *provenance = NULL;
+        _cleanup_free_ char *err = NULL;
+        int r = m->provenance.path ? provenance_object_read(p->store, m, NULL, &provenance, &err)
+                                   : 0;
+
+        if (r < 0)
+                log_warning("The provenance of release %s does not hold, so that instances whose "
+                            "configuration asks for it will not deploy it: %s",
+                            m->release, err_text(r, err));
+}
 
 int republish(const Publication *p, Published *earlier, const Arguments *a, cJSON *result,
               char **reterr)
@@ -21,6 +39,7 @@ int republish(const Publication *p, Published *earlier, const Arguments *a, cJSO
         if (r < 0)
                 return fail_prefix(reterr, r, "the release %s can't be deployed any more",
                                    m->release);
+        check_provenance(p, m);
         r = source_who(getenv, &who);
         if (r < 0)
                 return r;

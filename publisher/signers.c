@@ -14,14 +14,14 @@ void signers_done(Signers *s)
         *s = (Signers){};
 }
 
-static int sign_payload(const Signers *s, const char *payload, size_t size, Envelope **ret,
-                        char **reterr)
+static int sign_payload(const Signers *s, const char *type, const char *payload, size_t size,
+                        Envelope **ret, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
         int r = envelope_new(payload, size, &e);
 
         for (size_t i = 0; r >= 0 && i < s->n_keys; i++)
-                r = envelope_sign(e, MANIFEST_PAYLOAD_TYPE, s->keys[i], reterr);
+                r = envelope_sign(e, type, s->keys[i], reterr);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(e);
@@ -33,7 +33,7 @@ static int sign_payload(const Signers *s, const char *payload, size_t size, Enve
 static int try_keys(const Signers *s, const char *trust_path, char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
-        int r = sign_payload(s, "{}", 2, &e, reterr);
+        int r = sign_payload(s, MANIFEST_PAYLOAD_TYPE, "{}", 2, &e, reterr);
 
         if (r < 0 || !s->trust)
                 return r;
@@ -84,22 +84,35 @@ int signers_check(const Signers *s, const Manifest *m, char **reterr)
 
 int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size, char **reterr)
 {
-        _cleanup_(envelope_freep) Envelope *e = NULL;
         _cleanup_free_ char *payload = NULL;
         size_t size;
         int r = manifest_format(m, &payload, &size, reterr);
 
-        if (r >= 0)
-                r = sign_payload(s, payload, size, &e, reterr);
-        return r < 0 ? r : envelope_format(e, MANIFEST_PAYLOAD_TYPE, ret, ret_size);
+        return r < 0 ? r
+                     : signers_sign_as(s, MANIFEST_PAYLOAD_TYPE, payload, size, ret, ret_size,
+                                       reterr);
+}
+
+int signers_sign_as(const Signers *s, const char *type, const char *payload, size_t size,
+                    char **ret, size_t *ret_size, char **reterr)
+{
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        int r = sign_payload(s, type, payload, size, &e, reterr);
+
+        return r < 0 ? r : envelope_format(e, type, ret, ret_size);
 }
 
 int signers_accept(const Signers *s, const Envelope *e, char **reterr)
 {
+        return signers_accept_as(s, MANIFEST_PAYLOAD_TYPE, e, reterr);
+}
+
+int signers_accept_as(const Signers *s, const char *type, const Envelope *e, char **reterr)
+{
         if (s->trust)
-                return trust_verify_manifest(s->trust, e, reterr);
+                return trust_verify(s->trust, e, type, reterr);
         for (size_t i = 0; i < s->n_keys; i++) {
-                int r = envelope_verify(e, MANIFEST_PAYLOAD_TYPE, s->keys[i]);
+                int r = envelope_verify(e, type, s->keys[i]);
                 if (r != -EKEYREJECTED)
                         return r;
         }

@@ -31,7 +31,15 @@ _must_check_ int signers_check(const Signers *s, const Manifest *m, char **reter
 _must_check_ int signers_sign(const Signers *s, const Manifest *m, char **ret, size_t *ret_size,
                               char **reterr);
 
+/* The same of another payload. -EFBIG: it is too long for one of the keys. */
+_must_check_ int signers_sign_as(const Signers *s, const char *type, const char *payload,
+                                 size_t size, char **ret, size_t *ret_size, char **reterr);
+
 /* Whether a published manifest may be built upon: by the trust root if there is one, else by a
  * signature of one of the keys. -EKEYREJECTED if not. The store is not trusted: without this, who
  * can write there could have an artifact of theirs signed by a promotion or a rollback. */
 _must_check_ int signers_accept(const Signers *s, const Envelope *e, char **reterr);
+
+/* The same of an envelope of another type. */
+_must_check_ int signers_accept_as(const Signers *s, const char *type, const Envelope *e,
+                                   char **reterr);

@@ -12,14 +12,17 @@
 
 #define TEXT_SIZE_MAX 1024
 #define N_NAMES       3
+#define N_PARTS       8
+#define BUILD_MARKER  ":build/" /* in the ARN of a build by CodeBuild */
 
 /* One CI service. Names are tried in order; `branch` and `tag` get refs/heads/ and refs/tags/;
- * `build` is joined from its parts: a part that begins with '$' is a variable, all else text. */
+ * `build` and `builder` are joined from their parts: one that begins with '$' is a variable, all
+ * else is text. */
 typedef struct Ci {
         const char *detect;
         const char *repository[N_NAMES], *commit[N_NAMES], *ref[N_NAMES], *tag[N_NAMES],
                 *branch[N_NAMES], *by[N_NAMES];
-        const char *build[8];
+        const char *build[N_PARTS], *builder[N_PARTS];
 } Ci;
 
 /* clang-format off */
@@ -27,32 +30,39 @@ static const Ci services[] = {
         { .detect = "GITHUB_ACTIONS",
           .commit = { "GITHUB_SHA" }, .ref = { "GITHUB_REF" },
           .by = { "GITHUB_ACTOR" },
-          .build = { "$GITHUB_SERVER_URL", "/", "$GITHUB_REPOSITORY", "/actions/runs/", "$GITHUB_RUN_ID" } },
+          .build = { "$GITHUB_SERVER_URL", "/", "$GITHUB_REPOSITORY", "/actions/runs/", "$GITHUB_RUN_ID" },
+          .builder = { "$GITHUB_SERVER_URL", "/", "$GITHUB_WORKFLOW_REF" } },
         { .detect = "GITLAB_CI",
           .repository = { "CI_PROJECT_URL" }, .commit = { "CI_COMMIT_SHA" },
           .ref = { "CI_MERGE_REQUEST_REF_PATH" }, .tag = { "CI_COMMIT_TAG" }, .branch = { "CI_COMMIT_BRANCH" },
-          .by = { "GITLAB_USER_LOGIN" }, .build = { "$CI_JOB_URL" } },
+          .by = { "GITLAB_USER_LOGIN" }, .build = { "$CI_JOB_URL" },
+          .builder = { "$CI_PROJECT_URL", "/-/runners/", "$CI_RUNNER_ID" } },
         { .detect = "CODEBUILD_BUILD_ID",
           .repository = { "CODEBUILD_SOURCE_REPO_URL" }, .commit = { "CODEBUILD_RESOLVED_SOURCE_VERSION" },
           .ref = { "CODEBUILD_WEBHOOK_HEAD_REF" }, .by = { "CODEBUILD_INITIATOR" },
-          .build = { "$CODEBUILD_BUILD_ARN" } },
+          .build = { "$CODEBUILD_BUILD_ARN" },
+          .builder = { "$CODEBUILD_BUILD_ARN" } }, /* see project_arn() */
         { .detect = "BITBUCKET_BUILD_NUMBER",
           .repository = { "BITBUCKET_GIT_HTTP_ORIGIN" }, .commit = { "BITBUCKET_COMMIT" },
           .tag = { "BITBUCKET_TAG" }, .branch = { "BITBUCKET_BRANCH" }, .by = { "BITBUCKET_STEP_TRIGGERER_UUID" },
           .build = { "https://bitbucket.org/", "$BITBUCKET_REPO_FULL_NAME", "/pipelines/results/",
-                     "$BITBUCKET_BUILD_NUMBER" } },
+                     "$BITBUCKET_BUILD_NUMBER" },
+          .builder = { "https://bitbucket.org/", "$BITBUCKET_REPO_FULL_NAME", "/pipelines" } },
         { .detect = "CIRCLECI",
           .repository = { "CIRCLE_REPOSITORY_URL" }, .commit = { "CIRCLE_SHA1" }, .tag = { "CIRCLE_TAG" },
-          .branch = { "CIRCLE_BRANCH" }, .by = { "CIRCLE_USERNAME" }, .build = { "$CIRCLE_BUILD_URL" } },
+          .branch = { "CIRCLE_BRANCH" }, .by = { "CIRCLE_USERNAME" }, .build = { "$CIRCLE_BUILD_URL" },
+          .builder = { "https://circleci.com/", "$CIRCLE_PROJECT_USERNAME", "/", "$CIRCLE_PROJECT_REPONAME" } },
         { .detect = "TF_BUILD", /* Azure Pipelines */
           .repository = { "BUILD_REPOSITORY_URI" }, .commit = { "BUILD_SOURCEVERSION" },
           .ref = { "BUILD_SOURCEBRANCH" }, .by = { "BUILD_REQUESTEDFOR" },
           .build = { "$SYSTEM_COLLECTIONURI", "$SYSTEM_TEAMPROJECT", "/_build/results?buildId=",
-                     "$BUILD_BUILDID" } },
+                     "$BUILD_BUILDID" },
+          .builder = { "$SYSTEM_COLLECTIONURI", "$SYSTEM_TEAMPROJECT", "/_build?definitionId=",
+                       "$SYSTEM_DEFINITIONID" } },
         { .detect = "JENKINS_URL", /* last: other CIs are started from it */
           .repository = { "GIT_URL", "GIT_URL_1" }, .commit = { "GIT_COMMIT" }, .tag = { "TAG_NAME" },
           .branch = { "BRANCH_NAME", "GIT_LOCAL_BRANCH" }, .by = { "BUILD_USER_ID", "CHANGE_AUTHOR" },
-          .build = { "$BUILD_URL" } },
+          .build = { "$BUILD_URL" }, .builder = { "$JOB_URL" } },
 };
 /* clang-format on */
 
@@ -156,14 +166,14 @@ static bool is_commit(const char *s)
 }
 
 /* All parts joined; NULL if a variable is missing. */
-static int build_url(const Ci *ci, source_getenv_t env, char **ret)
+static int join(const char *const parts[static N_PARTS], source_getenv_t env, char **ret)
 {
         _cleanup_free_ char *url = strdup("");
 
         if (!url)
                 return -ENOMEM;
-        for (size_t i = 0; i < ELEMENTSOF(ci->build) && ci->build[i]; i++) {
-                const char *part = ci->build[i];
+        for (size_t i = 0; i < N_PARTS && parts[i]; i++) {
+                const char *part = parts[i];
                 char *longer = NULL;
                 if (part[0] == '$')
                         part = env(part + 1);
@@ -235,13 +245,45 @@ int source_from_ci(source_getenv_t env, Source *ret)
         if (r >= 0)
                 r = ci_ref(ci, env, &s.ref);
         if (r >= 0)
-                r = build_url(ci, env, &s.build);
+                r = join(ci->build, env, &s.build);
         if (r >= 0)
                 r = copy_text("", first_of(env, ci->by), &s.by);
         if (r < 0)
                 return r;
         *ret = s;
         s = (Source){};
+        return 0;
+}
+
+/* CodeBuild says which build it is, and not by which project:
+ * "arn:aws:codebuild:REGION:ACCOUNT:build/PROJECT:UUID" -> "...:project/PROJECT". */
+static int project_arn(char **arn)
+{
+        char *build = strstr(*arn, BUILD_MARKER), *uuid = build ? strrchr(build + 1, ':') : NULL,
+             *project = NULL;
+
+        if (!uuid)
+                return 0;
+        *uuid = '\0';
+        if (asprintf(&project, "%.*s:project/%s", (int) (build - *arn), *arn,
+                     build + STRLEN(BUILD_MARKER)) < 0)
+                return -ENOMEM;
+        free(*arn);
+        *arn = project;
+        return 0;
+}
+
+int source_builder(source_getenv_t env, char **ret)
+{
+        _cleanup_free_ char *builder = NULL;
+        const Ci *ci = ci_find(env);
+        int r = ci ? join(ci->builder, env, &builder) : 0;
+
+        if (r >= 0 && builder && streq(ci->detect, "CODEBUILD_BUILD_ID"))
+                r = project_arn(&builder);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(builder);
         return 0;
 }
 

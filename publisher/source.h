@@ -42,6 +42,10 @@ _must_check_ int source_from_git(const char *directory, Source *ret, uint64_t *r
 _must_check_ int source_collect(const char *directory, source_getenv_t env, Source *ret,
                                 uint64_t *ret_time_sec, char **ret_problem, char **reterr);
 
+/* Which CI builds, as a URI: its workflow, project or job, so that two pipelines of one service are
+ * two builders. NULL: no known CI, or its variables don't tell. To be freed. */
+_must_check_ int source_builder(source_getenv_t env, char **ret);
+
 /* Who publishes: the CI's actor, else user@host. To be freed. */
 _must_check_ int source_who(source_getenv_t env, char **ret);
 

@@ -22,6 +22,7 @@ typedef struct Verb {
 } Verb;
 
 #define PLACE  (OPT(STORE) | OPT(APP) | OPT(CHANNEL))
+#define ORDER  (OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST))
 #define COMMON (OPT(JSON) | OPT(HELP))
 
 static const Verb verbs[] = {
@@ -99,7 +100,7 @@ static const Verb verbs[] = {
         { .name = "release",
          .summary = "pack a tree, upload it, make it the channel's release",
          .required = PLACE | OPT(KEY),
-         .optional = OPT(SPEC) | OPT(ID) | OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
+         .optional = OPT(SPEC) | OPT(ID) | OPT(BUILDER) | ORDER | COMMON,
          .operands = "PATH",
          .n_min = 1,
          .n_max = 1,
@@ -107,12 +108,13 @@ static const Verb verbs[] = {
          .details = "PATH is a directory, or a .tar, .tar.gz, .tar.xz, .tar.zst or .zip.\n"
                      "Each --key signs. The manifest expires after 30d unless said otherwise.\n"
                      "Instances begin it at once; with --window, once or more, only then.\n"
-                     "Repository, commit, ref, build and person come from git and the usual CI\n"
-                     "environments; SOURCE_DATE_EPOCH is honoured." },
+                     "Repository, commit, ref, build, builder and person come from git and the\n"
+                     "usual CI environments; SOURCE_DATE_EPOCH is honoured. Its provenance, a\n"
+                     "SLSA statement, is written beside the release." },
         { .name = "promote",
          .summary = "publish one channel's release in another, without a rebuild",
          .required = OPT(STORE) | OPT(APP) | OPT(FROM) | OPT(TO) | OPT(KEY),
-         .optional = OPT(SPEC) | OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
+         .optional = OPT(SPEC) | ORDER | COMMON,
          .operands = "",
          .run = verb_promote,
          .details = "Targets and activation come along unless --spec is given; a window never\n"
@@ -121,7 +123,7 @@ static const Verb verbs[] = {
         { .name = "rollback",
          .summary = "publish the previous, or a named, release again",
          .required = PLACE | OPT(KEY),
-         .optional = OPT(EXPIRES) | OPT(WINDOW) | OPT(TRUST) | COMMON,
+         .optional = ORDER | COMMON,
          .operands = "[RELEASE]",
          .n_max = 1,
          .run = verb_rollback,

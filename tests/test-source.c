@@ -109,6 +109,54 @@ static void ci_odd_values(void **state)
            S(NULL, NULL, NULL, NULL, "ad\xc3\xa1"));
 }
 
+static void builds_by(const char *const *env, const char *expected)
+{
+        _cleanup_free_ char *builder = NULL;
+
+        environment = env;
+        assert_int_equal(source_builder(fake_getenv, &builder), 0);
+        if (!streq_ptr(builder, expected))
+                fail_msg("builder is %s, not %s", strempty(builder), strempty(expected));
+}
+
+static void builders(void **state)
+{
+        (void) state;
+        builds_by((const char *const[]){ NULL }, NULL);
+        builds_by((const char *const[]){ "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL",
+                                         "https://github.com", "GITHUB_WORKFLOW_REF",
+                                         "acme/web/.github/workflows/ci.yml@refs/heads/main",
+                                         NULL },
+                  "https://github.com/acme/web/.github/workflows/ci.yml@refs/heads/main");
+        /* It does not tell: nobody is guessed. */
+        builds_by((const char *const[]){ "GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL",
+                                         "https://github.com", NULL },
+                  NULL);
+        builds_by((const char *const[]){ "GITLAB_CI", "true", "CI_PROJECT_URL",
+                                         "https://gitlab.example/acme/web", "CI_RUNNER_ID", "7",
+                                         NULL },
+                  "https://gitlab.example/acme/web/-/runners/7");
+        builds_by((const char *const[]){ "CODEBUILD_BUILD_ID", "web:1", "CODEBUILD_BUILD_ARN",
+                                         "arn:aws:codebuild:eu-west-1:1:build/web:1-2", NULL },
+                  "arn:aws:codebuild:eu-west-1:1:project/web");
+        builds_by((const char *const[]){ "CODEBUILD_BUILD_ID", "web:1", "CODEBUILD_BUILD_ARN",
+                                         "something else", NULL },
+                  "something else");
+        builds_by((const char *const[]){ "BITBUCKET_BUILD_NUMBER", "9", "BITBUCKET_REPO_FULL_NAME",
+                                         "acme/web", NULL },
+                  "https://bitbucket.org/acme/web/pipelines");
+        builds_by((const char *const[]){ "CIRCLECI", "true", "CIRCLE_PROJECT_USERNAME", "acme",
+                                         "CIRCLE_PROJECT_REPONAME", "web", NULL },
+                  "https://circleci.com/acme/web");
+        builds_by((const char *const[]){ "TF_BUILD", "True", "SYSTEM_COLLECTIONURI",
+                                         "https://dev.azure.com/acme/", "SYSTEM_TEAMPROJECT",
+                                         "a web", "SYSTEM_DEFINITIONID", "3", NULL },
+                  "https://dev.azure.com/acme/a web/_build?definitionId=3");
+        builds_by((const char *const[]){ "JENKINS_URL", "http://j/", "JOB_URL", "http://j/job/web/",
+                                         NULL },
+                  "http://j/job/web/");
+}
+
 static void repositories(void **state)
 {
         static const char *const cases[][2] = {
@@ -224,9 +272,10 @@ static void ids(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(ci_services),  cmocka_unit_test(ci_odd_values),
-                cmocka_unit_test(repositories), test_in_dir(from_git),
-                test_in_dir(collected),         cmocka_unit_test(ids),
+                cmocka_unit_test(ci_services), cmocka_unit_test(ci_odd_values),
+                cmocka_unit_test(builders),    cmocka_unit_test(repositories),
+                test_in_dir(from_git),         test_in_dir(collected),
+                cmocka_unit_test(ids),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

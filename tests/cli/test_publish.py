@@ -571,6 +571,120 @@ class Release(Case):
         self.assertFalse(self.channel_file("manifest.json").exists())
 
 
+class Provenance(Case):
+    """The statement of where a release comes from; e2e/test_formats.py reads it by other means, and checks its signature."""
+
+    GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/web",
+              "GITHUB_SHA": "0123456789abcdef0123456789abcdef01234567", "GITHUB_REF": "refs/heads/main", "GITHUB_RUN_ID": "77",
+              "GITHUB_WORKFLOW_REF": "acme/web/.github/workflows/ci.yml@refs/heads/main"}
+    WORKFLOW = "https://github.com/acme/web/.github/workflows/ci.yml@refs/heads/main"
+    LOCAL = "urn:slipway:builder:local"
+
+    def statement(self, stored):
+        data = (self.store / stored["path"]).read_bytes()
+        self.assertEqual((len(data), hashlib.sha256(data).hexdigest()), (stored["size"], stored["sha256"]))
+        return json.loads(base64.b64decode(json.loads(data)["payload"]))
+
+    def test_says_what_was_built_and_by_whom(self):
+        result = self.release("--id", "one", env=self.GITHUB).json
+        stored = self.manifest()["release"]["provenance"]
+        self.assertEqual(stored, result["provenance"])
+        self.assertEqual(stored["path"], "web/releases/one/provenance.json")
+        statement = self.statement(stored)
+        self.assertEqual(statement["subject"], [
+            {"name": name, "digest": {"sha256": result[kind]["sha256"]}}
+            for name, kind in (("artifact.tar.zst", "artifact"), ("index", "index"))])
+        definition, run = (statement["predicate"][name] for name in ("buildDefinition", "runDetails"))
+        self.assertEqual(definition["externalParameters"], {"app": "web", "release": "one", "ref": "refs/heads/main"})
+        self.assertEqual(definition["resolvedDependencies"], [
+            {"uri": "git+https://github.com/acme/web", "digest": {"gitCommit": self.GITHUB["GITHUB_SHA"]}}])
+        self.assertEqual(run["builder"], {"id": self.WORKFLOW})
+        self.assertEqual(run["metadata"]["invocationId"], "https://github.com/acme/web/actions/runs/77")
+        found = self.verify().json["provenance"]
+        self.assertEqual(found, stored | {"builder": self.WORKFLOW, "repository": "github.com/acme/web",
+                                          "commit": self.GITHUB["GITHUB_SHA"], "signed": True})
+        printed = self.program("verify", *self.at(), "--trust", "root.json", code=0).out
+        self.assertIn(f"provenance by {self.WORKFLOW}\n", printed)
+
+    def test_builder_by_hand(self):
+        self.assertEqual(self.statement(self.release("--id", "one").json["provenance"])["predicate"]["runDetails"]["builder"],
+                         {"id": self.LOCAL})
+        self.release("--id", "two", "--builder", "https://ci.example/jobs/web", env=self.GITHUB)
+        self.assertEqual(self.verify().json["provenance"]["builder"], "https://ci.example/jobs/web")
+        self.assert_says(self.release("--builder", "ci.example/a b", code=1), "--builder 'ci.example/a b' is not a URI")
+
+    def test_same_again_has_the_same(self):
+        first = self.release("--id", "one", env=self.GITHUB).json
+        again = self.release("--id", "one", env=self.GITHUB | {"GITHUB_RUN_ID": "78"}).json
+        self.assertTrue(again["reused"])
+        self.assertEqual(again["provenance"], first["provenance"])
+        self.assertEqual(len(list((self.store / "web/releases/one").iterdir())), 3)
+
+    def test_another_origin_of_the_same_bytes_has_its_own(self):
+        """Neither is a desk's release the pipeline's, nor the other way round; and what stays is as it was."""
+        desk = self.release("--id", "one").json
+        pipeline = self.release("--id", "one", env=self.GITHUB)
+        self.assertIn(f"its commit is not said, not {self.GITHUB['GITHUB_SHA']}", pipeline.err)
+        pipeline = pipeline.json
+        self.assertTrue(pipeline["reused"])
+        self.assertEqual(pipeline["artifact"], desk["artifact"])
+        self.assertEqual(pipeline["provenance"]["path"],
+                         f"web/releases/one/provenance-{pipeline['provenance']['sha256'][:16]}.json")
+        self.assertEqual(self.verify().json["provenance"]["builder"], self.WORKFLOW)
+        self.statement(desk["provenance"])
+        other = self.release("--id", "one", env=self.GITHUB | {"GITHUB_WORKFLOW_REF": "acme/web/x@refs/heads/y"})
+        self.release("--id", "two")
+        self.assertIn("its builder is", self.release("--id", "two", "--builder", "urn:x").err)
+        self.assertEqual(other.json["provenance"]["path"].count("provenance-"), 1)
+
+    def test_of_somebody_without_a_key_counts_for_nothing(self):
+        self.program("keygen", "thief", code=0)
+        other = self.release("--id", "one", key="thief.key", channel="thief", env=self.GITHUB).json
+        mine = self.release("--id", "one", "--trust", "root.json", env=self.GITHUB).json
+        self.assertNotEqual(mine["provenance"]["path"], other["provenance"]["path"])
+        self.assertTrue(self.verify().json["provenance"]["signed"])
+        # whatever lies there
+        for n, junk in enumerate([b"", b"<html>", b"{}", b"[" * 70000]):
+            place = self.store / f"web/releases/r{n}/provenance.json"
+            place.parent.mkdir()
+            place.write_bytes(junk)
+            self.release("--id", f"r{n}")
+            self.verify()
+            self.assertEqual(place.read_bytes(), junk)
+
+    def test_comes_along(self):
+        first = self.release("--id", "one", env=self.GITHUB).json["provenance"]
+        self.release("--id", "two")
+        place = [*self.at()[:4]]
+        self.program("rollback", *self.at(), "--key", "deploy.key", code=0)
+        self.assertEqual(self.manifest()["release"]["provenance"], first)
+        self.program("promote", *place, "--from", "prod", "--to", "live", "--key", "deploy.key", code=0)
+        self.assertEqual(self.manifest(channel="live")["release"]["provenance"], first)
+        # Where it is gone, an emergency goes on, and says so.
+        (self.store / first["path"]).unlink()
+        result = self.program("promote", *place, "--from", "prod", "--to", "live", "--key", "deploy.key", code=0)
+        self.assertIn("The provenance of release one does not hold", result.err)
+
+    def test_verify_finds_it_damaged(self):
+        path = self.store / self.release("--id", "one").json["provenance"]["path"]
+        good = path.read_bytes()
+        path.write_bytes(good.replace(b'"sig":"', b'"sig":"AAAA', 1)[:len(good)])
+        self.assert_says(self.verify(code=4), "one/provenance.json has not the digest")
+        path.write_bytes(good + b" ")
+        self.assert_says(self.verify(code=4), "one/provenance.json has not the")
+        path.unlink()
+        self.assert_says(self.verify(code=4), "one/provenance.json is missing")
+
+    def test_keys_are_replaced_and_the_release_stays(self):
+        self.release("--id", "one")
+        self.program("keygen", "next", code=0)
+        self.program("trust", "init", "--key", "next.pub", "-o", "next.json", code=0)
+        self.program("rollback", *self.at(), "--key", "deploy.key", "--key", "next.key", "one", code=0)
+        result = self.verify(trust="next.json")
+        self.assertFalse(result.json["provenance"]["signed"])
+        self.assertIn("not by the trust root's present keys", result.err)
+
+
 class Archives(Case):
     def test_every_format(self):
         plain = self.release("--id", "plain", env={"SOURCE_DATE_EPOCH": "1700000000"}).json

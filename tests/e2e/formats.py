@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 MANIFEST_TYPE = "application/vnd.slipway.manifest+json"
 TRUST_TYPE = "application/vnd.slipway.trust+json"
+STATEMENT_TYPE = "application/vnd.in-toto+json"
+PROVENANCE_MAX_BYTES = 64 << 10
 
 INDEX_HEADER = struct.Struct("<8sIIQQQ24x")
 INDEX_FRAME = struct.Struct("<QII32s32s")
@@ -389,6 +391,43 @@ def manifest(app, channel, release_id, artifact, index, *, serial=1, deployment=
     return payload
 
 
+def statement(release, *, builder="https://ci.example/web", repository="github.com/acme/web", commit=None):
+    """Where a release comes from: an in-toto Statement v1 with SLSA's predicate, as slipway-store(5) has it."""
+    said = release.payload["release"]
+    source = {"uri": f"git+https://{repository}"} if repository is not None else {}
+    source |= {"digest": {"gitCommit": commit}} if commit is not None else {}
+    return {"_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": "artifact.tar.zst", "digest": {"sha256": said["artifact"]["sha256"]}},
+                        {"name": "index", "digest": {"sha256": said["index"]["sha256"]}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {"buildDefinition": {"buildType": "urn:slipway:release:1",
+                                              "externalParameters": {"app": release.payload["app"], "release": said["id"]},
+                                              "resolvedDependencies": [source] if source else []},
+                          "runDetails": {"builder": {"id": builder}}}}
+
+
+def add_provenance(release, data):
+    """Has the release's manifest name these bytes as its provenance."""
+    release.provenance = data
+    said = release.payload["release"]
+    said["provenance"] = stored(f"{release.payload['app']}/releases/{said['id']}/provenance.json", data)
+
+
+def check_statement(said, payload):
+    """That a statement is about the release of a manifest's payload, and has the form that the specifications ask for."""
+    release = payload["release"]
+    expect(said["_type"] == "https://in-toto.io/Statement/v1", "it is no Statement v1")
+    expect(said["predicateType"] == "https://slsa.dev/provenance/v1", "its predicate is not SLSA's")
+    expect({s["name"]: s["digest"] for s in said["subject"]} ==
+           {"artifact.tar.zst": {"sha256": release["artifact"]["sha256"]}, "index": {"sha256": release["index"]["sha256"]}},
+           "its subjects are not the artifact and the index")
+    definition = said["predicate"]["buildDefinition"]
+    expect(definition["buildType"] == "urn:slipway:release:1", "its build is of another type")
+    expect((definition["externalParameters"]["app"], definition["externalParameters"]["release"]) ==
+           (payload["app"], release["id"]), "it is about another release")
+    expect(":" in said["predicate"]["runDetails"]["builder"]["id"], "its builder is no URI")
+
+
 class FileStore:
     """A store in a directory."""
 
@@ -423,11 +462,13 @@ class S3Store:
 
 @dataclasses.dataclass
 class Release:
-    """A release as it lies in a store: its manifest's payload, its artifact and its index, all bytes."""
+    """A release as it lies in a store: its manifest's payload, its artifact, its index and, if it has one (add_provenance), its
+    provenance, all bytes."""
 
     payload: dict
     artifact: bytes
     index: bytes
+    provenance: bytes | None = None
 
     def altered(self, **members):
         """The same with other members at the manifest's top; None removes one."""
@@ -455,6 +496,8 @@ def publish(store, release, keys, *, app="web", channel="prod"):
     body = envelope(MANIFEST_TYPE, release.payload, keys)
     store.put(release.payload["release"]["artifact"]["path"], release.artifact)
     store.put(release.payload["release"]["index"]["path"], release.index)
+    if release.provenance is not None:
+        store.put(release.payload["release"]["provenance"]["path"], release.provenance)
     store.put(f"{app}/channels/{channel}/halt.json", b'{"halted": false}\n')
     store.put(f"{app}/channels/{channel}/history/{release.payload['serial']}.json", body)
     store.put(manifest_path(app, channel), body)
@@ -465,8 +508,12 @@ def read_release(store, public_keys, *, app="web", channel="prod"):
     payload = open_envelope(store.get(manifest_path(app, channel)), MANIFEST_TYPE, public_keys)
     expect((payload["app"], payload["channel"]) == (app, channel), "the manifest is of another channel")
     objects = {}
-    for name in ("artifact", "index"):
+    for name in ("artifact", "index", "provenance"):
+        if name not in payload["release"]:
+            continue
         said = payload["release"][name]
         objects[name] = store.get(said["path"])
         expect(stored(said["path"], objects[name]) == said, f"the {name} is not the one of the manifest")
+    if "provenance" in objects:
+        check_statement(open_envelope(objects["provenance"], STATEMENT_TYPE, public_keys), payload)
     return payload, read_artifact(objects["artifact"], Index.unpack(objects["index"]))

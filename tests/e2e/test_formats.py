@@ -4,6 +4,9 @@ import dataclasses
 import subprocess
 
 import pytest
+from google.protobuf import json_format
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement, statement_pb2
 
 import application
 import formats
@@ -65,6 +68,29 @@ def test_reads_what_the_publisher_wrote(any_store, make_publisher, tmp_path):
     assert payload["release"]["id"] == "r1" and payload["serial"] == published["serial"] == 1
     assert payload["activate"]["units"] == slipway.UNITS["activate"]["units"]
     assert entries_by_path(found.values()) == entries_by_path(formats.tree_entries(tree))
+
+
+def test_provenance_is_what_others_read(any_store, make_publisher, tmp_path):
+    """By the specifications' own types: whoever reads statements of in-toto with SLSA's predicate reads ours."""
+    store, environment = any_store
+    publisher = make_publisher(store.url, environment)
+    published = publisher.release(application.small_tree(tmp_path / "tree", "1"), "r1", environment={
+        "GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/web",
+        "GITHUB_WORKFLOW_REF": "acme/web/.github/workflows/ci.yml@refs/heads/main", "GITHUB_SHA": "1" * 40,
+        "GITHUB_REF": "refs/heads/main", "GITHUB_RUN_ID": "77"})
+    said = formats.open_envelope(store.get(published["provenance"]["path"]), formats.STATEMENT_TYPE, [publisher.key.public])
+    read = json_format.ParseDict(said, statement_pb2.Statement())
+    statement.Statement.copy_from_pb(read).validate()
+    assert [(s.name, dict(s.digest)) for s in read.subject] == [
+        ("artifact.tar.zst", {"sha256": published["artifact"]["sha256"]}), ("index", {"sha256": published["index"]["sha256"]})]
+    # ParseDict() refuses members that the type does not have
+    predicate = json_format.ParseDict(said["predicate"], provenance_pb2.Provenance())
+    [source] = predicate.build_definition.resolved_dependencies
+    assert (source.uri, dict(source.digest)) == ("git+https://github.com/acme/web", {"gitCommit": "1" * 40})
+    assert dict(predicate.build_definition.external_parameters) == {"app": "web", "release": "r1", "ref": "refs/heads/main"}
+    assert predicate.run_details.builder.id == "https://github.com/acme/web/.github/workflows/ci.yml@refs/heads/main"
+    assert predicate.run_details.metadata.invocation_id == "https://github.com/acme/web/actions/runs/77"
+    assert predicate.run_details.metadata.started_on.seconds > 0
 
 
 def test_publisher_reads_what_it_wrote(any_store, make_publisher):

@@ -93,7 +93,8 @@ def roles(s3, aws):
 @pytest.fixture
 def objects(roles):
     """One object of every kind, and some of others."""
-    paths = ["web/releases/r/index", "web/channels/prod/manifest.json", "web/channels/prod/halt.json",
+    paths = ["web/releases/r/index", "web/releases/r/provenance.json",
+             "web/channels/prod/manifest.json", "web/channels/prod/halt.json",
              "web/channels/prod/history/1.json", "web/channels/prod/instances/i.json", "web/channels/staging/manifest.json",
              "web/channels/staging/halt.json", "web/channels/staging/history/1.json", "web/channels/staging/instances/i.json",
              "trust/1.json", "other/releases/r/index", "other/channels/prod/manifest.json"]
