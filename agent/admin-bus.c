@@ -251,8 +251,14 @@ int admin_bus_deploy_files(sd_bus *bus, const char *app, const OrderFiles *files
         int r = new_call(bus, app, "DeployFiles", &m);
 
         if (r >= 0)
-                r = sd_bus_message_append(m, "hhhsb", files->manifest_fd, files->index_fd,
-                                          files->artifact_fd, by, (int) wait);
+                r = sd_bus_message_append(m, "hhh", files->manifest_fd, files->index_fd,
+                                          files->artifact_fd);
+        if (r >= 0)
+                r = files->provenance_fd < 0
+                            ? sd_bus_message_append(m, "ah", 0)
+                            : sd_bus_message_append(m, "ah", 1, files->provenance_fd);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "sb", by, (int) wait);
         return r < 0 ? fail_errno(reterr, r, "cannot make the call DeployFiles()")
                      : send_call(bus, m, app, STAGE_TIMEOUT_USEC + timeout_usec, ret, reterr);
 }

@@ -15,7 +15,9 @@
 #include "log.h"
 #include "offline.h"
 
-#define INDEX_NAME "index" /* as in a store, beside its artifact */
+/* As in a store, beside the artifact. */
+#define INDEX_NAME      "index"
+#define PROVENANCE_NAME "provenance.json"
 
 /* A FIFO would wait for a writer, and a device may do what it likes. */
 static int open_file(const char *path, uint64_t size_max, int *ret, char **reterr)
@@ -41,18 +43,26 @@ static void files_done(OrderFiles *f)
         fd_close(f->manifest_fd);
         fd_close(f->index_fd);
         fd_close(f->artifact_fd);
+        fd_close(f->provenance_fd);
+}
+
+static char *path_beside(const char *name)
+{
+        const char *slash = strrchr(arg_file, '/');
+        char *path = NULL;
+
+        err_set(&path, "%.*s%s", slash ? (int) (slash + 1 - arg_file) : 0, arg_file, name);
+        return path;
 }
 
 static int open_index(int *ret, char **reterr)
 {
-        const char *slash = strrchr(arg_file, '/');
-        _cleanup_free_ char *beside = NULL;
+        _cleanup_free_ char *beside = path_beside(INDEX_NAME);
         int r;
 
         if (arg_index)
                 return open_file(arg_index, INT64_MAX, ret, reterr);
-        if (asprintf(&beside, "%.*s" INDEX_NAME, slash ? (int) (slash + 1 - arg_file) : 0,
-                     arg_file) < 0)
+        if (!beside)
                 return -ENOMEM;
         r = open_file(beside, INT64_MAX, ret, reterr);
         return r == -ENOENT ? fail(reterr, r,
@@ -62,13 +72,23 @@ static int open_index(int *ret, char **reterr)
                             : r;
 }
 
+static int open_provenance(int *ret, char **reterr)
+{
+        _cleanup_free_ char *beside = path_beside(PROVENANCE_NAME);
+        int r = beside ? open_file(beside, INT64_MAX, ret, reterr) : -ENOMEM;
+
+        return r == -ENOENT ? 0 : r;
+}
+
 static int open_files(OrderFiles *f, char **reterr)
 {
         int r = open_file(arg_manifest, ENVELOPE_SIZE_MAX, &f->manifest_fd, reterr);
 
         if (r >= 0)
                 r = open_file(arg_file, INT64_MAX, &f->artifact_fd, reterr);
-        return r < 0 ? r : open_index(&f->index_fd, reterr);
+        if (r >= 0)
+                r = open_index(&f->index_fd, reterr);
+        return r < 0 ? r : open_provenance(&f->provenance_fd, reterr);
 }
 
 static int say(const char *app, char *text, bool waited)
@@ -81,7 +101,7 @@ static int say(const char *app, char *text, bool waited)
 
 int verb_deploy(char **args)
 {
-        _cleanup_(files_done) OrderFiles files = { -EBADF, -EBADF, -EBADF };
+        _cleanup_(files_done) OrderFiles files = { -EBADF, -EBADF, -EBADF, -EBADF };
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *text = NULL;
         _cleanup_(watch_freep) Watch *watch = NULL;

@@ -23,9 +23,10 @@
  *                                      unpacked, not made live; answers when it is staged, or that
  *                                      there is nothing to do
  *     Activate(s by) -> s release      makes live what is staged; answers when it held
- *     DeployFiles(h manifest, h index, h artifact, s by, b wait) -> s text
- *                                      deploys from files, judged as the store's; answers when it
- *                                      begins or, with wait, with the release that held
+ *     DeployFiles(h manifest, h index, h artifact, ah provenance, s by, b wait) -> s text
+ *                                      deploys from files (provenance: one or none), judged as the
+ *                                      store's; answers when it begins or, with wait, with the
+ *                                      release that held
  *     Hold(s until, s reason, s by) -> s text
  *                                      deploys nothing until then: "2026-11-22T15:00:00Z", "2h", or
  *                                      "" for until Resume(); text says what becomes of what is

@@ -331,6 +331,8 @@ static void drop_forgotten(App *a)
                 return;
         fetcher_drop(a->agent->fetcher, &m->index.sha256);
         fetcher_drop(a->agent->fetcher, &m->artifact.sha256);
+        if (m->provenance.path)
+                fetcher_drop(a->agent->fetcher, &m->provenance.sha256);
 }
 
 static void add_brake(const App *a, JudgeContext *c)

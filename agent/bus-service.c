@@ -171,6 +171,20 @@ static int method_activate(sd_bus_message *m, void *userdata, sd_bus_error *erro
         return ask_app(m, userdata, error, app_activate);
 }
 
+/* One, or none. */
+static int read_provenance(sd_bus_message *m, int *ret_fd)
+{
+        int r = sd_bus_message_enter_container(m, 'a', "h");
+
+        if (r >= 0)
+                r = sd_bus_message_read(m, "h", ret_fd);
+        if (r == 0)
+                *ret_fd = -EBADF;
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r;
+}
+
 static int method_deploy_files(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
@@ -178,8 +192,11 @@ static int method_deploy_files(sd_bus_message *m, void *userdata, sd_bus_error *
         const char *by;
         int wait, r;
 
-        r = sd_bus_message_read(m, "hhhsb", &files.manifest_fd, &files.index_fd, &files.artifact_fd,
-                                &by, &wait);
+        r = sd_bus_message_read(m, "hhh", &files.manifest_fd, &files.index_fd, &files.artifact_fd);
+        if (r >= 0)
+                r = read_provenance(m, &files.provenance_fd);
+        if (r >= 0)
+                r = sd_bus_message_read(m, "sb", &by, &wait);
         if (r < 0)
                 return r;
         r = app_deploy_files(userdata, &files, wait, by[0] ? by : "unknown", reply_told,
@@ -344,10 +361,11 @@ static const sd_bus_vtable app_vtable[] = {
                                 method_stage, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Activate", SD_BUS_ARGS("s", by), SD_BUS_RESULT("s", release),
                                 method_activate, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS(
-                "DeployFiles",
-                SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "s", by, "b", wait),
-                SD_BUS_RESULT("s", text), method_deploy_files, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DeployFiles",
+                                SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "ah",
+                                            provenance, "s", by, "b", wait),
+                                SD_BUS_RESULT("s", text), method_deploy_files,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Rollback", SD_BUS_ARGS("s", release, "s", by),

@@ -88,6 +88,8 @@ static void app_done(AppConfig *a)
         strings_free(a->units, a->n_units);
         strings_free(a->unit_files, a->n_unit_files);
         strings_free(a->hook_users, a->n_hook_users);
+        strings_free(a->provenance.builders, a->provenance.n_builders);
+        strings_free(a->provenance.repositories, a->provenance.n_repositories);
 }
 
 static void tags_done(Config *c)
@@ -490,6 +492,56 @@ static int parse_hook_users(const cJSON *v, const char *path, void *target, char
         return json_each(v, path, CONFIG_HOOK_USERS_MAX, parse_hook_user, a, reterr);
 }
 
+static int parse_builder(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        ProvenancePolicy *p = target;
+        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
+
+        return r < 0 ? r : add_text(&p->builders, &p->n_builders, v->valuestring);
+}
+
+static int parse_repository(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        ProvenancePolicy *p = target;
+        int r = json_check_text(v, path, 1, JSON_STRING_SIZE_MAX, reterr);
+
+        return r < 0 ? r : add_text(&p->repositories, &p->n_repositories, v->valuestring);
+}
+
+/* Nobody means an empty list: it would allow nothing at all, or everything. */
+static int parse_origins(const cJSON *v, const char *path, json_parse_t each, void *target,
+                         char **reterr)
+{
+        if (cJSON_IsArray(v) && cJSON_GetArraySize(v) == 0)
+                return fail(reterr, -EBADMSG,
+                            "%s: must hold at least one pattern (leave it out to mean any)", path);
+        return json_each(v, path, CONFIG_PROVENANCE_MAX, each, target, reterr);
+}
+
+static int parse_builders(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_origins(v, path, parse_builder, target, reterr);
+}
+
+static int parse_repositories(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_origins(v, path, parse_repository, target, reterr);
+}
+
+static const JsonField provenance_fields[] = {
+        {"builders",      parse_builders, 0 },
+        { "repositories",              parse_repositories, 0 },
+        {             },
+};
+
+static int parse_provenance(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        ProvenancePolicy *p = target;
+
+        p->required = true;
+        return json_dispatch(v, path, provenance_fields, p, reterr);
+}
+
 static const JsonField app_fields[] = {
         {"app",               json_parse_name, offsetof(AppConfig, app), true },
         { "channel", json_parse_string, offsetof(AppConfig, channel), true },
@@ -499,10 +551,11 @@ static const JsonField app_fields[] = {
         { "unit_files",               parse_unit_files, 0 },
         { "disk",             parse_disk, 0 },
         { "hook_users", parse_hook_users, 0 },
-        { "keep",                  parse_keep, offsetof(AppConfig, keep) },
-        { "update_lock",parse_update_lock, offsetof(AppConfig, update_lock_usec) },
-        { "activate",     parse_activate, offsetof(AppConfig, activate_by_hand) },
-        {                 },
+        { "provenance",                  parse_provenance, offsetof(AppConfig, provenance) },
+        { "keep",parse_keep, offsetof(AppConfig, keep) },
+        { "update_lock",     parse_update_lock, offsetof(AppConfig, update_lock_usec) },
+        { "activate",            parse_activate, offsetof(AppConfig, activate_by_hand) },
+        {      },
 };
 
 static const AppConfig app_defaults = { .keep = KEEP_DEFAULT,
@@ -752,14 +805,27 @@ static int expand_unit_files(const Loader *l, AppConfig *a, char **reterr)
         return expand_patterns(l, a, a->unit_files, a->n_unit_files, reterr);
 }
 
-static int expand_hook_users(const Loader *l, AppConfig *a, char **reterr)
+static int expand_texts(const Loader *l, const AppConfig *a, char **texts, size_t n, char **reterr)
 {
-        for (size_t i = 0; i < a->n_hook_users; i++) {
-                int r = expand(l, a, a->channel, &a->hook_users[i], reterr);
+        for (size_t i = 0; i < n; i++) {
+                int r = expand(l, a, a->channel, &texts[i], reterr);
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+static int expand_hook_users(const Loader *l, AppConfig *a, char **reterr)
+{
+        return expand_texts(l, a, a->hook_users, a->n_hook_users, reterr);
+}
+
+static int expand_provenance(const Loader *l, AppConfig *a, char **reterr)
+{
+        const ProvenancePolicy *p = &a->provenance;
+        int r = expand_texts(l, a, p->builders, p->n_builders, reterr);
+
+        return r < 0 ? r : expand_texts(l, a, p->repositories, p->n_repositories, reterr);
 }
 
 static bool path_is_in(const char *path, const char *dir)
@@ -799,6 +865,7 @@ static int finish_app(const Loader *l, size_t n, char **reterr)
                 { "units",      expand_units     },
                 { "unit_files", expand_unit_files},
                 { "hook_users", expand_hook_users},
+                { "provenance", expand_provenance},
                 { "root",       check_root_apart },
         };
         AppConfig *a = &l->config.apps[n];
@@ -1037,7 +1104,11 @@ static bool apps_equal(const AppConfig *a, const AppConfig *b)
                streq(a->manifest_path, b->manifest_path) &&
                lists_equal(a->units, a->n_units, b->units, b->n_units) &&
                lists_equal(a->unit_files, a->n_unit_files, b->unit_files, b->n_unit_files) &&
-               lists_equal(a->hook_users, a->n_hook_users, b->hook_users, b->n_hook_users);
+               lists_equal(a->hook_users, a->n_hook_users, b->hook_users, b->n_hook_users) &&
+               lists_equal(a->provenance.builders, a->provenance.n_builders, b->provenance.builders,
+                           b->provenance.n_builders) &&
+               lists_equal(a->provenance.repositories, a->provenance.n_repositories,
+                           b->provenance.repositories, b->provenance.n_repositories);
 }
 
 bool config_deploys_equal(const Config *a, const Config *b)
@@ -1091,10 +1162,10 @@ void config_take_identity(Config *c, Config *from)
         from->n_tags = 0;
 }
 
-static bool matches_any(char *const *patterns, size_t n, const char *unit)
+static bool matches_any(char *const *patterns, size_t n, const char *text)
 {
         for (size_t i = 0; i < n; i++)
-                if (fnmatch(patterns[i], unit, FNM_NOESCAPE) == 0)
+                if (fnmatch(patterns[i], text, FNM_NOESCAPE) == 0)
                         return true;
         return false;
 }
@@ -1107,6 +1178,21 @@ bool config_allows_unit(const AppConfig *a, const char *unit)
 bool config_allows_unit_file(const AppConfig *a, const char *unit)
 {
         return matches_any(a->unit_files, a->n_unit_files, unit);
+}
+
+bool config_allows_builder(const AppConfig *a, const char *builder)
+{
+        const ProvenancePolicy *p = &a->provenance;
+
+        return p->n_builders == 0 || matches_any(p->builders, p->n_builders, builder);
+}
+
+bool config_allows_repository(const AppConfig *a, const char *repository)
+{
+        const ProvenancePolicy *p = &a->provenance;
+
+        return p->n_repositories == 0 ||
+               (repository && matches_any(p->repositories, p->n_repositories, repository));
 }
 
 const char *config_command_user(const AppConfig *a, const Command *c)

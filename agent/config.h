@@ -34,6 +34,8 @@
  *                 "units": ["{app}.service", "{app}@*.service"],
  *                 "unit_files": [],                which units its releases may bring
  *                 "hook_users": ["{app}"],         as whom its commands may run
+ *                 "provenance": { "builders": ["https://ci.example/{app}@*"],
+ *                                 "repositories": ["github.com/acme/web"] },   not asked for
  *                 "update_lock": "1h",             how long the app may hold updates off
  *                                                  (update-lock.h); 0s to 24h
  *                 "activate": "auto",              "manual": new releases are staged only
@@ -41,19 +43,22 @@
  *                 "keep": 5 } ] }                  releases to keep on disk, 2 to 100
  *
  * The values shown for poll, report, ready, trust, metadata, ssm and below apps (but app, channel
- * and disk) are the defaults. "units" are fnmatch(3) patterns of the units that the app's manifests
- * may name; a backslash stands for itself. "unit_files" are such patterns of the units whose files
- * its releases may bring: who brings a unit's file says what systemd runs, as root if it likes.
- * disk: what the app's releases may take together (default: no limit), and what a deployment leaves
- * free on the file systems that it writes to (default: a twentieth, at most 256M); sizes as in
- * size-text.h, at least 1M for the budget. "hook_users" are the users that the app's hooks and
- * command probes may ask for; the first one has those that ask for none, root only if it is listed.
- * "ready": when systemd is told READY=1; with "deployed" at the latest after ready_limit.
+ * disk and provenance) are the defaults. "units" are fnmatch(3) patterns of the units that the
+ * app's manifests may name; a backslash stands for itself. "unit_files" are such patterns of the
+ * units whose files its releases may bring: who brings a unit's file says what systemd runs, as
+ * root if it likes. disk: what the app's releases may take together (default: no limit), and what a
+ * deployment leaves free on the file systems that it writes to (default: a twentieth, at most
+ * 256M); sizes as in size-text.h, at least 1M for the budget. "hook_users" are the users that the
+ * app's hooks and command probes may ask for; the first one has those that ask for none, root only
+ * if it is listed. "provenance" asks for statements of where releases come from (vetting.h): by
+ * whom they were built and of what, as fnmatch(3) patterns in which "*" stands for slashes, too;
+ * one of both may be missing: then any will do. "ready": when systemd is told READY=1; with
+ * "deployed" at the latest after ready_limit.
  *
- * channel, root, manifest, units, unit_files and hook_users may hold {app}, {channel} (but not
- * channel itself), {instance-id}, {region}, {zone} and {tag:Key}. What is filled in must have the
- * form of a name (name_is_valid()), so that a tag can neither lead a path elsewhere nor widen a
- * pattern.
+ * channel, root, manifest, units, unit_files, hook_users and the patterns of provenance may hold
+ * {app}, {channel} (but not channel itself), {instance-id}, {region}, {zone} and {tag:Key}. What is
+ * filled in must have the form of a name (name_is_valid()), so that a tag can neither lead a path
+ * elsewhere nor widen a pattern.
  *
  * What the files leave out, the instance tells (instance.h): "instance", "region", "zone" and
  * "tags" one by one; the tags slipway:store (s3:// or https:// only: file:// says what
@@ -65,7 +70,15 @@
 #define CONFIG_APPS_MAX       64
 #define CONFIG_UNITS_MAX      64 /* patterns of one app */
 #define CONFIG_HOOK_USERS_MAX 16
+#define CONFIG_PROVENANCE_MAX 64 /* patterns of one kind */
 #define CONFIG_TAGS_MAX       64
+
+/* Where releases have to come from. A list without patterns allows all. */
+typedef struct ProvenancePolicy {
+        bool required;
+        char **builders, **repositories;
+        size_t n_builders, n_repositories;
+} ProvenancePolicy;
 
 typedef struct AppConfig {
         char *app, *channel;
@@ -77,6 +90,7 @@ typedef struct AppConfig {
         size_t n_unit_files;
         char **hook_users;
         size_t n_hook_users;
+        ProvenancePolicy provenance;
         unsigned keep;
         uint64_t budget_bytes;  /* 0: none */
         uint64_t reserve_bytes; /* or ROOM_RESERVE_DEFAULT */
@@ -159,6 +173,11 @@ bool config_allows_unit(const AppConfig *a, const char *unit);
 
 /* True if the app's releases may bring this unit's file. */
 bool config_allows_unit_file(const AppConfig *a, const char *unit);
+
+/* True if the app's releases may be built by this builder (its URI), or of this repository
+ * ("github.com/acme/web"; NULL: not known). */
+bool config_allows_builder(const AppConfig *a, const char *builder);
+bool config_allows_repository(const AppConfig *a, const char *repository);
 
 /* The user that a command of the app runs as; NULL: the configuration does not allow the one that
  * it asks for. */

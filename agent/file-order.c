@@ -10,7 +10,7 @@
 struct FileOrder {
         const Trust *trust;
         const AppConfig *app;
-        int index_fd, artifact_fd;
+        int index_fd, artifact_fd, provenance_fd;
         FetchRequest *request;
         Manifest *manifest;
         Sha256 digest;
@@ -26,6 +26,7 @@ FileOrder *file_order_free(FileOrder *o)
         manifest_free(o->manifest);
         fd_close(o->index_fd);
         fd_close(o->artifact_fd);
+        fd_close(o->provenance_fd);
         free(o);
         return NULL;
 }
@@ -42,7 +43,7 @@ const Sha256 *file_order_digest(const FileOrder *o)
 
 StagingFiles file_order_files(const FileOrder *o)
 {
-        return (StagingFiles){ o->index_fd, o->artifact_fd };
+        return (StagingFiles){ o->index_fd, o->artifact_fd, o->provenance_fd };
 }
 
 static int check_size(int fd, const StoredObject *object, const char *what, const char *release,
@@ -107,7 +108,11 @@ static int check_files(const OrderFiles *files, char **reterr)
 
         if (r >= 0)
                 r = check_file(files->index_fd, "index", reterr);
-        return r < 0 ? r : check_file(files->artifact_fd, "artifact", reterr);
+        if (r >= 0)
+                r = check_file(files->artifact_fd, "artifact", reterr);
+        if (r < 0 || files->provenance_fd < 0)
+                return r;
+        return check_file(files->provenance_fd, "provenance", reterr);
 }
 
 int file_order_new(Fetcher *fetcher, const Trust *trust, const AppConfig *app,
@@ -127,9 +132,13 @@ int file_order_new(Fetcher *fetcher, const Trust *trust, const AppConfig *app,
                           .app = app,
                           .index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0),
                           .artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0),
+                          .provenance_fd = files->provenance_fd < 0 ? -EBADF
+                                                                    : fcntl(files->provenance_fd,
+                                                                            F_DUPFD_CLOEXEC, 0),
                           .done = done,
                           .userdata = userdata };
-        if (o->index_fd < 0 || o->artifact_fd < 0)
+        if (o->index_fd < 0 || o->artifact_fd < 0 ||
+            (files->provenance_fd >= 0 && o->provenance_fd < 0))
                 return fail_errno(reterr, -errno, "can't keep the files");
         r = fetcher_request(fetcher, &m, files->manifest_fd, on_opened, o, &o->request);
         if (r < 0)

@@ -9,9 +9,10 @@
 #include "trust.h"
 
 /*
- * An order that did not come by way of the store: the signed manifest, the index and the artifact
- * are files that an administrator opened. slipway-fetch opens the envelope, slipwayd verifies it,
- * all as if it had been polled; what it does not say about freshness is for judge_fresh().
+ * An order that did not come by way of the store: the signed manifest, the index, the artifact and,
+ * if it is there, the provenance are files that an administrator opened. slipway-fetch opens the
+ * envelope, slipwayd verifies it, all as if it had been polled; what it does not say about
+ * freshness is for judge_fresh().
  */
 
 typedef struct FileOrder FileOrder;
@@ -19,6 +20,7 @@ typedef struct FileOrder FileOrder;
 /* For reading, at their beginning. */
 typedef struct OrderFiles {
         int manifest_fd, index_fd, artifact_fd;
+        int provenance_fd; /* -EBADF: there is none, and where it is asked for the store has it */
 } OrderFiles;
 
 /* Told once. 0: the manifest can be trusted, is for this application, and index and artifact have

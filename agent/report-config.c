@@ -22,12 +22,12 @@
 static int print_document(char *text, size_t size, FILE *f, char **reterr)
 {
         static const char *const known[] = {
-                "store",       "instance", "region",    "zone",     "tags",    "poll",
-                "interval",    "jitter",   "halt_wait", "report",   "ready",   "ready_limit",
-                "trust",       "metadata", "ssm",       "enabled",  "channel", "allow",
-                "apps",        "app",      "root",      "manifest", "units",   "unit_files",
-                "activate",    "disk",     "budget",    "reserve",  "keep",    "hook_users",
-                "update_lock", NULL
+                "store",       "instance",   "region",    "zone",         "tags",    "poll",
+                "interval",    "jitter",     "halt_wait", "report",       "ready",   "ready_limit",
+                "trust",       "metadata",   "ssm",       "enabled",      "channel", "allow",
+                "apps",        "app",        "root",      "manifest",     "units",   "unit_files",
+                "activate",    "disk",       "budget",    "reserve",      "keep",    "hook_users",
+                "update_lock", "provenance", "builders",  "repositories", NULL
         };
         _cleanup_json_ cJSON *tree = NULL;
         _cleanup_free_ char *printed = NULL;

@@ -39,6 +39,7 @@ typedef void (*staging_done_t)(int result, const char *reason, void *userdata);
 /* What does not come through slipway-fetch: regular files, which others may change meanwhile. */
 typedef struct StagingFiles {
         int index_fd, artifact_fd;
+        int provenance_fd; /* or -EBADF; for vetting.h, nothing of it is staged */
 } StagingFiles;
 
 /* Starts; `files` (duplicated) may be NULL; `manifest` must outlive the staging. done() is never

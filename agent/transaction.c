@@ -10,11 +10,13 @@
 #include "staging.h"
 #include "sweep.h"
 #include "transaction.h"
+#include "vetting.h"
 
 struct Transaction {
         Site *site;
         Fetcher *fetcher;
         Manifest *manifest; /* of a deployment */
+        Vetting *vetting;   /* asks where the release comes from */
         Sweep *clearing;    /* removes what is in the way of the release's directory */
         Staging *staging;
         Activation *activation;
@@ -33,12 +35,14 @@ Transaction *transaction_free(Transaction *t)
         if (!t)
                 return NULL;
         sd_event_source_disable_unref(t->early_end_source);
+        vetting_free(t->vetting);
         sweep_free(t->clearing);
         staging_free(t->staging);
         activation_free(t->activation);
         manifest_free(t->manifest);
         fd_close(t->files.index_fd);
         fd_close(t->files.artifact_fd);
+        fd_close(t->files.provenance_fd);
         site_unlock(t->site);
         free(t->reason);
         free(t);
@@ -127,6 +131,7 @@ static void fail_later(Transaction *t, int error, const char *reason)
         t->error = error;
         if (state_set(&t->reason, reason) < 0)
                 log_error("App %s: out of memory: %s", t->site->config->app, reason);
+        t->vetting = vetting_free(t->vetting);
         t->staging = staging_free(t->staging);
         t->clearing = sweep_free(t->clearing);
         end_later(t);
@@ -303,6 +308,41 @@ static int deploy(Transaction *t, char **reterr)
         return r < 0 ? fail_errno(reterr, r, "can't remove an unknown %s", m->release) : 0;
 }
 
+/* Where it comes from */
+
+static void on_vetted(int result, const char *reason, void *userdata)
+{
+        _cleanup_free_ char *err = NULL;
+        Transaction *t = userdata;
+        int r = result < 0 ? fail(&err, result, "%s", reason) : 0;
+
+        if (r >= 0) {
+                t->vetting = vetting_free(t->vetting);
+                r = deploy(t, &err);
+        }
+        if (r < 0)
+                fail_later(t, r, err_text(r, err));
+}
+
+/* Deploys it, where the configuration asks for it after its provenance. */
+static int vet(Transaction *t, char **reterr)
+{
+        const AppConfig *app = t->site->config;
+        int r;
+
+        if (!app->provenance.required)
+                return deploy(t, reterr);
+        if (t->files.provenance_fd >= 0) {
+                r = vetting_judge_file(app, t->manifest, t->files.provenance_fd, reterr);
+                return r < 0 ? r : deploy(t, reterr);
+        }
+        state_move(t->site->state, PHASE_FETCHING);
+        r = site_save(t->site);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't save the state");
+        return vetting_start(t->fetcher, app, t->manifest, on_vetted, t, &t->vetting, reterr);
+}
+
 /* Beginnings */
 
 static int transaction_new(Site *site, Manifest *manifest, const TransactionCallbacks *callbacks,
@@ -321,7 +361,7 @@ static int transaction_new(Site *site, Manifest *manifest, const TransactionCall
         *t = (Transaction){
                 .site = site,
                 .manifest = manifest ? manifest_ref(manifest) : NULL,
-                .files = {-EBADF, -EBADF},
+                .files = {-EBADF, -EBADF, -EBADF},
                 .callbacks = *callbacks,
                 .userdata = userdata
         };
@@ -341,7 +381,12 @@ static int keep_files(Transaction *t, const StagingFiles *files)
         t->from_files = true;
         t->files.index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0);
         t->files.artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0);
-        return t->files.index_fd < 0 || t->files.artifact_fd < 0 ? -errno : 0;
+        if (t->files.index_fd < 0 || t->files.artifact_fd < 0)
+                return -errno;
+        if (files->provenance_fd < 0)
+                return 0;
+        t->files.provenance_fd = fcntl(files->provenance_fd, F_DUPFD_CLOEXEC, 0);
+        return t->files.provenance_fd < 0 ? -errno : 0;
 }
 
 int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
@@ -379,7 +424,7 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
                         "%s/current is not a link to a release of Slipway: move it away first",
                         site->config->root);
         else
-                r = deploy(t, &err);
+                r = vet(t, &err);
         if (r < 0)
                 fail_later(t, r, err_text(r, err));
         *ret = TAKE_PTR(t);

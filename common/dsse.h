@@ -11,8 +11,10 @@
  * DSSE 1.0 envelopes (secure-systems-lab/dsse: protocol.md, envelope.md) and their packed form, in
  * which an opened envelope crosses the border from slipway-fetch to slipwayd.
  *
- * An envelope is JSON from the network: slipway-fetch and the publisher parse it, slipwayd never
- * does. It gets the packed form, a fixed layout that is checked without a parser.
+ * An envelope is JSON from the network: slipway-fetch and the publisher parse it, slipwayd does
+ * not. It gets the packed form, a fixed layout that is checked without a parser. The one exception
+ * is an envelope whose digest stands in a manifest that was verified (provenance.h): its bytes are
+ * signed.
  */
 
 #define MANIFEST_PAYLOAD_TYPE "application/vnd.slipway.manifest+json"

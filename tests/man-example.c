@@ -227,6 +227,7 @@ static const struct {
         LIMIT("slipway-agent.json.5", CONFIG_APPS_MAX),
         LIMIT("slipway-agent.json.5", CONFIG_UNITS_MAX),
         LIMIT("slipway-agent.json.5", CONFIG_HOOK_USERS_MAX),
+        LIMIT("slipway-agent.json.5", CONFIG_PROVENANCE_MAX),
         LIMIT("slipway-agent.json.5", CONFIG_TAGS_MAX),
 };
 

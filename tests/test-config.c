@@ -107,6 +107,9 @@ static void defaults(void **state)
         assert_int_equal(c->apps[0].budget_bytes, 0);
         assert_int_equal(c->apps[0].reserve_bytes, ROOM_RESERVE_DEFAULT);
         assert_false(c->apps[0].activate_by_hand);
+        assert_false(c->apps[0].provenance.required);
+        assert_true(config_allows_builder(&c->apps[0], "urn:x"));
+        assert_true(config_allows_repository(&c->apps[0], NULL));
         assert_false(c->ssm.enabled);
         assert_int_equal(c->ssm.channel, SSM_CHANNEL_AUTO);
         for (OrderAction a = 0; a < _ORDER_ACTION_MAX; a++)
@@ -148,7 +151,9 @@ static void everything(void **state)
                 "\"channel\":\"{tag:Stage}-{zone}\",\"root\":\"/opt/{app}/{channel}/{tag:Own Key}\","
                 "\"manifest\":\"{region}/{app}/{instance-id}.json\","
                 "\"units\":[\"{app}-{tag:Stage}*.service\",\"x\\\\x2d?.timer\"],\"unit_files\":[\"{app}-{tag:Stage}@*.service\"],\"keep\":100,\"update_lock\":\"0s\",\"disk\":{\"budget\":\"2G\",\"reserve\":\"0\"},\"activate\":\"manual\"},"
-                "{\"app\":\"api\",\"channel\":\"c\",\"units\":[],\"hook_users\":[]},"
+                "{\"app\":\"api\",\"channel\":\"c\",\"units\":[],\"hook_users\":[],"
+                "\"provenance\":{\"builders\":[\"https://ci/{app}-{tag:Stage}/*\",\"urn:x\"],"
+                "\"repositories\":[\"github.com/acme/*\"]}},"
                 "{\"app\":\"db\",\"channel\":\"c\",\"hook_users\":[\"{app}-{tag:Stage}\",\"root\"]}]}");
 
         assert_string_equal(c->store, "s3://b/{region}");
@@ -182,6 +187,15 @@ static void everything(void **state)
         assert_false(config_allows_unit(&c->apps[0], "sshd.service"));
         assert_true(config_allows_unit_file(&c->apps[0], "web-prod@.service"));
         assert_false(config_allows_unit_file(&c->apps[0], "web-prod.service"));
+        assert_false(c->apps[0].provenance.required);
+        assert_true(c->apps[1].provenance.required);
+        assert_true(config_allows_builder(&c->apps[1], "https://ci/api-prod/a/b@c"));
+        assert_true(config_allows_builder(&c->apps[1], "urn:x"));
+        assert_false(config_allows_builder(&c->apps[1], "https://ci/api/a"));
+        assert_false(config_allows_builder(&c->apps[1], "https://evil/https://ci/api-prod/a"));
+        assert_true(config_allows_repository(&c->apps[1], "github.com/acme/web"));
+        assert_false(config_allows_repository(&c->apps[1], "github.com/acme"));
+        assert_false(config_allows_repository(&c->apps[1], NULL));
         assert_int_equal(c->apps[1].n_units, 0);
         assert_int_equal(c->apps[1].n_unit_files, 0);
         assert_null(config_command_user(&c->apps[1], &(Command){}));
@@ -381,6 +395,13 @@ static void broken_apps(void **state)
                        "agent.json:5: apps[0].units[0]: must not be empty");
         assert_refused(*state, APP("\"channel\": \"c\", \"unit_files\": [\"../a.service\"]"),
                        "agent.json:5: apps[0].unit_files: \"../a.service\" is not a pattern");
+        assert_refused(*state, APP("\"channel\": \"c\", \"provenance\": {\"builders\": []}"),
+                       "agent.json:5: apps[0].provenance.builders: must hold at least one pattern");
+        assert_refused(*state, APP("\"channel\": \"c\", \"provenance\": {\"builder\": [\"x\"]}"),
+                       "agent.json:5: apps[0].provenance.builder: ");
+        assert_refused(*state,
+                       APP("\"channel\": \"c\", \"provenance\": {\"repositories\": [\"{nope}\"]}"),
+                       "agent.json:5: apps[0].provenance: ");
         assert_refused(*state, APP("\"channel\": \"c\", \"units\": \"web.service\""),
                        "agent.json:5: apps[0].units: must be an array");
 }

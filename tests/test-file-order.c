@@ -23,9 +23,10 @@ static void only_regular_files_are_taken(void **state)
                 OrderFiles files;
                 const char *what;
         } cases[] = {
-                {{ fifo[0], good, good },    "manifest"},
-                { { good, directory, good }, "index"   },
-                { { good, good, device },    "artifact"},
+                {{ fifo[0], good, good, -EBADF },    "manifest"  },
+                { { good, directory, good, -EBADF }, "index"     },
+                { { good, good, device, -EBADF },    "artifact"  },
+                { { good, good, good, fifo[0] },     "provenance"},
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

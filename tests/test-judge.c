@@ -128,6 +128,28 @@ static void the_rest_is_refused(void **state)
         }
 }
 
+#define PROVENANCE                                                                               \
+        "{\"schema\":\"slipway/manifest/1\",\"app\":\"web\",\"channel\":\"prod\",\"serial\":57," \
+        "\"deployment\":2,\"published\":\"2026-11-22T13:00:00Z\","                               \
+        "\"expires\":\"2026-12-22T14:00:00Z\",\"release\":{\"id\":\"r2\","                       \
+        "\"artifact\":{\"path\":\"a\"," OBJECT ",\"index\":{\"path\":\"i\"," OBJECT              \
+        ",\"provenance\":{\"path\":\"p\"," OBJECT "}}"
+
+static void provenance_is_there_where_it_is_asked_for(void **state)
+{
+        _cleanup_(manifest_freep) Manifest *without = NULL, *with = NULL, *unasked = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        (void) state;
+        app.provenance.required = true;
+        assert_int_equal(judge(GOOD, key, &without, &err), -EKEYREJECTED);
+        assert_non_null(strstr(err, "names no provenance"));
+        assert_return_code(judge(PROVENANCE, key, &with, NULL), 0);
+        assert_string_equal(with->provenance.path, "p");
+        app.provenance.required = false;
+        assert_return_code(judge(PROVENANCE, key, &unasked, NULL), 0);
+}
+
 #define HOOK(where, rest)                                     \
         MANIFEST("web", "prod", "57", "2026-12-22T14:00:00Z", \
                  ",\"activate\":{\"" where "\":{" rest "}}")
@@ -549,6 +571,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_good_one_is_taken),
                 cmocka_unit_test(the_rest_is_refused),
+                cmocka_unit_test(provenance_is_there_where_it_is_asked_for),
                 cmocka_unit_test(users_are_bounded),
                 cmocka_unit_test(what_is_asked_for_is_bounded),
                 cmocka_unit_test(without_hook_users_there_are_no_hooks),

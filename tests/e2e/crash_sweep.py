@@ -445,6 +445,7 @@ class Sweeper:
         if scenario.control:
             station.make_control()
         web = toy.Toy(station.host, formats.FileStore(store))
+        web.is_proven = "provenance" in scenario.config
         web.config.update(keep=5, hook_users=["root"], units=["web*.service"], unit_files=[MORE_UNIT])
         toy.configure([web], poll={"interval": "1h", "jitter": "0%"})
         for script in scenario.releases:

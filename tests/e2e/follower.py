@@ -46,6 +46,7 @@ class Follower:
         self.keys = [formats.Key.new()]  # that sign what is honest; `threshold` of them must
         self.threshold = 1
         self.n_releases = 0
+        self.policy = None  # "provenance" of the app: then each release of make() has one that fits
         self.lived = []  # numbers of those that went live
         self.cursor = None
         self._environment = environment
@@ -56,6 +57,8 @@ class Follower:
         return self.keys[0]
 
     def configure(self, **members):
+        if self.policy is not None:
+            members["apps"] = [{"app": "web", "channel": "prod", "units": ["web*.service"], "provenance": self.policy}]
         slipway.configure(self.host, self.url, formats.trust_root(self.keys, self.threshold), environment=self._environment,
                           **members)
 
@@ -80,7 +83,10 @@ class Follower:
         entries = self.entries(n) if entries is None else entries
         if more:
             entries = sorted([*entries, *more], key=lambda e: e.path.encode())
-        return formats.make_release(entries, f"r{n}", serial=n, deployment=n, activate=ACTIVATE)
+        release = formats.make_release(entries, f"r{n}", serial=n, deployment=n, activate=ACTIVATE)
+        if self.policy is not None:
+            formats.add_provenance(release, self.sign_statement(formats.statement(release)))
+        return release
 
     def publish(self, release):
         formats.publish(self.store, release, self.keys)
@@ -91,6 +97,10 @@ class Follower:
     def sign(self, payload):
         """A manifest's bytes, of an object or of bytes."""
         return formats.envelope(formats.MANIFEST_TYPE, payload, self.keys)
+
+    def sign_statement(self, statement):
+        """A provenance's bytes, of an object or of bytes."""
+        return formats.envelope(formats.STATEMENT_TYPE, statement, [self.key])
 
     def good(self):
         """Publishes the next release, which must go live by the agent's own polling; returns it."""

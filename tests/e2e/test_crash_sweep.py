@@ -62,11 +62,13 @@ BEFORE, AFTER, BACK = frozenset({"pre r2"}), frozenset({"post r2"}), frozenset({
 CONFIRMING = [f"cp name {crash_sweep.CONTROL}/confirm", *toy.GOOD]
 ASKING = {"confirm": "10min", "commands": [{"command": ["/bin/sh", "-c", "test -e name"], "user": "root"}]}
 BY_HAND = {"activate": "manual"}
+VETTED = {"provenance": {"builders": ["https://ci.example/*"]}}
 DEPLOYMENT = Scenario("deployment", (toy.GOOD,), poll_held_off, End("r2", BOTH, hooks=BEFORE | AFTER), CONFIRMING, health=ASKING,
                       control=True, brings=True)
 SCENARIOS = [
     DEPLOYMENT,
     Scenario("deployment by a new key", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, rotates=True),
+    Scenario("deployment that is vetted", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, config=VETTED),
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
     Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
     Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING, brings=True),

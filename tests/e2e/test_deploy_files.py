@@ -10,6 +10,7 @@ import toy
 
 STICK = "/root/stick"  # where slipwayd itself can't look
 MANIFEST, ARTIFACT, INDEX = f"{STICK}/manifest.json", f"{STICK}/artifact.tar.zst", f"{STICK}/index"
+PROVENANCE = f"{STICK}/provenance.json"
 NO_SUCH, NOT_HELD = 3, 4
 
 
@@ -165,3 +166,47 @@ def test_held_off(web):
     user = deploy(web, user="daemon", check=False)
     assert user.rc == 1
     web.assert_whole("r3")
+
+
+def make_proven(web, n, **said):
+    release = make(n)
+    formats.add_provenance(release, formats.envelope(formats.STATEMENT_TYPE, formats.statement(release, **said), [web.key]))
+    return release
+
+
+@pytest.mark.parametrize("how", ["running", "stopped"])
+def test_where_provenance_is_asked_for(host, how):
+    """It comes along as a file; without one the store is asked, which can't be reached here."""
+    web = toy.Toy(host, None)
+    web.config["provenance"] = {"builders": ["https://ci.example/*"]}
+    toy.start([web], url="file:///srv/absent", tags={"Role": "web"})
+    if how == "stopped":
+        host.stop_unit("slipwayd.service")
+    first, evil, third = make_proven(web, 1), make_proven(web, 2, builder="urn:x"), make_proven(web, 3)
+    bring(web, first)
+    result = deploy(web, check=False)
+    assert result.rc == 1 and "can't fetch the provenance of release r1" in result.stderr, result
+    host.write(PROVENANCE, first.provenance)
+    assert answer(deploy(web)) == {"app": "web", "release": "r1"}
+    for release, data, text in ((make(2), first.provenance, "the manifest names no provenance"),
+                                (evil, evil.provenance, "it was built by urn:x"),
+                                (evil, evil.provenance, "went wrong here"),
+                                (third, first.provenance, "it is not what was signed"),
+                                (third, third.provenance[:-1], "can't read it")):
+        bring(web, release)
+        host.write(PROVENANCE, data)
+        result = deploy(web, check=False)
+        assert (result.rc, result.stdout) == (1, "") and text in result.stderr, (text, result)
+        assert slipway.current(host) == "r1" and web.running() == "r1"
+    host.run(["rm", PROVENANCE])
+    host.run(["mkfifo", PROVENANCE])
+    result = deploy(web, check=False)
+    assert result.rc == 1 and "no regular file" in result.stderr
+    host.run(["rm", PROVENANCE])
+    host.write(PROVENANCE, third.provenance)
+    assert answer(deploy(web)) == {"app": "web", "release": "r3"}
+    # No rollback asks.
+    host.run(["slipway", "rollback", "web"])
+    if how == "stopped":
+        host.start_unit("slipwayd.service")
+    web.assert_whole("r1")

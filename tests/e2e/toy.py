@@ -64,6 +64,7 @@ class Toy:
         self.root = f"/srv/{app}"
         self.key = formats.Key.new()
         self.n_releases = 0
+        self.is_proven = False  # its releases have a provenance
         self.config = {"app": app, "channel": channel}
 
     def release(self, script=GOOD, *, bake="100ms", deadline="10min", units=None, more=(), also=None, health=None, again=None,
@@ -81,6 +82,8 @@ class Toy:
         tree = sorted([*entries(name, script, self.app), *more], key=lambda e: e.path.encode())
         release = formats.make_release(tree, name, app=self.app, channel=self.channel, serial=n, deployment=n,
                                        activate=activate, **options)
+        if self.is_proven:
+            formats.add_provenance(release, formats.envelope(formats.STATEMENT_TYPE, formats.statement(release), [self.key]))
         formats.publish(self.store, release, [self.key], app=self.app, channel=self.channel)
         return name
 
