@@ -176,7 +176,7 @@ static int judge_range(const ObjectReader *r, int result, const StoreReply *repl
                 return fail(reterr, -ENOENT, "%s is missing in the store", r->path);
         if (result == STORE_CONFLICT)
                 return fail(reterr, -EKEYREJECTED, "%s was replaced while it was read", r->path);
-        if (result == -EPROTO || result == -EFBIG || (result >= 0 && reply->size != size))
+        if (result == -EPROTO || result == -EFBIG || (result == 0 && reply->size != size))
                 return fail(reterr, -EKEYREJECTED,
                             "%s has not the %llu bytes that it should have: there is nothing, or "
                             "not enough, at offset %llu",

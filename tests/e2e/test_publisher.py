@@ -248,3 +248,12 @@ def test_told_to_stop_while_it_uploads(publisher, through_proxy, s3_proxy, tree,
     assert not [o["Key"] for o in boto.list_objects_v2(Bucket=bucket).get("Contents", []) if "releases" in o["Key"]]
     wait_for(lambda: not list(publisher.directory.glob("slipway-publish.*")), HELD_TIMEOUT_SEC, "temporary files to go")
     assert publisher.release(tree, "one")["serial"] == 1
+
+
+def test_refused_is_not_damaged(publisher, through_proxy, s3_proxy, tmp_path):
+    """What may not be read is neither verified nor found to be wrong."""
+    publisher.release(small_tree(tmp_path / "one", "1"), "one")
+    s3_proxy.fault(ARTIFACT, faults.Answer(403, "AccessDenied"), method="GET")
+    result = publisher.run("verify", *publisher.channel_args(), "--trust", publisher.root_path, check=False,
+                           environment=through_proxy)
+    assert result.rc == 1 and "grant s3:GetObject" in result.stderr
