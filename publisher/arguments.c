@@ -52,6 +52,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "the release's id; default: DATE-COMMIT" },
         [OPTION_EXPIRES]   = { "expires",   0,   KIND_STRING, FIELD(expires),   "WHEN",
                                "30d, 12h, 2027-01-31 or 2027-01-31T12:00:00Z" },
+        [OPTION_WITHIN]    = { "within",    0,   KIND_STRING, FIELD(within),    "SPAN",
+                               "only if it expires within 10d, 12h or 2w" },
         [OPTION_WINDOW]    = { "window",    0,   KIND_LIST,   FIELD(windows),   "WHEN",
                                "may begin then: 'Mon-Thu 09:00-16:00' (UTC)" },
         [OPTION_BUILDER]   = { "builder",   0,   KIND_STRING, FIELD(builder),   "URI",

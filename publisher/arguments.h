@@ -23,6 +23,7 @@ typedef enum Option {
         OPTION_SPEC,
         OPTION_ID,
         OPTION_EXPIRES,
+        OPTION_WITHIN,
         OPTION_WINDOW,
         OPTION_BUILDER,
         OPTION_TYPE,
@@ -53,7 +54,7 @@ typedef struct Strings {
 /* What was given. Strings are argv's and NULL where nothing was. */
 typedef struct Arguments {
         const char *store, *app, *channel, *from, *to, *trust, *after, *spec, *id, *expires,
-                *builder, *type, *threshold, *root_threshold, *output, *number;
+                *within, *builder, *type, *threshold, *root_threshold, *output, *number;
         Strings keys, root_keys, signers, add_keys, remove_keys, add_root_keys, remove_root_keys,
                 windows, units;
         bool json, help;

@@ -45,6 +45,18 @@ static bool parse_day(const char *text, uint64_t *ret_sec)
         return time_parse_utc(end_of_day, ret_sec) >= 0;
 }
 
+int expiry_parse_span(const char *option, const char *text, uint64_t *ret_sec, char **reterr)
+{
+        uint64_t span_sec;
+
+        if (!parse_span(text, &span_sec) || span_sec > AHEAD_MAX)
+                return fail(reterr, -EINVAL,
+                            "--%s '%s' is not a span of at most a hundred years (12h, 30d, 8w)",
+                            option, text);
+        *ret_sec = span_sec;
+        return 0;
+}
+
 int expiry_parse(const char *text, uint64_t now_sec, uint64_t *ret_sec, char **reterr)
 {
         uint64_t span_sec, at_sec;

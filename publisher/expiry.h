@@ -13,3 +13,7 @@
  * or a time ("2027-01-31T12:00:00Z"). What is not after now_sec, or lies more than a hundred years
  * ahead, is -EINVAL. */
 _must_check_ int expiry_parse(const char *text, uint64_t now_sec, uint64_t *ret_sec, char **reterr);
+
+/* Such a whole number with a unit alone, which may be 0; `option` is named in *reterr. */
+_must_check_ int expiry_parse_span(const char *option, const char *text, uint64_t *ret_sec,
+                                   char **reterr);

@@ -33,7 +33,8 @@ static int check_head(const Publication *p, char **reterr)
         if (p->head.was_set_back)
                 log_warning(
                         "The history of %s/%s reaches serial %llu, but its manifest.json is %s: "
-                        "someone put an older one back. Going on after the history's serial.",
+                        "someone put an older one back. What is published next comes after the "
+                        "history's serial.",
                         p->channel.app, p->channel.name, (unsigned long long) p->head.serial,
                         current ? "older" : "missing");
         if (!current)
@@ -103,24 +104,31 @@ int publication_begin(const Arguments *a, const char *channel, Publication *ret,
         return 0;
 }
 
-static int fill_manifest(const Publication *p, Manifest *m, char **reterr)
+static int number(const Publication *p, Manifest *m, uint64_t deployment, char **reterr)
 {
-        char *channel = strdup(p->channel.name);
-
-        if (!channel)
-                return -ENOMEM;
-        if (p->head.serial >= SERIAL_MAX || p->head.deployment >= SERIAL_MAX) {
-                free(channel);
+        if (p->head.serial >= SERIAL_MAX || deployment > SERIAL_MAX)
                 return fail(reterr, -ERANGE,
                             "the channel's serial can't go any higher: someone "
                             "burnt the numbers; use a new channel");
-        }
+        m->serial = p->head.serial + 1;
+        m->deployment = deployment;
+        m->published_sec = now_sec();
+        return 0;
+}
+
+static int fill_manifest(const Publication *p, Manifest *m, char **reterr)
+{
+        char *channel = strdup(p->channel.name);
+        int r;
+
+        if (!channel)
+                return -ENOMEM;
         free(m->channel);
         m->channel = channel;
-        m->serial = p->head.serial + 1;
-        m->deployment = p->head.deployment + 1;
-        m->published_sec = now_sec();
         m->window = p->window;
+        r = number(p, m, p->head.deployment + 1, reterr);
+        if (r < 0)
+                return r;
         return expiry_parse(p->expires, m->published_sec, &m->expires_sec, reterr);
 }
 
@@ -252,16 +260,13 @@ int publication_check(const Publication *p, Manifest *m, char **reterr)
         return r < 0 ? r : signers_check(&p->signers, m, reterr);
 }
 
-int publication_finish(const Publication *p, Manifest *m, const Arguments *a, cJSON *result,
-                       char **reterr)
+static int sign_and_publish(const Publication *p, const Manifest *m, cJSON *result, char **reterr)
 {
         _cleanup_(published_freep) Published *winner = NULL;
         _cleanup_free_ char *data = NULL, *err = NULL;
         size_t size = 0;
-        int r = fill_manifest(p, m, reterr);
+        int r = signers_sign(&p->signers, m, &data, &size, reterr);
 
-        if (r >= 0)
-                r = signers_sign(&p->signers, m, &data, &size, reterr);
         if (r < 0)
                 return r;
         r = channel_publish(&p->channel, &p->head, data, size, &winner, &err);
@@ -273,5 +278,27 @@ int publication_finish(const Publication *p, Manifest *m, const Arguments *a, cJ
                 log_warning("Published, but the history's entry could not be written: %s. The next "
                             "publisher will write it.",
                             err_text(-EIO, err));
-        return report_done(p, m, a, result);
+        return PUBLISH_OK;
+}
+
+int publication_finish(const Publication *p, Manifest *m, const Arguments *a, cJSON *result,
+                       char **reterr)
+{
+        int r = fill_manifest(p, m, reterr);
+
+        if (r >= 0)
+                r = sign_and_publish(p, m, result, reterr);
+        return r == PUBLISH_OK ? report_done(p, m, a, result) : r;
+}
+
+int publication_renew(const Publication *p, Manifest *m, const char *expires, cJSON *result,
+                      char **reterr)
+{
+        uint64_t lifetime_sec = m->expires_sec - m->published_sec;
+        int r = number(p, m, m->deployment, reterr);
+
+        m->expires_sec = m->published_sec + lifetime_sec;
+        if (r >= 0 && expires)
+                r = expiry_parse(expires, m->published_sec, &m->expires_sec, reterr);
+        return r < 0 ? r : sign_and_publish(p, m, result, reterr);
 }

@@ -10,8 +10,8 @@
 #include "signers.h"
 #include "store.h"
 
-/* What release, promote and rollback have in common: a signed manifest that makes a channel's next
- * deployment. Logs its warnings. */
+/* What release, promote, rollback and refresh have in common: the next signed manifest of a
+ * channel. Logs its warnings. */
 
 typedef struct Publication {
         Store *store;
@@ -40,6 +40,12 @@ _must_check_ int publication_check(const Publication *p, Manifest *m, char **ret
  * or a negative errno. */
 _must_check_ int publication_finish(const Publication *p, Manifest *m, const Arguments *a,
                                     cJSON *result, char **reterr);
+
+/* Publishes m, a copy of the channel's present manifest, once more: the same deployment, with the
+ * next serial, and as long from now on as it held before, unless `expires` (as of --expires) is not
+ * NULL. Reports nothing but who won, with PUBLISH_LOST. Returns as publication_finish(). */
+_must_check_ int publication_renew(const Publication *p, Manifest *m, const char *expires,
+                                   cJSON *result, char **reterr);
 
 /* Members "release", "serial", "deployment", "published", "expires", "window", "source",
  * "artifact", "index" and "provenance" of a manifest, as every verb's JSON has them. */

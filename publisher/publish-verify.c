@@ -72,11 +72,12 @@ static int check_manifest(Verification *v, char **reterr)
                 return fail_prefix(reterr, r, "manifest.json with serial %llu",
                                    (unsigned long long) v->head.serial);
         if (manifest_of(v)->expires_sec <= now_sec())
-                return fail(reterr, -EKEYREJECTED,
-                            "the manifest with serial %llu expired at %s: publish again, or "
-                            "instances will not deploy it",
-                            (unsigned long long) v->head.serial,
-                            time_format_utc(manifest_of(v)->expires_sec, when));
+                return fail(
+                        reterr, -EKEYREJECTED,
+                        "the manifest with serial %llu expired at %s: instances don't deploy it "
+                        "before it is signed anew ('slipway-publish refresh')",
+                        (unsigned long long) v->head.serial,
+                        time_format_utc(manifest_of(v)->expires_sec, when));
         return 0;
 }
 

@@ -23,19 +23,23 @@ static void check_provenance(const Publication *p, const Manifest *m)
                             m->release, err_text(r, err));
 }
 
-int republish(const Publication *p, Published *earlier, const Arguments *a, cJSON *result,
-              char **reterr)
+int republish_accept(const Publication *p, const Published *earlier, char **reterr)
 {
-        Manifest *m = earlier->manifest;
-        _cleanup_free_ char *who = NULL;
+        const Manifest *m = earlier->manifest;
         int r = signers_accept(&p->signers, earlier->envelope, reterr);
 
-        if (r < 0)
-                return fail_prefix(
-                        reterr, r,
-                        "the manifest of %s/%s with serial %llu (%s) can't be built upon", m->app,
-                        m->channel, (unsigned long long) m->serial, m->release);
-        r = release_object_check(p->store, m, reterr);
+        return r < 0 ? fail_prefix(
+                               reterr, r,
+                               "the manifest of %s/%s with serial %llu (%s) can't be built upon",
+                               m->app, m->channel, (unsigned long long) m->serial, m->release)
+                     : 0;
+}
+
+int republish_prepare(const Publication *p, Manifest *m, char **reterr)
+{
+        _cleanup_free_ char *who = NULL;
+        int r = release_object_check(p->store, m, reterr);
+
         if (r < 0)
                 return fail_prefix(reterr, r, "the release %s can't be deployed any more",
                                    m->release);
@@ -45,5 +49,15 @@ int republish(const Publication *p, Published *earlier, const Arguments *a, cJSO
                 return r;
         free(m->source.by);
         m->source.by = TAKE_PTR(who);
-        return publication_finish(p, m, a, result, reterr);
+        return 0;
+}
+
+int republish(const Publication *p, Published *earlier, const Arguments *a, cJSON *result,
+              char **reterr)
+{
+        int r = republish_accept(p, earlier, reterr);
+
+        if (r >= 0)
+                r = republish_prepare(p, earlier->manifest, reterr);
+        return r < 0 ? r : publication_finish(p, earlier->manifest, a, result, reterr);
 }

@@ -131,6 +131,16 @@ static const Verb verbs[] = {
                      "manifest in this channel, which must be signed as --trust asks, or\n"
                      "without it by one of the keys. It has no window unless --window is given:\n"
                      "nothing keeps an emergency waiting." },
+        { .name = "refresh",
+         .summary = "sign a channel's manifest anew before it expires",
+         .required = PLACE | OPT(KEY),
+         .optional = OPT(EXPIRES) | OPT(WITHIN) | OPT(TRUST) | COMMON,
+         .operands = "",
+         .run = verb_refresh,
+         .details = "The same deployment: instances only note that it holds for longer. It must\n"
+                     "be signed as --trust asks, or without it by one of the keys. It holds for\n"
+                     "as long as it did before unless --expires is given. For a job that runs\n"
+                     "each day: --within 10d does nothing until then."                                },
         { .name = "halt",
          .summary = "keep a channel's instances from beginning a deployment",
          .required = PLACE,
@@ -168,7 +178,7 @@ static const Verb verbs[] = {
 static void print_help(void)
 {
         printf("Usage: slipway-publish VERB OPTIONS...\n\n"
-               "Publishes releases for Slipway's agents to a store.\n\nVerbs:\n");
+               "Publishes releases for Slipway's agents to a store:\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 printf("  %-13s %s\n", verbs[i].name, verbs[i].summary);
         printf("\nslipway-publish VERB --help tells its options; --version the version.\n"

@@ -31,6 +31,7 @@ int verb_trust_publish(const Arguments *a, cJSON *result, char **reterr);
 int verb_release(const Arguments *a, cJSON *result, char **reterr);
 int verb_promote(const Arguments *a, cJSON *result, char **reterr);
 int verb_rollback(const Arguments *a, cJSON *result, char **reterr);
+int verb_refresh(const Arguments *a, cJSON *result, char **reterr);
 int verb_halt(const Arguments *a, cJSON *result, char **reterr);
 int verb_unhalt(const Arguments *a, cJSON *result, char **reterr);
 int verb_verify(const Arguments *a, cJSON *result, char **reterr);

@@ -40,6 +40,23 @@ static void expiries(void **state)
         }
 }
 
+static void spans(void **state)
+{
+        static const char *const bad[] = { "", "10", "d", "10m", "-1d", "2027-01-31", "5300w" };
+        uint64_t span;
+
+        (void) state;
+        assert_int_equal(expiry_parse_span("within", "10d", &span, NULL), 0);
+        assert_int_equal(span, 10 * 86400);
+        assert_int_equal(expiry_parse_span("within", "0h", &span, NULL), 0);
+        assert_int_equal(span, 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_free_ char *err = NULL;
+                assert_int_equal(expiry_parse_span("within", bad[i], &span, &err), -EINVAL);
+                assert_non_null(strstr(err, "--within"));
+        }
+}
+
 static void sizes(void **state)
 {
         char text[BYTES_TEXT_SIZE];
@@ -179,10 +196,10 @@ static void json_text(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(expiries),      cmocka_unit_test(sizes),
-                cmocka_unit_test(bars),          cmocka_unit_test(arguments),
-                cmocka_unit_test(arguments_bad), cmocka_unit_test(numbers),
-                cmocka_unit_test(json_text),
+                cmocka_unit_test(expiries),  cmocka_unit_test(spans),
+                cmocka_unit_test(sizes),     cmocka_unit_test(bars),
+                cmocka_unit_test(arguments), cmocka_unit_test(arguments_bad),
+                cmocka_unit_test(numbers),   cmocka_unit_test(json_text),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

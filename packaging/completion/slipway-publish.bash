@@ -27,6 +27,7 @@ _slipway_publish_options() {
         release) options="$place --key --spec --id --builder --expires --window --trust" ;;
         promote) options='--store --app --from --to --key --spec --expires --window --trust' ;;
         rollback) options="$place --key --expires --window --trust" ;;
+        refresh) options="$place --key --expires --within --trust" ;;
         halt | unhalt) options=$place ;;
         verify) options="$place --trust" ;;
         log) options="$place --number" ;;
@@ -68,7 +69,7 @@ _slipway_publish() {
         *:--json:* | *:--help:*) _slipway_publish_files ;;
         *:-*:*) _slipway_publish_value ;;
         *:-*) _slipway_publish_options ;;
-        :*) _slipway_publish_reply 'keygen trust import release promote rollback halt unhalt verify log' ;;
+        :*) _slipway_publish_reply 'keygen trust import release promote rollback refresh halt unhalt verify log' ;;
         trust:*) _slipway_publish_reply 'init show edit sign publish' ;;
         'trust init':*) ;;
         import:* | release:* | 'trust '*) _slipway_publish_files ;;
