@@ -320,8 +320,14 @@ static void note_poll(const cJSON *app, uint64_t now_sec, FILE *f)
         }
         if (expires_sec && expires_sec <= now_sec)
                 fprintf(f,
-                        "the channel's manifest expired %s: nothing is deployed until a newer "
-                        "one is published\n",
+                        "the channel's manifest expired %s: what is live runs on, and nothing is "
+                        "deployed until it is signed anew (slipway-publish refresh) or a newer one "
+                        "is published\n",
+                        time_ago(now_sec, expires_sec, when));
+        else if (cJSON_IsTrue(json_member(poll, "expires_soon")))
+                fprintf(f,
+                        "the channel's manifest expires %s, and nothing is deployed from then on: "
+                        "slipway-publish refresh\n",
                         time_ago(now_sec, expires_sec, when));
 }
 

@@ -23,6 +23,13 @@ static bool add_time(cJSON *o, const char *name, uint64_t sec)
         return sec == 0 || cJSON_AddStringToObject(o, name, time_format_utc(sec, at));
 }
 
+/* Of the channel's manifest, as far as there is one. */
+static bool add_expiry(cJSON *o, const AppStatus *s)
+{
+        return s->expires_sec == 0 || (add_time(o, "expires", s->expires_sec) &&
+                                       cJSON_AddBoolToObject(o, "expires_soon", s->expires_soon));
+}
+
 static bool add_poll(cJSON *o, const AppStatus *s)
 {
         cJSON *poll = cJSON_AddObjectToObject(o, "poll");
@@ -31,7 +38,7 @@ static bool add_poll(cJSON *o, const AppStatus *s)
                (!s->verdict || cJSON_AddStringToObject(poll, "verdict", s->verdict)) &&
                cJSON_AddStringToObject(poll, "text", s->poll_text) &&
                add_time(poll, "at", s->polled_sec) && add_time(poll, "next", s->next_poll_sec) &&
-               add_time(poll, "expires", s->expires_sec);
+               add_expiry(poll, s);
 }
 
 static bool add_progress(cJSON *o, const AppStatus *s)
@@ -135,7 +142,7 @@ int app_status_report(const AppStatus *s, cJSON **ret)
             identity_describe(s->host, o) < 0 || !add_text(o, "credentials", s->credentials) ||
             (s->trust && trust_describe(s->trust, s->trust_trouble, o) < 0) ||
             !add_text(o, "ssm", s->ssm) || !cJSON_AddBoolToObject(o, "ok", s->poll_ok) ||
-            !cJSON_AddStringToObject(o, "text", s->poll_text))
+            !cJSON_AddStringToObject(o, "text", s->poll_text) || !add_expiry(o, s))
                 return -ENOMEM;
         r = reported_state(s->state, &state);
         if (r >= 0)

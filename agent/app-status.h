@@ -28,6 +28,7 @@ typedef struct AppStatus {
         bool due;              /* a deployment is under way, staged, or to come */
         uint64_t polled_sec, next_poll_sec;
         uint64_t expires_sec;                     /* of the channel's manifest */
+        bool expires_soon;                        /* manifest_expires_soon() */
         const Trust *trust;                       /* NULL: offline */
         const char *trust_trouble;                /* root_watch_trouble() */
         uint64_t available_bytes, artifact_bytes; /* of what is fetched; available 0: nothing is */

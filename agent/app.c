@@ -70,6 +70,7 @@ struct App {
         Manifest *wanted; /* the channel's manifest: its signatures hold, the rest is judged at each
                              poll */
         Sha256 wanted_digest;
+        uint64_t expiry_told; /* serial of the manifest whose near end was told; 0: none */
         Retry *retry;
         Spooled spooled;
         bool spool_known; /* nothing is in the spool that `spooled` and the transaction don't say */
@@ -853,6 +854,24 @@ static bool ask_brake(App *a, Verdict v)
         return r >= 0;
 }
 
+/* Once for each manifest, while there is time to do something about it. */
+static void warn_expiry(App *a)
+{
+        const Manifest *m = a->wanted;
+        char at[TIME_TEXT_SIZE];
+
+        if (m->serial == a->expiry_told || !manifest_expires_soon(m, time(NULL)))
+                return;
+        a->expiry_told = m->serial;
+        a->verdict_unreported = true;
+        site_event(a->site, LOG_WARNING, JOURNAL_EXPIRES,
+                   "App %s: the manifest of channel %s (serial %" PRIu64
+                   ") expires at %s, and nothing is deployed from then on: sign it anew before "
+                   "('slipway-publish refresh')",
+                   a->config->app, a->config->channel, m->serial,
+                   time_format_utc(m->expires_sec, at));
+}
+
 /* What the channel's manifest means now. */
 static void consider(App *a)
 {
@@ -865,6 +884,7 @@ static void consider(App *a)
                 settle(a, r == -EKEYREJECTED ? ROUND_REFUSED : ROUND_FAILED);
                 return;
         }
+        warn_expiry(a);
         if (r > 0)
                 return;
         drop_forgotten(a);
@@ -1088,6 +1108,7 @@ static AppStatus status_now(App *a)
                 .polled_sec = a->polled_sec,
                 .next_poll_sec = a->poller ? time(NULL) + poller_next_sec(a->poller) : 0,
                 .expires_sec = a->wanted ? a->wanted->expires_sec : 0,
+                .expires_soon = a->wanted && manifest_expires_soon(a->wanted, time(NULL)),
                 .trust = a->agent->trust,
                 .trust_trouble = a->agent->roots ? root_watch_trouble(a->agent->roots) : NULL,
         };

@@ -21,7 +21,6 @@
 
 #define ENVIRONMENT_FILE "/etc/slipway/environment"
 #define LIMIT_USEC       (UINT64_C(60) * 1000000)
-#define EXPIRES_WARN_SEC (UINT64_C(3) * 24 * 3600)
 
 /* What is asked for one application. */
 typedef struct Question {
@@ -80,11 +79,11 @@ static void judge_manifest(Check *c, const AppConfig *a, int fd)
                 return;
         }
         (void) time_format_utc(m->expires_sec, expires);
-        if (m->expires_sec < c->now_sec + EXPIRES_WARN_SEC) {
+        if (manifest_expires_soon(m, c->now_sec)) {
                 findings_add(&c->findings, FINDING_WARN, AREA,
                              "app %s: the manifest of channel %s expires at %s", a->app, a->channel,
                              expires);
-                findings_mend(&c->findings, "publish again before that");
+                findings_mend(&c->findings, "sign it anew before that: slipway-publish refresh");
         } else
                 findings_add(&c->findings, FINDING_OK, AREA,
                              "app %s: channel %s has release %s (deployment %" PRIu64

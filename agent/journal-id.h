@@ -40,6 +40,8 @@
 #define JOURNAL_HALTED "4c1c025b1ffd499e81c133c5f539fa12"
 /* What the channel says is not accepted. */
 #define JOURNAL_REFUSED "537d06f5cbb4453583dea7002c96c3cf"
+/* The channel's manifest expires soon. */
+#define JOURNAL_EXPIRES "a7e7e726701d466c9e6e6520bde8e79d"
 /* The channel can't be asked. */
 #define JOURNAL_POLL_FAILED "4b9e357287034ef7ba1986e3311f9e3e"
 /* It can again, and what it says is accepted. */

@@ -152,9 +152,11 @@ int judge_fresh(const Manifest *m, const Sha256 *digest, const State *state, con
                         time_format_utc(m->published_sec, published),
                         time_format_utc(now_sec, now));
         if (m->expires_sec <= now_sec)
-                return fail(reterr, -EKEYREJECTED,
-                            "the manifest expired at %s: publish again, or check this host's clock",
-                            time_format_utc(m->expires_sec, expires));
+                return fail(
+                        reterr, -EKEYREJECTED,
+                        "the manifest expired at %s: sign it anew ('slipway-publish refresh') or publish "
+                        "again, or check this host's clock",
+                        time_format_utc(m->expires_sec, expires));
         return 0;
 }
 

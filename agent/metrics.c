@@ -232,6 +232,12 @@ static void expires(Metric *m, const AppView *v)
         time_at(m, v, json_member_time(v->poll, "expires"));
 }
 
+static void expires_soon(Metric *m, const AppView *v)
+{
+        if (json_member(v->poll, "expires_soon"))
+                number(m, v, cJSON_IsTrue(json_member(v->poll, "expires_soon")));
+}
+
 static void last_info(Metric *m, const AppView *v)
 {
         if (v->last)
@@ -298,6 +304,8 @@ static const struct AppMetric {
          verdict                                                                                                                              },
         { "slipway_manifest_expiry_timestamp_seconds",  "When the channel's manifest expires.",
          expires                                                                                                                              },
+        { "slipway_manifest_expires_soon",
+         "1 if the channel's manifest expires soon, or has: slipway-publish refresh.",                                           expires_soon },
         { "slipway_last_change_info",                   "1; the labels say what happened last and how it ended.",
          last_info                                                                                                                            },
         { "slipway_last_change_timestamp_seconds",      "When it ended.",                                                        last_at      },

@@ -372,6 +372,13 @@ static void source_done(Source *s)
         free(s->by);
 }
 
+bool manifest_expires_soon(const Manifest *m, uint64_t now_sec)
+{
+        uint64_t quarter_sec = (m->expires_sec - m->published_sec) / 4;
+
+        return m->expires_sec <= now_sec + MIN(quarter_sec, MANIFEST_SOON_SEC_MAX);
+}
+
 Manifest *manifest_ref(Manifest *m)
 {
         m->n_more_refs++;

@@ -94,6 +94,12 @@ typedef struct Manifest {
  * (publisher). payload[size] must be NUL. More than MANIFEST_SIZE_MAX: -EFBIG. */
 _must_check_ int manifest_parse(const char *payload, size_t size, Manifest **ret, char **reterr);
 
+/* So near its end that somebody should know: in the last quarter of the time for which it was
+ * signed, but not longer than MANIFEST_SOON_SEC_MAX before. True from then on, also when it has
+ * expired. */
+#define MANIFEST_SOON_SEC_MAX (UINT64_C(7) * 24 * 3600)
+bool manifest_expires_soon(const Manifest *m, uint64_t now_sec);
+
 /* One more holder: each calls manifest_free(). */
 Manifest *manifest_ref(Manifest *m);
 

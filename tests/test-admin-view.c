@@ -400,7 +400,26 @@ static void test_poll_failed(void **state)
         assert_non_null(strstr(text, "4s ago, failed\n"));
         assert_non_null(strstr(text, "web: the last poll failed 4s ago: the store refused us\n"
                                      "  The running release is not touched. The next try: in 11s\n"
-                                     "the channel's manifest expired 2 days ago"));
+                                     "the channel's manifest expired 2 days ago: what is live runs "
+                                     "on, and nothing is deployed until"));
+}
+
+static void test_expires_soon(void **state)
+{
+        static const char note[] = "web: the channel's manifest expires in 29 days, and nothing is "
+                                   "deployed from then on: slipway-publish refresh\n";
+        _cleanup_json_ cJSON *agent = document(NULL);
+        cJSON *poll = cJSON_GetObjectItem(first_app(agent), "poll");
+        _cleanup_free_ char *soon = NULL, *later = NULL;
+
+        (void) state;
+        /* How soon that is the agent says, which knows the manifest. */
+        cJSON_AddFalseToObject(poll, "expires_soon");
+        later = shown(OVERVIEW, agent);
+        assert_null(strstr(later, "expires in"));
+        cJSON_ReplaceItemInObject(poll, "expires_soon", cJSON_CreateTrue());
+        soon = shown(OVERVIEW, agent);
+        assert_non_null(strstr(soon, note));
 }
 
 static void test_progress(void **state)
@@ -580,29 +599,18 @@ static void test_table(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_ssm),
-                cmocka_unit_test(test_held),
-                cmocka_unit_test(test_plan),
-                cmocka_unit_test(test_progress),
-                cmocka_unit_test(test_overview),
-                cmocka_unit_test(test_app),
-                cmocka_unit_test(test_pinned),
-                cmocka_unit_test(test_confirming),
-                cmocka_unit_test(test_failed),
-                cmocka_unit_test(test_hints_for_user),
-                cmocka_unit_test(test_failed_before),
-                cmocka_unit_test(test_pending),
-                cmocka_unit_test(test_poll_failed),
-                cmocka_unit_test(test_nothing_yet),
-                cmocka_unit_test(test_history),
-                cmocka_unit_test(test_releases),
-                cmocka_unit_test(test_control_characters),
-                cmocka_unit_test(test_clean),
-                cmocka_unit_test(test_time_ago),
-                cmocka_unit_test(test_hooks),
-                cmocka_unit_test(test_put_off),
-                cmocka_unit_test(test_table),
-                cmocka_unit_test(test_trust),
+                cmocka_unit_test(test_ssm),           cmocka_unit_test(test_held),
+                cmocka_unit_test(test_plan),          cmocka_unit_test(test_progress),
+                cmocka_unit_test(test_overview),      cmocka_unit_test(test_app),
+                cmocka_unit_test(test_pinned),        cmocka_unit_test(test_confirming),
+                cmocka_unit_test(test_failed),        cmocka_unit_test(test_hints_for_user),
+                cmocka_unit_test(test_failed_before), cmocka_unit_test(test_pending),
+                cmocka_unit_test(test_poll_failed),   cmocka_unit_test(test_expires_soon),
+                cmocka_unit_test(test_nothing_yet),   cmocka_unit_test(test_history),
+                cmocka_unit_test(test_releases),      cmocka_unit_test(test_control_characters),
+                cmocka_unit_test(test_clean),         cmocka_unit_test(test_time_ago),
+                cmocka_unit_test(test_hooks),         cmocka_unit_test(test_put_off),
+                cmocka_unit_test(test_table),         cmocka_unit_test(test_trust),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

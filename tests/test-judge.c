@@ -382,6 +382,11 @@ static void old_manifests_do_not_come_back(void **state)
         assert_return_code(state_set_floor(s, 57, 2, &digest), 0);
         assert_int_equal(judge_fresh(m, &digest, s, trust, m->expires_sec, &err), -EKEYREJECTED);
         assert_non_null(strstr(err, "expired"));
+        m->expires_sec = NOW + 10; /* before the trust root */
+        assert_return_code(judge_fresh(m, &digest, s, trust, NOW + 9, NULL), 0);
+        assert_int_equal(judge_fresh(m, &digest, s, trust, NOW + 10, &err), -EKEYREJECTED);
+        assert_non_null(strstr(err, "the manifest expired at 2026-11-22T14:00:10Z"));
+        assert_non_null(strstr(err, "slipway-publish refresh"));
 }
 
 static void a_wrong_clock_is_told_apart(void **state)

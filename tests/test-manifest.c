@@ -343,6 +343,37 @@ static void every_truncation(void **state)
         }
 }
 
+static void expires_soon(void **state)
+{
+        enum { DAY = 86400 };
+        static const struct {
+                uint64_t lifetime, left;
+                bool soon;
+        } cases[] = {
+                {30 * DAY,  7 * DAY + 1, false},
+                { 30 * DAY, 7 * DAY,     true },
+                { 20 * DAY, 5 * DAY + 1, false},
+                { 20 * DAY, 5 * DAY,     true },
+                { 28 * DAY, 7 * DAY,     true },
+                { 3600,     901,         false},
+                { 3600,     900,         true },
+                { 3600,     0,           true },
+                { 1,        1,           false},
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Manifest m = { .published_sec = 1795356000,
+                               .expires_sec = 1795356000 + cases[i].lifetime };
+                assert_int_equal(manifest_expires_soon(&m, m.expires_sec - cases[i].left),
+                                 cases[i].soon);
+        }
+        /* It stays so; a clock that is far behind does not matter. */
+        Manifest m = { .published_sec = 1795356000, .expires_sec = 1795356000 + DAY };
+        assert_true(manifest_expires_soon(&m, UINT64_MAX / 2));
+        assert_false(manifest_expires_soon(&m, 0));
+}
+
 static void values(void **state)
 {
         _cleanup_(manifest_freep) Manifest *m = NULL;
@@ -481,12 +512,19 @@ static void matching(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(newer_format),     cmocka_unit_test(every_member),
-                cmocka_unit_test(unknown_members),  cmocka_unit_test(limits),
-                cmocka_unit_test(counts),           cmocka_unit_test(sizes),
-                cmocka_unit_test(every_truncation), cmocka_unit_test(values),
-                cmocka_unit_test(formatted_again),  cmocka_unit_test(refused_when_formatted),
-                cmocka_unit_test(defaults),         cmocka_unit_test(activate_alone),
+                cmocka_unit_test(newer_format),
+                cmocka_unit_test(every_member),
+                cmocka_unit_test(unknown_members),
+                cmocka_unit_test(limits),
+                cmocka_unit_test(counts),
+                cmocka_unit_test(sizes),
+                cmocka_unit_test(every_truncation),
+                cmocka_unit_test(expires_soon),
+                cmocka_unit_test(values),
+                cmocka_unit_test(formatted_again),
+                cmocka_unit_test(refused_when_formatted),
+                cmocka_unit_test(defaults),
+                cmocka_unit_test(activate_alone),
                 cmocka_unit_test(matching),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,7 +78,7 @@ static const char agent[] =
         "      \"result\": \"done\", \"took_ms\": 5312, \"phases_ms\": { \"fetching\": 1211, "
         "\"switching\": 9 } } ] },"
         "    \"poll\": { \"at\": \"2026-11-22T14:44:50Z\", \"ok\": true, \"verdict\": \"halted\","
-        "      \"expires\": \"2026-12-22T14:00:00Z\" } },"
+        "      \"expires\": \"2026-12-22T14:00:00Z\", \"expires_soon\": true } },"
         "  { \"root\": \"/srv/api\", \"due\": false, \"state\": { \"app\": \"api\", \"channel\": "
         "\"prod\","
         "    \"phase\": \"idle\", \"down\": true, \"deployment\": 4,"
@@ -118,6 +118,7 @@ static void test_all(void **state)
                 "slipway_staged{app=\"web\"} 0",
                 "slipway_halted{app=\"web\"} 1",
                 "slipway_poll_ok{app=\"web\"} 1",
+                "slipway_manifest_expires_soon{app=\"web\"} 1",
                 "slipway_verdict_info{app=\"web\",verdict=\"halted\"} 1",
                 "slipway_last_change_info{app=\"web\",action=\"deploy\",result=\"done\",release="
                 "\"r2\"} 1",
@@ -132,6 +133,7 @@ static void test_all(void **state)
         /* nothing was polled, and nothing is live: no zero that would be a time */
         assert_lacks(text, "slipway_poll_timestamp_seconds{app=\"api\"}");
         assert_lacks(text, "slipway_poll_ok{app=\"api\"}");
+        assert_lacks(text, "slipway_manifest_expires_soon{app=\"api\"}");
         assert_lacks(text, "slipway_release_info{app=\"api\"");
         assert_lacks(text, "slipway_phase_started_timestamp_seconds{app=\"api\"}");
         assert_lacks(text, " 0\nslipway_held_until");

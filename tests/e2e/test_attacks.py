@@ -140,7 +140,7 @@ def expiring(follower):
     return release
 
 
-EXPIRED = r"the manifest expired at \S+: publish again, or check this host's clock"
+EXPIRED = r"the manifest expired at \S+: sign it anew \('slipway-publish refresh'\) or publish again, or check this host's clock"
 
 
 def test_freeze(follower):

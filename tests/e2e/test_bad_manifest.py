@@ -94,7 +94,8 @@ CASES = {
                                r"envelope is broken: payloadType: must be"),
     "same serial, other bytes": (same_serial, r"serial \d+ was seen before with other content"),
     "expired": (altered(published=formats.after(days=-3), expires=formats.after(days=-2)),
-                r"the manifest expired at \d{4}-\d\d-\d\dT[0-9:]+Z: publish again"),
+                r"the manifest expired at \d{4}-\d\d-\d\dT[0-9:]+Z: sign it anew \('slipway-publish refresh'\) or publish "
+                r"again, or check this host's clock"),
     "from the future": (altered(published=formats.after(days=2)),
                         r"the manifest was published at [0-9T:-]+Z, and here it is only [0-9T:-]+Z: check this host's clock"),
     "unknown member": (altered(rollouts={}), r"not valid: rollouts: this version knows no such"),
