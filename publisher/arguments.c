@@ -82,6 +82,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "how many lines (default 20)" },
         [OPTION_UNIT]      = { "unit",      0,   KIND_LIST,   FIELD(units),     "UNIT",
                                "runs the application; may be given several times" },
+        [OPTION_ALL]       = { "all",       0,   KIND_FLAG,   FIELD(all),       NULL,
+                               "every app, channel, manifest and release" },
         [OPTION_JSON]      = { "json",      0,   KIND_FLAG,   FIELD(json),      NULL,
                                "print one JSON document" },
         [OPTION_HELP]      = { "help",      'h', KIND_FLAG,   FIELD(help),      NULL,

@@ -38,6 +38,7 @@ typedef enum Option {
         OPTION_OUTPUT,
         OPTION_NUMBER,
         OPTION_UNIT,
+        OPTION_ALL,
         OPTION_JSON,
         OPTION_HELP,
         _OPTION_MAX,
@@ -57,7 +58,7 @@ typedef struct Arguments {
                 *within, *builder, *type, *threshold, *root_threshold, *output, *number;
         Strings keys, root_keys, signers, add_keys, remove_keys, add_root_keys, remove_root_keys,
                 windows, units;
-        bool json, help;
+        bool all, json, help;
         Strings operands;
 } Arguments;
 

@@ -114,7 +114,7 @@ static int compare_serials(const void *a, const void *b)
         return x < y ? -1 : x > y;
 }
 
-static int list_serials(const Channel *c, uint64_t **ret, size_t *ret_n, char **reterr)
+int channel_list_history(const Channel *c, uint64_t **ret, size_t *ret_n, char **reterr)
 {
         char path[PATH_TEXT_SIZE];
         const StoreRequest list = { .method = STORE_LIST,
@@ -174,7 +174,7 @@ static int continue_from_history(const Channel *c, ChannelHead *h, uint64_t seri
 int channel_head(const Channel *c, ChannelHead *ret, char **reterr)
 {
         _cleanup_(channel_head_done) ChannelHead h = {};
-        int r = list_serials(c, &h.serials, &h.n_serials, reterr);
+        int r = channel_list_history(c, &h.serials, &h.n_serials, reterr);
 
         if (r >= 0)
                 r = channel_read(c, &h.current, reterr);

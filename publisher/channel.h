@@ -63,6 +63,11 @@ _must_check_ int channel_read(const Channel *c, Published **ret, char **reterr);
 _must_check_ int channel_read_serial(const Channel *c, uint64_t serial, Published **ret,
                                      char **reterr);
 
+/* The serials of the history by the names of its entries, ascending; *ret is to be freed. -EACCES:
+ * the store does not list them. */
+_must_check_ int channel_list_history(const Channel *c, uint64_t **ret, size_t *ret_n,
+                                      char **reterr);
+
 /* What a channel has, as step 1 finds it. */
 typedef struct ChannelHead {
         Published *current; /* NULL: nothing published, or the manifest was removed */

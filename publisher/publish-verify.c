@@ -284,8 +284,13 @@ static int judge(int r)
 int verb_verify(const Arguments *a, cJSON *result, char **reterr)
 {
         _cleanup_(verification_done) Verification v = {};
-        int r = open_all(a, &v, reterr);
+        int r;
 
+        if (a->all)
+                return verb_verify_all(a, result, reterr);
+        if (!a->app || !a->channel)
+                return fail(reterr, PUBLISH_USAGE, "verify needs --app and --channel, or --all");
+        r = open_all(a, &v, reterr);
         if (r < 0)
                 return r == -EKEYREJECTED ? PUBLISH_FAILED : r;
         r = root_chain_load(v.store, a->trust, &v.trust, reterr);

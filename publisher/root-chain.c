@@ -9,17 +9,14 @@
 #include "publication.h"
 #include "time-text.h"
 
-/* Whoever makes more roots than that has others at a loss by their number. */
-#define N_STEPS_MAX 1024
-
-static int follow(Trust *t, const char *path, const char *text, size_t size, char **reterr)
+static int follow(const Trust *t, const char *path, const char *text, size_t size, Trust **ret,
+                  char **reterr)
 {
         _cleanup_(envelope_freep) Envelope *e = NULL;
-        Trust *next = NULL;
         int r = envelope_parse(text, size, TRUST_PAYLOAD_TYPE, &e, reterr);
 
         if (r >= 0)
-                r = trust_follow(t, e, &next, reterr);
+                r = trust_follow(t, e, ret, reterr);
         if (r == -EBADMSG || r == -EFBIG)
                 r = -EKEYREJECTED;
         if (r < 0)
@@ -27,12 +24,10 @@ static int follow(Trust *t, const char *path, const char *text, size_t size, cha
                                    "%s in the store can't follow version %" PRIu64
                                    " of the trust root",
                                    path, trust_version(t));
-        trust_become(t, next);
         return 0;
 }
 
-/* One root further. STORE_ABSENT: there is none. */
-static int step(Store *s, Trust *t, char **ret_text, char **reterr)
+int root_chain_next(Store *s, const Trust *t, Trust **ret, char **ret_text, char **reterr)
 {
         _cleanup_free_ char *text = NULL;
         char path[64];
@@ -45,12 +40,10 @@ static int step(Store *s, Trust *t, char **ret_text, char **reterr)
                 return fail(reterr, -EKEYREJECTED, "%s in the store has more than %d bytes", path,
                             ENVELOPE_SIZE_MAX);
         if (r == 0)
-                r = follow(t, path, text, size, reterr);
-        if (r != 0)
-                return r;
-        free(*ret_text);
-        *ret_text = TAKE_PTR(text);
-        return 0;
+                r = follow(t, path, text, size, ret, reterr);
+        if (r == 0 && ret_text)
+                *ret_text = TAKE_PTR(text);
+        return r;
 }
 
 int root_chain_walk(Store *s, Trust *t, uint64_t version_max, char **ret_text, char **reterr)
@@ -58,14 +51,20 @@ int root_chain_walk(Store *s, Trust *t, uint64_t version_max, char **ret_text, c
         _cleanup_free_ char *text = NULL;
 
         for (unsigned i = 0; trust_version(t) < version_max; i++) {
-                int r = step(s, t, &text, reterr);
+                Trust *next = NULL;
+                char *next_text = NULL;
+                int r = root_chain_next(s, t, &next, &next_text, reterr);
                 if (r == STORE_ABSENT)
                         break;
                 if (r < 0)
                         return r;
-                if (i == N_STEPS_MAX)
+                trust_become(t, next);
+                free(text);
+                text = next_text;
+                if (i == ROOT_CHAIN_MAX)
                         return fail(reterr, -EKEYREJECTED,
-                                    "the store has more than %d trust roots in a row", N_STEPS_MAX);
+                                    "the store has more than %d trust roots in a row",
+                                    ROOT_CHAIN_MAX);
         }
         if (ret_text)
                 *ret_text = TAKE_PTR(text);

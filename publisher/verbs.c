@@ -160,12 +160,17 @@ static const Verb verbs[] = {
          .run = verb_unhalt,
          .details = "Instances go on at their next poll." },
         { .name = "verify",
-         .summary = "check a channel as an instance would, every byte of it",
-         .required = PLACE | OPT(TRUST),
-         .optional = COMMON,
+         .summary = "check a channel as an instance would, or a whole store",
+         .required = OPT(STORE) | OPT(TRUST),
+         .optional = OPT(APP) | OPT(CHANNEL) | OPT(ALL) | COMMON,
          .operands = "",
          .run = verb_verify,
-         .details = "Reads the whole artifact from the store; needs no room on disk."                                                                     },
+         .details =
+                  "Reads the whole artifact from the store; needs no room on disk. It takes\n"
+                  "--app and --channel, or --all: then everything is checked that lies in the\n"
+                  "store, and a line tells each finding. \"failed\" does not hold, a \"look\" is\n"
+                  "for somebody to judge. Give the first trust root: what is older than that\n"
+                  "can't be told from a forgery."                                                                     },
         { .name = "log",
          .summary = "print a channel's history, newest first",
          .required = PLACE,

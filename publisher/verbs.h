@@ -35,6 +35,7 @@ int verb_refresh(const Arguments *a, cJSON *result, char **reterr);
 int verb_halt(const Arguments *a, cJSON *result, char **reterr);
 int verb_unhalt(const Arguments *a, cJSON *result, char **reterr);
 int verb_verify(const Arguments *a, cJSON *result, char **reterr);
+int verb_verify_all(const Arguments *a, cJSON *result, char **reterr); /* verify --all */
 int verb_import(const Arguments *a, cJSON *result, char **reterr);
 int verb_log(const Arguments *a, cJSON *result, char **reterr);
 

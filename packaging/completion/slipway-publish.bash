@@ -29,7 +29,7 @@ _slipway_publish_options() {
         rollback) options="$place --key --expires --window --trust" ;;
         refresh) options="$place --key --expires --within --trust" ;;
         halt | unhalt) options=$place ;;
-        verify) options="$place --trust" ;;
+        verify) options="$place --trust --all" ;;
         log) options="$place --number" ;;
         esac
         if [[ -n $options ]]; then
@@ -65,7 +65,7 @@ _slipway_publish() {
         fi
         COMPREPLY=()
         case $verb:$option:$cur in
-        *:--json:-* | *:--help:-*) _slipway_publish_options ;;
+        *:--json:-* | *:--help:-* | *:--all:*) _slipway_publish_options ;;
         *:--json:* | *:--help:*) _slipway_publish_files ;;
         *:-*:*) _slipway_publish_value ;;
         *:-*) _slipway_publish_options ;;

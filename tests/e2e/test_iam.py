@@ -54,7 +54,8 @@ class Roles:
         self.url = f"s3://{self.bucket}/{PREFIX}"
         self._users = {name: self._make_user(f"{name}-{tag}", [policy(p, self.bucket, channel) for p in policies])
                        for name, policies, channel in (("instance", ["instance-role", "instance-tags"], "prod"),
-                                                       ("ci", ["ci-role"], "staging"), ("admin", ["admin-role"], "none"))}
+                                                       ("ci", ["ci-role"], "staging"), ("admin", ["admin-role"], "none"),
+                                                       ("audit", ["audit-role"], "none"))}
 
     def _make_user(self, name, policies):
         user = self.aws.make_user(name, *policies)
@@ -134,6 +135,7 @@ MAY = {
     "ci": ((r"web/releases/.*", r"web/channels/staging/(manifest|halt)\.json", r"web/channels/staging/history/.*", r"trust/.*"),
            (r"web/releases/.*", r"web/channels/staging/(manifest|halt)\.json", r"web/channels/staging/history/.*")),
     "admin": ((r"web/.*", r"trust/.*"), (r"web/channels/\w+/(manifest|halt)\.json", r"web/channels/\w+/history/.*", r"trust/.*")),
+    "audit": ((r".*",), ()),
 }
 
 
@@ -149,7 +151,8 @@ def test_no_more_than_it_needs(roles, objects, role):
     listable = {prefix for prefix in ("", PREFIX, f"{PREFIX}/", f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/",
                                       f"{PREFIX}/trust/", f"{PREFIX}/other/")
                 if is_allowed(client.list_objects_v2, Bucket=roles.bucket, Prefix=prefix)}
-    assert listable == {f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/", f"{PREFIX}/trust/"}
+    others = {f"{PREFIX}/", f"{PREFIX}/other/"} if role == "audit" else set()
+    assert listable == {f"{PREFIX}/web/", f"{PREFIX}/web/channels/prod/history/", f"{PREFIX}/trust/"} | others
     for call in (client.get_bucket_policy, client.delete_bucket, client.get_bucket_acl):
         assert not is_allowed(call, Bucket=roles.bucket)
 
@@ -159,7 +162,7 @@ def test_who_may_sign(roles):
         kms = roles.client(role, "kms")
         allowed = [is_allowed(kms.sign, KeyId="alias/iam", Message=b"x", SigningAlgorithm="ECDSA_SHA_256"),
                    is_allowed(kms.get_public_key, KeyId="alias/iam")]
-        assert allowed == [role != "instance"] * 2
+        assert allowed == [role in ("ci", "admin")] * 2
         for call in (kms.create_key, kms.list_keys):
             assert not is_allowed(call)
         assert not is_allowed(kms.schedule_key_deletion, KeyId="alias/iam")
@@ -199,6 +202,10 @@ class Person:
         return self._publisher.run(*([verb, "init"] if verb == "trust" else [verb]), *place, *options, check=check,
                                    environment=self._environment)
 
+    def run_bare(self, *args, check=True):
+        """With these arguments alone."""
+        return self._publisher.run(*args, check=check, environment=self._environment)
+
     def release(self, name, directory, *, channel="staging", check=True):
         spec = self._publisher.directory / "spec.json"
         spec.write_text(json.dumps(SPEC), encoding="utf-8")
@@ -235,6 +242,16 @@ def test_the_flows(roles, host, make_publisher, tmp_path):
     web.assert_whole("r1")
     assert len(json.loads(admin.run("log", "--json", channel="prod").stdout)["manifests"]) == 3
     assert json.loads(admin.run("verify", "--trust", root, "--json", channel="prod").stdout)["verified"]
+
+    # A job of each day, and one that looks at everything.
+    found = ci.run("refresh", "--key", KEY, "--trust", root, "--within", "90d", "--json", channel="staging")
+    assert json.loads(found.stdout)["deployment"] == 2 and json.loads(found.stdout)["serial"] == 3
+    audit = Person(publisher, roles, "audit")
+    whole = ("verify", "--all", "--store", roles.url, "--trust", root, "--json")
+    found = json.loads(audit.run_bare(*whole).stdout)
+    assert found["verified"] and (found["channels"], found["manifests"], found["releases"]) == (2, 6, 2)
+    result = admin.run_bare(*whole, check=False)
+    assert result.rc == FAILED and "s3:ListBucket" in result.stderr
 
     # What is somebody else's is refused, with the permission that it takes.
     before = roles.names("web/channels/prod/history/")
