@@ -60,14 +60,14 @@ int root_history_load(Store *s, const char *path, RootHistory *ret, char **reter
         return 0;
 }
 
-int root_history_find(const RootHistory *h, const Envelope *e, const Trust **ret, char **ret_why,
-                      char **reterr)
+int root_history_find(const RootHistory *h, const Envelope *e, const char *type, const Trust **ret,
+                      char **ret_why, char **reterr)
 {
         _cleanup_free_ char *why = NULL;
-        int r = trust_verify_manifest(root_history_newest(h), e, &why);
+        int r = trust_verify(root_history_newest(h), e, type, &why);
 
         for (size_t i = h->n_roots - 1; r == -EKEYREJECTED && i-- > 0;) {
-                r = trust_verify_manifest(h->roots[i], e, NULL);
+                r = trust_verify(h->roots[i], e, type, NULL);
                 if (r == 0)
                         *ret = h->roots[i];
         }

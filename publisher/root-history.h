@@ -25,8 +25,9 @@ _must_check_ int root_history_load(Store *s, const char *path, RootHistory *ret,
 
 const Trust *root_history_newest(const RootHistory *h);
 
-/* The newest trust root that a manifest's signatures satisfy, which *ret becomes. When it is not
- * the newest of all, *ret_why (to be freed) says what is lacking there, else it is NULL.
- * -EKEYREJECTED: none; *reterr says what is lacking for the newest. */
-_must_check_ int root_history_find(const RootHistory *h, const Envelope *e, const Trust **ret,
-                                   char **ret_why, char **reterr);
+/* The newest trust root that the signatures of a manifest, or of a statement about a release
+ * (`type`: its payload's), satisfy, which *ret becomes. When it is not the newest of all, *ret_why
+ * (to be freed) says what is lacking there, else it is NULL. -EKEYREJECTED: none; *reterr says what
+ * is lacking for the newest. */
+_must_check_ int root_history_find(const RootHistory *h, const Envelope *e, const char *type,
+                                   const Trust **ret, char **ret_why, char **reterr);

@@ -12,6 +12,7 @@
 #include "name.h"
 #include "object.h"
 #include "progress.h"
+#include "provenance-object.h"
 #include "publication.h"
 #include "release-object.h"
 #include "store-listing.h"
@@ -31,6 +32,7 @@ typedef struct AuditedRelease {
         bool is_own;
         ReleaseState state;
         Sha256 artifact_sha256, index_sha256; /* of the first manifest that names it */
+        Sha256 provenance_sha256;             /* of the last one that was read; zeros: none was */
 } AuditedRelease;
 
 typedef struct StoreAudit {
@@ -253,6 +255,43 @@ static int audit_release(StoreAudit *a, const Manifest *m, AuditedRelease *relea
                              err_text(r, err));
 }
 
+/* Its own signatures are only looked at: what it says is signed by the manifest as well. */
+static int look_at_signers(StoreAudit *a, const Manifest *m, const Envelope *e, char **reterr)
+{
+        _cleanup_free_ char *why = NULL, *err = NULL;
+        const Trust *accepts = NULL;
+        int r = root_history_find(a->roots, e, STATEMENT_PAYLOAD_TYPE, &accepts, &why, &err);
+
+        if (r == -EKEYREJECTED)
+                return audit_finding(a->findings, FINDING_LOOK, "provenance", m->provenance.path,
+                                     "a manifest that is trusted names it, but no version of the "
+                                     "trust root ever accepted its own signatures: %s",
+                                     err_text(r, err));
+        return r < 0 ? fail(reterr, r, "%s", err_text(r, err)) : 0;
+}
+
+/* A release may have several, of which each manifest names one. */
+static int check_provenance(StoreAudit *a, const Manifest *m, AuditedRelease *release,
+                            char **reterr)
+{
+        _cleanup_(provenance_freep) Provenance *provenance = NULL;
+        _cleanup_(envelope_freep) Envelope *e = NULL;
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (!m->provenance.path || release->state == RELEASE_GONE ||
+            sha256_equal(&release->provenance_sha256, &m->provenance.sha256))
+                return 0;
+        release->provenance_sha256 = m->provenance.sha256;
+        r = provenance_object_read(a->store, m, &e, &provenance, &err);
+        if (r >= 0)
+                return look_at_signers(a, m, e, reterr);
+        if (!does_not_hold(r))
+                return fail(reterr, r, "%s", err_text(r, err));
+        return audit_finding(a->findings, FINDING_FAILED, "provenance", m->provenance.path, "%s",
+                             err_text(r, err));
+}
+
 /* What a manifest that was trusted names. */
 static int check_release(ChannelAudit *c, const Manifest *m, uint64_t serial, char **reterr)
 {
@@ -262,6 +301,8 @@ static int check_release(ChannelAudit *c, const Manifest *m, uint64_t serial, ch
 
         if (r >= 0 && is_new)
                 r = audit_release(c->audit, m, release, reterr);
+        if (r >= 0)
+                r = check_provenance(c->audit, m, release, reterr);
         if (r < 0)
                 return r;
         if (release->state == RELEASE_GONE && serial == 0)
@@ -294,7 +335,8 @@ static int tell_unnamed(StoreAudit *a)
                                   "no manifest that is trusted names it%s, and it was not checked",
                                   l->has_index && l->has_artifact ? ""
                                   : l->has_index                  ? "; it has no artifact"
-                                                                  : "; it has no index");
+                                  : l->has_artifact               ? "; it has no index"
+                                                    : "; it has neither artifact nor index");
         }
         return r;
 }
@@ -339,7 +381,8 @@ static int check_signatures(ChannelAudit *c, const Published *p, uint64_t serial
 {
         _cleanup_free_ char *why = NULL, *err = NULL;
         const Trust *accepts = NULL;
-        int r = root_history_find(c->audit->roots, p->envelope, &accepts, &why, &err);
+        int r = root_history_find(c->audit->roots, p->envelope, MANIFEST_PAYLOAD_TYPE, &accepts,
+                                  &why, &err);
 
         if (r == -EKEYREJECTED)
                 return found(c, FINDING_FAILED, "untrusted", serial,

@@ -68,7 +68,19 @@ static int add_channel(StoreListing *l, char *const parts[], bool is_published)
         return 0;
 }
 
-static int add_release(StoreListing *l, char *const parts[], bool is_index)
+/* provenance.json, and such as have the first digits of their digest (provenance-object.h) */
+static bool is_provenance(const char *name)
+{
+        const size_t n = STRLEN("provenance");
+
+        if (strncmp(name, "provenance", n) != 0)
+                return false;
+        if (name[n] == '-' && strspn(name + n + 1, "0123456789abcdef") == 16)
+                return streq(name + n + 1 + 16, ".json");
+        return streq(name + n, ".json");
+}
+
+static int add_release(StoreListing *l, char *const parts[])
 {
         ListedRelease *r = l->n_releases > 0 ? &l->releases[l->n_releases - 1] : NULL;
 
@@ -81,8 +93,8 @@ static int add_release(StoreListing *l, char *const parts[], bool is_index)
                 if (!r->app || !r->id)
                         return -ENOMEM;
         }
-        r->has_index = r->has_index || is_index;
-        r->has_artifact = r->has_artifact || !is_index;
+        r->has_index = r->has_index || streq(parts[3], "index");
+        r->has_artifact = r->has_artifact || streq(parts[3], "artifact.tar.zst");
         return 0;
 }
 
@@ -150,8 +162,9 @@ static int add_key(StoreListing *l, char *const parts[], size_t n)
         if (streq(parts[1], "channels"))
                 return add_of_channel(l, parts, n);
         if (n == 4 && streq(parts[1], "releases") &&
-            (streq(parts[3], "index") || streq(parts[3], "artifact.tar.zst")))
-                return add_release(l, parts, streq(parts[3], "index"));
+            (streq(parts[3], "index") || streq(parts[3], "artifact.tar.zst") ||
+             is_provenance(parts[3])))
+                return add_release(l, parts);
         return 1;
 }
 

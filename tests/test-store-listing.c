@@ -69,6 +69,27 @@ static void no_order(void **state)
         assert_true(l.releases[0].has_index && l.releases[0].has_artifact);
 }
 
+/* By themselves they are no release: neither index nor artifact is there. */
+static void provenances(void **state)
+{
+        static const char *const keys[] = {
+                "web/releases/r1/provenance.json",
+                "web/releases/r1/provenance-0123456789abcdef.json",
+                "web/releases/r1/provenance-0123456789abcde.json",
+                "web/releases/r1/provenance-0123456789abcdeg.json",
+                "web/releases/r1/provenance-0123456789abcdef0.json",
+                "web/releases/r1/provenance",
+                "web/releases/r1/provenance.json/x",
+        };
+        _cleanup_(store_listing_done) StoreListing l = {};
+
+        (void) state;
+        parsed(keys, ELEMENTSOF(keys), &l);
+        assert_int_equal(l.n_releases, 1);
+        assert_false(l.releases[0].has_index || l.releases[0].has_artifact);
+        assert_int_equal(l.n_others, 5);
+}
+
 static void others(void **state)
 {
         static const char *const keys[] = {
@@ -125,9 +146,8 @@ static void trust_as_app(void **state)
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(everything),
-                cmocka_unit_test(no_order),
-                cmocka_unit_test(others),
+                cmocka_unit_test(everything),   cmocka_unit_test(no_order),
+                cmocka_unit_test(provenances),  cmocka_unit_test(others),
                 cmocka_unit_test(trust_as_app),
         };
 

@@ -1188,7 +1188,7 @@ class VerifyAll(Case):
         be named by no other manifest any more.)"""
         release = {"artifact.tar.zst", "index"}
         objects = sorted(p for p in self.store.rglob("*") if p.is_file() and p.name not in (".#lock", "halt.json"))
-        self.assertEqual(len(objects), 3 + 5 + 6 + 1, objects)
+        self.assertEqual(len(objects), 3 + 5 + 6 + 3 + 1, objects)
         for path in objects:
             name = str(path.relative_to(self.store))
             said = str(pathlib.PurePath(name).parent) if path.name in release else name
@@ -1227,6 +1227,22 @@ class VerifyAll(Case):
         shutil.rmtree(self.store / "web/releases/two")
         self.assertEqual(self.findings(4), [("failed", "release", "web/releases/two"), ("failed", "release", "web/releases/two"),
                                             ("look", "release", "web/releases/one")])
+
+    def test_provenance(self):
+        """It has to be the one that the manifest names; who signed it is only looked at."""
+        one, two = (self.store / f"web/releases/{name}/provenance.json" for name in ("one", "two"))
+        good = one.read_bytes()
+        shutil.copy(two, one)
+        self.assertEqual(self.findings(4), [("failed", "provenance", "web/releases/one/provenance.json")])
+        one.unlink()
+        self.assertEqual(self.findings(4), [("failed", "provenance", "web/releases/one/provenance.json")])
+        signed = json.loads(good)
+        signed["signatures"][0]["sig"] = b64(bytes(64))
+        one.write_text(json.dumps(signed))
+        release = self.manifest("history/1.json")["release"]
+        release["provenance"] |= {"size": one.stat().st_size, "sha256": hashlib.sha256(one.read_bytes()).hexdigest()}
+        self.resign("deploy", "history/1.json", release=release)
+        self.assertEqual(self.findings(), [("look", "provenance", "web/releases/one/provenance.json")])
 
     def test_set_back(self):
         shutil.copy(self.channel_file("history/2.json"), self.channel_file("manifest.json"))
