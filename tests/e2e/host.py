@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 
+import covered
 import sandbox
 
 BOOT_TIMEOUT_SEC = 60
@@ -66,6 +67,7 @@ def make_layer(work, root, install):
         if pack.wait() != 0:
             raise RuntimeError(f"cannot pack {install}: tar ended with {pack.returncode}")
         sandbox.run("systemd-sysusers", f"--root={merged}")
+        covered.prepare_root(merged)
     finally:
         sandbox.run("umount", str(merged))
     return [layer, root]
@@ -153,7 +155,7 @@ class Host:
             self._nspawn = subprocess.Popen(
                 ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--notify-ready=yes",
                  "--console=pipe", f"--directory={self._root}", f"--machine={self.name}",
-                 f"--network-namespace-path=/run/netns/{self.name}", f"--bind={self._srv}:/srv",
+                 f"--network-namespace-path=/run/netns/{self.name}", f"--bind={self._srv}:/srv", *covered.nspawn_options(),
                  "--resolv-conf=off", "--timezone=off",
                  "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self "
                  "adjtimex clock_adjtime"],
@@ -236,6 +238,7 @@ class Host:
                 os.rmdir(directory)
 
     def remove(self):
+        covered.collect(self)
         self.crash()
         sandbox.run("umount", str(self._root))
         # the kernel would remove it with the namespace, but some time later: the next host may want its name by then
@@ -259,7 +262,7 @@ class Host:
         """Runs a command on the host and returns its Result; with check, another exit status than 0 fails the test."""
         args = [str(a) for a in args]
         done = subprocess.run(self.command(args, user), input=input, capture_output=True, text=True, errors="replace",
-                              timeout=timeout_sec, env={"PATH": PATH, "LANG": "C.UTF-8", **(env or {})})
+                              timeout=timeout_sec, env={"PATH": PATH, "LANG": "C.UTF-8", **covered.environment(), **(env or {})})
         result = Result(args, done.returncode, done.stdout, done.stderr)
         if check and result.rc != 0:
             raise CommandFailed(self, result)
@@ -269,7 +272,7 @@ class Host:
     def popen(self, args, *, user=None, env=None, **kwargs):
         """Runs a command beside the test; it is killed, and waited for, at the end of the block."""
         child = subprocess.Popen(self.command([str(a) for a in args], user), text=True, preexec_fn=sandbox.die_with_parent,
-                                 env={"PATH": PATH, "LANG": "C.UTF-8", **(env or {})}, **kwargs)
+                                 env={"PATH": PATH, "LANG": "C.UTF-8", **covered.environment(), **(env or {})}, **kwargs)
         try:
             with child:
                 yield child

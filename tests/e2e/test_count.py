@@ -71,8 +71,9 @@ def test_junit(tmp_path):
     assert run("--no-skips", path)[1][-1] == "1 passed, 2 failed"
 
 
-def test_other_failures_count(log):
+def test_other_outcomes_count(log):
     path = log({"result": "OK"})
+    assert run("--passed", "coverage", path) == (0, ["2 passed, 0 failed"])
     assert run("--failed", "formatting", path) == (1, ["FAILED formatting", "1 passed, 1 failed"])
     assert run("--skipped", "hosts: no root", path) == (0, ["SKIPPED hosts: no root", "1 passed, 0 failed, 1 skipped"])
     assert run("--passed", "formatting", path) == (0, ["2 passed, 0 failed"])
