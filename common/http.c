@@ -26,7 +26,7 @@
 #define ALL_HEADERS_MAX   (4 * HEADERS_MAX) /* with those of interim answers */
 #define LOW_SPEED_BYTES   64L
 #define CONNECTIONS_MAX   32L
-#define CONNECTIONS_KEPT  8L
+#define CONNECTIONS_KEPT  16L /* of those that libcurl counts, in use or not */
 #define LIFETIME_SEC      3600L
 #define DNS_CACHE_SEC     30L
 #define LARGE_BODY        (1024 * 1024)
@@ -333,12 +333,27 @@ static bool is_success(const HttpTransfer *t)
         return t->response.status >= 200 && t->response.status < 300;
 }
 
-/* As libcurl sees it, which has its list ended by "chunked" (RFC 9112, 6.1). */
-static bool is_chunked(const HttpResponse *r)
+/* Transfer-Encoding, of which libcurl understands more than what we ask for: none, or chunks; old
+ * servers say of none that it is "identity". */
+static int judge_coding(const HttpResponse *r, bool *ret_chunked)
 {
-        const char *coding = http_response_header(r, "Transfer-Encoding");
+        const size_t n_name = STRLEN("Transfer-Encoding:");
 
-        return coding && strcasestr(coding, "chunked");
+        *ret_chunked = false;
+        for (size_t at = 0; at < r->headers_size; at += strlen(r->headers + at) + 1) {
+                const char *coding = r->headers + at + n_name;
+                if (strncasecmp(r->headers + at, "Transfer-Encoding:", n_name) != 0)
+                        continue;
+                coding += strspn(coding, " \t");
+                size_t n = strcspn(coding, " \t");
+                if (coding[n + strspn(coding + n, " \t")])
+                        return -EPROTO;
+                if (n == STRLEN("chunked") && strncasecmp(coding, "chunked", n) == 0)
+                        *ret_chunked = true;
+                else if (n != STRLEN("identity") || strncasecmp(coding, "identity", n) != 0)
+                        return -EPROTO;
+        }
+        return 0;
 }
 
 /* RFC 9110, 5.5: they may be sent back as headers of ours. */
@@ -367,7 +382,8 @@ static bool is_status_line(const char *line, size_t size)
         return true;
 }
 
-/* 100 Continue and the like come first: only the last answer counts. */
+/* Only the last answer counts: 100 Continue and the like come first, or 417, after which libcurl
+ * asks once more by itself, without expecting anything. */
 static int begin_answer(HttpTransfer *t, const char *line, size_t size)
 {
         long status = 0;
@@ -376,13 +392,19 @@ static int begin_answer(HttpTransfer *t, const char *line, size_t size)
                 return fail_malformed(t);
         (void) curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         t->response.status = (unsigned) status;
-        t->response.headers_size = 0;
+        t->response.headers_size = t->response.error_body_size = 0;
+        t->response.has_headers = false;
+        t->n_received = 0;
         return 0;
 }
 
 static int end_headers(HttpTransfer *t)
 {
-        t->chunked = is_chunked(&t->response);
+        if (judge_coding(&t->response, &t->chunked) < 0)
+                return fail(&t->err, -EPROTO,
+                            "%s sent its answer in a transfer coding that was not "
+                            "asked for",
+                            t->host);
         t->chunks = (HttpChunks){};
         t->response.has_headers = t->response.status >= 200;
         return is_success(t) ? judge_headers(t) : 0;
@@ -394,15 +416,13 @@ static int take_header(HttpTransfer *t, const char *line, size_t size)
         if (t->all_headers_size > ALL_HEADERS_MAX)
                 return fail(&t->err, -EPROTO, "%s does not come to an end with its headers",
                             t->host);
-        if (t->response.has_headers) /* trailers */
-                return 0;
         if (size > 5 && memcmp(line, "HTTP/", 5) == 0)
                 return begin_answer(t, line, size);
         while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == '\n'))
                 size--;
         if (size == 0)
                 return end_headers(t);
-        if (size > HEADERS_MAX - t->response.headers_size || memchr(line, '\0', size))
+        if (size + t->response.headers_size >= HEADERS_MAX || memchr(line, '\0', size))
                 return fail_malformed(t);
         int r = append(&t->response.headers, &t->response.headers_size, line, size);
         if (r < 0)

@@ -89,10 +89,11 @@ static bool read_more(int fd, char *data, size_t *size, size_t max)
 static bool read_body(FaultRequest *q, char *rest, size_t rest_size)
 {
         char *length = fault_header(q, "Content-Length"), *expect = fault_header(q, "Expect");
-        size_t size = length ? strtoul(length, NULL, 10) : 0;
+        bool refused = expect && strstr(q->head, FAULT_NO_EXPECT);
+        size_t size = length && !refused ? strtoul(length, NULL, 10) : 0;
 
         free(length);
-        if (expect)
+        if (expect && !refused)
                 fault_write(q, "HTTP/1.1 100 Continue\r\n\r\n", 25);
         free(expect);
         q->body = malloc(size + 1);

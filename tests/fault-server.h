@@ -31,6 +31,9 @@ typedef struct FaultServer {
         } * counts;                     /* shared with the server's processes */
 } FaultServer;
 
+/* In a path: a request that expects 100 Continue is answered at once, without its body. */
+#define FAULT_NO_EXPECT "/no-expect"
+
 void fault_server_start(FaultServer *s, fault_serve_t serve);
 void fault_server_stop(FaultServer *s);
 

@@ -151,6 +151,19 @@ static bool serve(const FaultRequest *q)
                 return serve_raw(q, "HTTP/1.1 200 X\r\nContent-Length: 3\r\n\rX: y\r\nabc");
         else if (path_is(q, "/no-end-nor-body"))
                 return serve_raw(q, "HTTP/1.1 206 X\r\nContent-Length: 0\r\n\rX: y\r\n");
+        else if (path_is(q, FAULT_NO_EXPECT)) {
+                _cleanup_free_ char *expect = fault_header(q, "Expect");
+                if (expect)
+                        fault_answer(q, 417, "ETag: \"not this\"\r\n", "no", 2);
+                else
+                        fault_answer(q, 200, "ETag: \"e\"\r\n", "yes", 3);
+                return true;
+        } else if (path_is(q, "/codings"))
+                return serve_raw(q, "HTTP/1.1 200 X\r\nTransfer-Encoding: identity\r\n"
+                                    "transfer-encoding:\tChunked \r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        else if (path_is(q, "/other-coding"))
+                return serve_raw(q, "HTTP/1.1 200 X\r\nTransfer-Encoding: xchunked\r\n\r\n"
+                                    "3\r\nabc\r\n0\r\n\r\n");
         else if (path_is(q, "/trailers"))
                 return serve_raw(q, "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n"
                                     "ETag: \"a\"\r\n\r\n3\r\nabc\r\n0\r\n"
@@ -321,6 +334,25 @@ static void uploads(void **state)
         assert_int_equal(g.result, -ENODATA);
 }
 
+/* libcurl asks again by itself, without expecting anything: that answer counts. */
+static void expectations_refused(void **state)
+{
+        _cleanup_free_ char *body = calloc(1, 2 * 1024 * 1024);
+        const HttpUpload upload = { .data = body, .size = 2 * 1024 * 1024 };
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+
+        (void) state;
+        assert_non_null(body);
+        assert_return_code(http_new(NULL, &h), 0);
+        ask(h, FAULT_NO_EXPECT, (HttpRequest){ .method = "PUT", .upload = &upload }, &g);
+        assert_int_equal(g.result, 0);
+        assert_int_equal(g.status, 200);
+        assert_string_equal(g.etag, "\"e\"");
+        assert_string_equal(g.body, "yes");
+        assert_string_equal(g.error_body, "");
+}
+
 static void faults(void **state)
 {
         static const struct {
@@ -375,6 +407,11 @@ static void faults(void **state)
                 if (g.result == -EPROTO)
                         assert_true(g.size < 4);
         }
+        ask(h, "/codings", (HttpRequest){}, &g);
+        assert_int_equal(g.result, 0);
+        assert_string_equal(g.body, "abc");
+        ask(h, "/other-coding", (HttpRequest){}, &g);
+        assert_int_equal(g.result, -EPROTO);
         ask(h, "/trailers", (HttpRequest){}, &g);
         assert_int_equal(g.status, 200);
         assert_string_equal(g.etag, "\"a\"");
@@ -552,11 +589,12 @@ static int stop_server(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(answers),        cmocka_unit_test(uploads),
-                cmocka_unit_test(faults),         cmocka_unit_test(urls_refused),
-                cmocka_unit_test(nobody_listens), cmocka_unit_test(steps),
-                cmocka_unit_test(nearby),         cmocka_unit_test(delays),
-                cmocka_unit_test(guests),         cmocka_unit_test(asked_to_wait),
+                cmocka_unit_test(answers),       cmocka_unit_test(uploads),
+                cmocka_unit_test(faults),        cmocka_unit_test(expectations_refused),
+                cmocka_unit_test(urls_refused),  cmocka_unit_test(nobody_listens),
+                cmocka_unit_test(steps),         cmocka_unit_test(nearby),
+                cmocka_unit_test(delays),        cmocka_unit_test(guests),
+                cmocka_unit_test(asked_to_wait),
         };
 
         return cmocka_run_group_tests(tests, start_server, stop_server);
