@@ -17,12 +17,14 @@
 #include "sigv4.h"
 #include "xml-scan.h"
 
-#define TRIES_DEFAULT     4
-#define THROTTLE_FACTOR   5
-#define USEFUL_TRY_SIZE   (256 * 1024)
-#define DEADLINE_BASE_SEC 60
-#define SLOWEST_BYTES_SEC 16384
-#define S3_RECHECKS_MAX   8 /* a connection each */
+#define TRIES_DEFAULT      4
+#define THROTTLE_FACTOR    5
+#define USEFUL_TRY_SIZE    (256 * 1024)
+#define DEADLINE_BASE_SEC  60
+#define SLOWEST_BYTES_SEC  16384
+#define S3_RECHECKS_MAX    8 /* a connection each */
+#define RECHECK_TRIES      3
+#define RECHECK_PAUSE_USEC (UINT64_C(600) * 1000000)
 
 struct S3Call {
         S3 *s3;
@@ -53,6 +55,8 @@ struct S3 {
         Http *http;
         S3Recheck *rechecks[S3_RECHECKS_MAX]; /* as many as were needed at once */
         bool recheck_failed; /* the last one; not tried again until an answer says "not modified" */
+        unsigned n_rechecks_failed; /* since the last one that did not */
+        uint64_t recheck_from_usec;
         const StoreLimits *limits;
         const store_notice_t *notice;
         time_t clock_offset; /* what their clock is ahead of ours; for signing only */
@@ -268,8 +272,17 @@ static void on_rechecked(bool unchanged, void *userdata)
         c->recheck = NULL;
         c->n_tried = 0;
         c->s3->recheck_failed = !unchanged;
+        c->s3->n_rechecks_failed = unchanged ? 0 : c->s3->n_rechecks_failed + 1;
+        /* Its answers have another form, or what lies in between does not keep connections. */
+        if (c->s3->n_rechecks_failed >= RECHECK_TRIES)
+                c->s3->recheck_from_usec = clock_usec(CLOCK_MONOTONIC) + RECHECK_PAUSE_USEC;
         if (unchanged)
                 finish(c, STORE_NOT_MODIFIED, NULL, NULL);
+}
+
+static bool can_recheck(const S3 *s)
+{
+        return !s->recheck_failed && clock_usec(CLOCK_MONOTONIC) >= s->recheck_from_usec;
 }
 
 static S3RecheckFor recheck_for(S3Call *c)
@@ -483,8 +496,7 @@ int s3_start(S3 *s, const S3Request *request, S3Call **ret, char **reterr)
         if (!c)
                 return -ENOMEM;
         *c = (S3Call){ .s3 = s, .request = *request };
-        r = request->again && !s->recheck_failed && start_recheck(c) == 0 ? 0
-                                                                          : start_try(c, reterr);
+        r = request->again && can_recheck(s) && start_recheck(c) == 0 ? 0 : start_try(c, reterr);
         if (r < 0) {
                 call_free(c);
                 return r;

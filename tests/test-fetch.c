@@ -593,6 +593,38 @@ static void rechecks_stop_where_they_are_of_no_use(void **state)
         s3_close(&b, &server);
 }
 
+/* A 304 that only libcurl takes. */
+static bool serve_strangely(const FaultRequest *q)
+{
+        _cleanup_free_ char *had = fault_header(q, "If-None-Match");
+        const char answer[] = "HTTP/1.1 304 X\r\nX: in two\r\n lines\r\n\r\n";
+
+        if (!had)
+                return serve_always(q);
+        fault_write(q, answer, strlen(answer));
+        return true;
+}
+
+/* Where they never work they are not tried, on a connection each, before each poll. */
+static void rechecks_stop_where_they_never_work(void **state)
+{
+        Message poll = order(MESSAGE_POLL, 1, "web/manifest"), m = watch_order(2), reply;
+        FaultServer server;
+        Bench b;
+        int fd;
+
+        s3_open(&b, *state, &server, serve_strangely);
+        ask(&b, &poll, &reply, &fd);
+        assert_return_code(message_send(b.sockets[0], &m, -1), 0);
+        while (atomic_load(&server.counts->n_requests) < 20) {
+                step_for(&b, 20 * 1000);
+                assert_false(has_said_something(&b));
+        }
+        /* libcurl's, and three that failed */
+        assert_int_equal(atomic_load(&server.counts->n_connections), 1 + 3);
+        s3_close(&b, &server);
+}
+
 static Message s3_order(uint64_t id)
 {
         Message m = order(MESSAGE_GET, id, "web/artifact");
@@ -1030,6 +1062,7 @@ int main(void)
                 test_in_dir(watches_recheck),
                 test_in_dir(watches_of_many_do_not_mix),
                 test_in_dir(rechecks_stop_where_they_are_of_no_use),
+                test_in_dir(rechecks_stop_where_they_never_work),
                 test_in_dir(brakes_are_read),
                 test_in_dir(objects_come_in_chunks_and_resume),
                 test_in_dir(a_shorter_object_is_refused),
