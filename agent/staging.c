@@ -137,13 +137,16 @@ static void drop_spool(Staging *s)
 static void on_unpacked(Staging *s, const Message *m)
 {
         /* Bytes that did not hold are of no use to another try. */
-        if (m->result == 0 || m->result == -EKEYREJECTED || m->result == -EBADMSG)
+        if (m->result == -EKEYREJECTED || m->result == -EBADMSG)
                 drop_spool(s);
         if (m->result != 0) {
                 finish(s, m->result < 0 ? m->result : -EPROTO, m->text[0] ? m->text : NULL);
                 return;
         }
         s->unpacked = true;
+        /* Whatever becomes of slipway-fetch now. */
+        s->index_request = fetch_request_free(s->index_request);
+        s->artifact_request = fetch_request_free(s->artifact_request);
         child_kill(s->unpack);
 }
 
@@ -269,10 +272,12 @@ static void on_unpack_exited(Child *c, const char *how, void *userdata)
         s->unpack = child_free(c);
         if (s->unpacked && !is_done(s)) {
                 r = publish_tree(s);
-                if (r < 0)
+                if (r < 0) {
                         finish_errno(s, r, "can't give the unpacked release its name");
-                else
-                        finish(s, 0, NULL);
+                        return;
+                }
+                drop_spool(s);
+                finish(s, 0, NULL);
                 return;
         }
         err_set(&reason, "slipway-unpack ended (%s) before it was done", how);
