@@ -159,17 +159,17 @@ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr)
 }
 
 /* Newer architectures have clone() and the calls with directories alone; older headers lack what is
- * new. */
+ * new, and has the same number on all. */
 #ifndef SYS_fork
 #define SYS_fork  (-1)
 #define SYS_vfork (-1)
 #define SYS_mknod (-1)
 #endif
 #ifndef SYS_memfd_secret
-#define SYS_memfd_secret (-1)
+#define SYS_memfd_secret 447
 #endif
 #ifndef SYS_process_mrelease
-#define SYS_process_mrelease (-1)
+#define SYS_process_mrelease 448
 #endif
 
 /* What no library needs for our work, and a process that was taken over would like: programs, other
