@@ -82,7 +82,7 @@ def test_publisher_and_agent(moto, authority, make_publisher, host, tmp_path):
     payload, entries = formats.read_release(store, [publisher.key.public])
     assert payload["release"]["id"] == "large" and len(entries) == 7
     listed = moto.client().list_objects_v2(Bucket="acme-agent", Prefix="deploy/web/")["Contents"]
-    assert len(listed) == 5  # artifact, index, manifest, its history, halt.json
+    assert len(listed) == 6  # artifact, index, provenance, manifest, its history, halt.json
     assert not moto.client().list_multipart_uploads(Bucket="acme-agent").get("Uploads")
 
     web = toy.Toy(host, store)
