@@ -258,10 +258,17 @@ static unsigned deadline_msec(uint64_t size)
                (DEADLINE_BASE_SEC + (unsigned) MIN(size / SLOWEST_BYTES_SEC, UINT64_C(1) << 20));
 }
 
+/* What was signed is of use for as long as its credentials are; and they are renewed because
+ * somebody asks for them. */
 static uint64_t again_usec(void *userdata)
 {
         const S3Call *c = userdata;
+        CredentialsSource *source = c->s3->credentials;
+        const Credentials *credentials;
 
+        if (source && (credentials_source_get(source, &credentials, NULL) != 0 ||
+                       credentials_source_generation(source) != c->generation))
+                return 0;
         return c->request.again(c->request.userdata);
 }
 
