@@ -70,7 +70,7 @@ def test_encrypted_by_a_kms_key(s3, bucket, make_publisher, tmp_path):
     publisher.release(tree(tmp_path / "tree", large=True), "one")
     assert publisher.verify()["verified"]
     kinds = keys_of_objects(s3, bucket)
-    assert len(kinds) == 5 and set(kinds.values()) == {("aws:kms", KEY)}, kinds
+    assert len(kinds) == 6 and set(kinds.values()) == {("aws:kms", KEY)}, kinds
 
     plain = make_publisher(f"s3://{bucket}/deploy", slipway.store_environment(s3))
     assert [m["release"] for m in json.loads(plain.run("log", *plain.channel_args(), "--json").stdout)["manifests"]] == ["one"]
@@ -110,7 +110,8 @@ def test_owner_of_the_bucket(s3, foreign, make_publisher, tmp_path):
     for result in (other.release(tree(tmp_path / "tree"), "two", check=False),
                    other.run("log", *other.channel_args(), check=False)):
         assert result.rc == 1 and "AccessDenied" in result.stderr, result
-    assert set(keys_of_objects(s3, foreign.name)) == {"artifact.tar.zst", "index", "manifest.json", "1.json", "halt.json"}
+    assert set(keys_of_objects(s3, foreign.name)) == {"artifact.tar.zst", "index", "provenance.json", "manifest.json", "1.json",
+                                                    "halt.json"}
 
 
 def test_the_agent_there(s3, foreign, host, make_publisher, tmp_path):

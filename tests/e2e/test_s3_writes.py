@@ -65,7 +65,7 @@ def test_every_object_has_a_checksum_of_all_of_it(publisher, boto, bucket, tree)
         assert head["ChecksumType"] == "FULL_OBJECT", head
         kinds[entry["Key"].rpartition("/")[2]] = [name for name in head if name.startswith("Checksum") and name != "ChecksumType"]
     assert kinds.pop("artifact.tar.zst") == ["ChecksumCRC64NVME"]
-    assert len(kinds) == 4 and all(names == ["ChecksumSHA256"] for names in kinds.values()), kinds
+    assert len(kinds) == 5 and all(names == ["ChecksumSHA256"] for names in kinds.values()), kinds
 
 
 class OtherChecksum(faults.Fault):

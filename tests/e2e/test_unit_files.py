@@ -51,7 +51,10 @@ def start(web):
 def colour(web, unit="web.service"):
     """What the unit's process was started with."""
     pid = web.host.unit(unit, "MainPID")["MainPID"]
-    pairs = web.host.read(f"/proc/{pid}/environ").split("\0") if pid != "0" else []
+    try:
+        pairs = web.host.read(f"/proc/{pid}/environ").split("\0") if pid != "0" else []
+    except FileNotFoundError:  # it is restarted just now
+        return None
     return next((p.partition("=")[2] for p in pairs if p.startswith("COLOUR=")), None)
 
 
