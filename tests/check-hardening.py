@@ -6,7 +6,8 @@
 
 Of every program: it is position-independent, all its relocations are done and read-only before main(), nothing in memory can be
 written and executed, its stack is protected, libc's checked functions are called, and it looks for libraries only where the
-system has them. --start is the C runtime's Scrt1.o: branches and returns are guarded as far as this file lets a program be.
+system has them. --start is the C runtime's Scrt1.o: returns (and branches, on aarch64) are guarded as far as this file lets a
+program be.
 --flag: what the compiler was to be called with, for every file of a program that has debug information (the others show no
 trace of it). --fortify: the level with which all files of agent/, common/ and publisher/ are compiled.
 """
@@ -18,7 +19,8 @@ import re
 import subprocess
 import sys
 
-GUARDS = {"IBT", "SHSTK", "BTI", "PAC"}
+# not IBT: Linux has it for itself alone, so it would only cost space
+GUARDS = {"SHSTK", "BTI", "PAC"}
 
 
 def readelf(*args):
@@ -26,7 +28,7 @@ def readelf(*args):
 
 
 def guards(path):
-    """IBT and SHSTK, or BTI and PAC: what a linker gives to a program only if every part of it has it."""
+    """SHSTK, or BTI and PAC: what a linker gives to a program only if every part of it has it."""
     features = re.search(r"feature: (.*)", readelf("--notes", path))
     return set(re.split(r",\s*", features[1].strip())) & GUARDS if features else set()
 
