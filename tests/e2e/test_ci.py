@@ -2,6 +2,7 @@
 real store. What was not tried is in packaging/ci/README.md.
 """
 
+import concurrent.futures
 import contextlib
 import hashlib
 import http.server
@@ -301,6 +302,40 @@ def test_failure(service, fault, make_checkout, make_publisher, publisher, witne
     assert {path: etag for path, etag in after.items() if "/r2/" not in path} == before
     assert publisher.verify()["release"] == "r1"
     assert_secret(publisher, witness, checkout, outcome)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_refresh(service, make_checkout, publisher, witness, s3, tmp_path):
+    """A release's own settings, which a job may share with the one that releases, don't count."""
+    publisher.release(small_tree(tmp_path), "r1")
+    checkout = make_checkout(slipway.store_environment(s3))
+    outcome = run_job(service, checkout, store=publisher.url, private_key=publisher.key_path.read_text(encoding="ascii"),
+                      trust="slipway/root.json", within="31d", spec="nowhere.json", id="r2", window="mon 1:00-2:00 UTC")
+    assert outcome.rc == 0, outcome.log
+    assert (publisher.verify()["serial"], publisher.verify()["release"]) == (2, "r1")
+    assert [number(outcome.outputs, name) for name in ("release", "serial", "deployment")] == ["r1", "2", "1"]
+    assert_secret(publisher, witness, checkout, outcome)
+
+
+@pytest.mark.parametrize("n_lost, rc", [(1, 0), (2, 3)])
+def test_refresh_that_loses(make_checkout, publisher, witness, s3, s3_proxy, tmp_path, n_lost, rc):
+    """It looks at what won, once."""
+    publisher.release(small_tree(tmp_path), "r1")
+    checkout = make_checkout(slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
+    gates = [faults.Gate() for _ in range(n_lost)]
+    for gate in gates:
+        s3_proxy.fault(r"/manifest\.json", gate, method="PUT", times=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        job = pool.submit(run_job, "shell", checkout, store=publisher.url, key=publisher.key_path, within="31d")
+        for days, gate in zip((29, 28), gates):
+            gate.wait_held(WAIT_SEC)
+            # with the same end, at the same second, it would be the very same manifest
+            publisher.run("refresh", *publisher.channel_args(), "--key", publisher.key_path, "--expires", f"{days}d")
+            gate.open()
+        outcome = job.result(WAIT_SEC)
+    assert outcome.rc == rc and outcome.log.count("another publisher was first") >= n_lost, outcome.log
+    assert publisher.verify()["serial"] == 3
+    assert ("holds until" in outcome.summary) == (rc == 0) and ("exit status 3" in outcome.summary) == (rc == 3)
 
 
 @pytest.mark.parametrize("settings, said", [
