@@ -58,10 +58,10 @@ def test_each_object(publisher, store, boto, bucket):
     """A bit in each, and then none of it."""
     names = [entry["Key"].removeprefix("deploy/") for entry in boto.list_objects_v2(Bucket=bucket, Prefix="deploy/")["Contents"]]
     names = [name for name in names if not name.endswith("halt.json")]
-    assert len(names) == 2 * 2 + 3 + 1 + 2
+    assert len(names) == 2 * 3 + 3 + 1 + 2
     for name in names:
         good = store.get(name)
-        said = name.rpartition("/")[0] if "/releases/" in name else name
+        said = name.rpartition("/")[0] if name.endswith(("/artifact.tar.zst", "/index")) else name
         bad = bytearray(good)
         bad[len(good) // 2] ^= 1
         store.put(name, bytes(bad))
