@@ -30,6 +30,7 @@ typedef enum ReleaseState {
 typedef struct AuditedRelease {
         char *app, *id; /* the listing's, unless `is_own` */
         bool is_own;
+        bool is_listed; /* its artifact or its index is */
         ReleaseState state;
         Sha256 artifact_sha256, index_sha256; /* of the first manifest that names it */
         Sha256 provenance_sha256;             /* of the last one that was read; zeros: none was */
@@ -244,9 +245,9 @@ static int audit_release(StoreAudit *a, const Manifest *m, AuditedRelease *relea
 
         release->artifact_sha256 = m->artifact.sha256;
         release->index_sha256 = m->index.sha256;
-        release->state = r >= 0                            ? RELEASE_HOLDS
-                         : r == -ENOENT && release->is_own ? RELEASE_GONE
-                                                           : RELEASE_BROKEN;
+        release->state = r >= 0                                ? RELEASE_HOLDS
+                         : r == -ENOENT && !release->is_listed ? RELEASE_GONE
+                                                               : RELEASE_BROKEN;
         if (r >= 0 || release->state == RELEASE_GONE)
                 return 0;
         if (!does_not_hold(r))
@@ -574,6 +575,8 @@ static int begin(StoreAudit *a, char **reterr)
         for (size_t i = 0; i < a->n_releases; i++) {
                 a->releases[i].app = a->listing.releases[i].app;
                 a->releases[i].id = a->listing.releases[i].id;
+                a->releases[i].is_listed =
+                        a->listing.releases[i].has_index || a->listing.releases[i].has_artifact;
         }
         return 0;
 }

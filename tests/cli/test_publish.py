@@ -1221,6 +1221,14 @@ class VerifyAll(Case):
         entry.unlink()
         self.assertEqual(self.findings(), [("note", "history", "web/channels/prod/history/3.json")])
         entry.write_bytes(good)
+        # what is left of a release when somebody removed it, but for its provenance
+        one = self.store / "web/releases/one"
+        good = {path: path.read_bytes() for path in (one / "artifact.tar.zst", one / "index")}
+        for path in good:
+            path.unlink()
+        self.assertEqual(self.findings(), [("look", "release", "web/releases/one")])
+        for path, content in good.items():
+            path.write_bytes(content)
         # a release that only old manifests name, and one that is to be deployed, in two channels
         shutil.rmtree(self.store / "web/releases/one")
         self.assertEqual(self.findings(), [("look", "release", "web/releases/one")])
