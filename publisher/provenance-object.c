@@ -37,6 +37,22 @@ static int set_path_beside(Manifest *m)
         return set_path(m, suffix);
 }
 
+/* As statement_format() writes it. */
+static int check_repository(const Provenance *p, const Source *s, char **reterr)
+{
+        _cleanup_free_ char *encoded = statement_uri(strempty(s->repository));
+        const char *repository;
+
+        if (!encoded)
+                return -ENOMEM;
+        repository = encoded[0] == '.' || encoded[0] == '\0' ? NULL : encoded;
+        if (streq_ptr(p->repository, repository))
+                return 0;
+        return fail(reterr, -EBADMSG, "its repository is %s, not %s",
+                    p->repository ? p->repository : "not said",
+                    repository ? repository : "left out");
+}
+
 /* Whether it may stand for a release that is made now. */
 static int judge(const Signers *signers, const char *builder, const Manifest *m, const char *text,
                  size_t size, char **reterr)
@@ -51,6 +67,8 @@ static int judge(const Signers *signers, const char *builder, const Manifest *m,
                 r = provenance_check(p, m, reterr);
         if (r >= 0 && !streq(p->builder, builder))
                 r = fail(reterr, -EBADMSG, "its builder is %s, not %s", p->builder, builder);
+        if (r >= 0)
+                r = check_repository(p, &m->source, reterr);
         return r;
 }
 

@@ -638,6 +638,17 @@ class Provenance(Case):
         self.assertIn("its builder is", self.release("--id", "two", "--builder", "urn:x").err)
         self.assertEqual(other.json["provenance"]["path"].count("provenance-"), 1)
 
+    def test_another_repository_of_the_same_bytes_has_its_own(self):
+        """A fork has the same commits, and one job may build both."""
+        by = ("--id", "one", "--builder", "https://ci.example/web")
+        first = self.release(*by, env=self.GITHUB)
+        fork = self.release(*by, env=self.GITHUB | {"GITHUB_REPOSITORY": "ann/web"})
+        self.assertIn("its repository is github.com/acme/web, not github.com/ann/web", fork.err)
+        self.assertNotEqual(fork.json["provenance"]["path"], first.json["provenance"]["path"])
+        self.assertEqual(self.verify().json["provenance"]["repository"], "github.com/ann/web")
+        again = self.release(*by, env=self.GITHUB)
+        self.assertEqual(again.json["provenance"], first.json["provenance"])
+
     def test_of_somebody_without_a_key_counts_for_nothing(self):
         self.program("keygen", "thief", code=0)
         other = self.release("--id", "one", key="thief.key", channel="thief", env=self.GITHUB).json
