@@ -260,20 +260,20 @@ int publication_check(const Publication *p, Manifest *m, char **reterr)
         return r < 0 ? r : signers_check(&p->signers, m, reterr);
 }
 
-static int sign_and_publish(const Publication *p, const Manifest *m, cJSON *result, char **reterr)
+static int sign_and_publish(const Publication *p, const Manifest *m, Published **ret_winner,
+                            char **reterr)
 {
-        _cleanup_(published_freep) Published *winner = NULL;
         _cleanup_free_ char *data = NULL, *err = NULL;
         size_t size = 0;
         int r = signers_sign(&p->signers, m, &data, &size, reterr);
 
         if (r < 0)
                 return r;
-        r = channel_publish(&p->channel, &p->head, data, size, &winner, &err);
+        r = channel_publish(&p->channel, &p->head, data, size, ret_winner, &err);
         if (r < 0)
                 return fail(reterr, r, "%s", err_text(r, err));
         if (r == CHANNEL_LOST)
-                return report_lost(p, winner, result, reterr);
+                return PUBLISH_LOST;
         if (r == CHANNEL_HALF)
                 log_warning("Published, but the history's entry could not be written: %s. The next "
                             "publisher will write it.",
@@ -281,24 +281,61 @@ static int sign_and_publish(const Publication *p, const Manifest *m, cJSON *resu
         return PUBLISH_OK;
 }
 
-int publication_finish(const Publication *p, Manifest *m, const Arguments *a, cJSON *result,
+/* Reads the head anew. 1: only the manifest that was there is refreshed, so nobody decided anything
+ * that the caller did not know. */
+static int follow_refresh(Publication *p, char **reterr)
+{
+        _cleanup_(channel_head_done) ChannelHead before = p->head;
+        const Manifest *was = before.current ? before.current->manifest : NULL, *is;
+        int r;
+
+        p->head = (ChannelHead){};
+        r = channel_head(&p->channel, &p->head, reterr);
+        if (r >= 0)
+                r = check_head(p, reterr);
+        if (r < 0)
+                return r;
+        is = p->head.current ? p->head.current->manifest : NULL;
+        return was && is && p->head.deployment == before.deployment &&
+               is->deployment == was->deployment && streq(is->release, was->release) &&
+               sha256_equal(&is->index.sha256, &was->index.sha256) &&
+               sha256_equal(&is->artifact.sha256, &was->artifact.sha256);
+}
+
+int publication_finish(Publication *p, Manifest *m, const Arguments *a, cJSON *result,
                        char **reterr)
 {
-        int r = fill_manifest(p, m, reterr);
+        _cleanup_(published_freep) Published *winner = NULL;
+        int again = 0, r = fill_manifest(p, m, reterr);
 
         if (r >= 0)
-                r = sign_and_publish(p, m, result, reterr);
-        return r == PUBLISH_OK ? report_done(p, m, a, result) : r;
+                r = sign_and_publish(p, m, &winner, reterr);
+        if (r == PUBLISH_LOST)
+                again = follow_refresh(p, reterr);
+        if (again < 0)
+                return again;
+        if (again) {
+                winner = published_free(winner);
+                r = fill_manifest(p, m, reterr);
+                if (r >= 0)
+                        r = sign_and_publish(p, m, &winner, reterr);
+        }
+        return r == PUBLISH_OK     ? report_done(p, m, a, result)
+               : r == PUBLISH_LOST ? report_lost(p, winner, result, reterr)
+                                   : r;
 }
 
 int publication_renew(const Publication *p, Manifest *m, const char *expires, cJSON *result,
                       char **reterr)
 {
+        _cleanup_(published_freep) Published *winner = NULL;
         uint64_t lifetime_sec = m->expires_sec - m->published_sec;
         int r = number(p, m, m->deployment, reterr);
 
         m->expires_sec = m->published_sec + lifetime_sec;
         if (r >= 0 && expires)
                 r = expiry_parse(expires, m->published_sec, &m->expires_sec, reterr);
-        return r < 0 ? r : sign_and_publish(p, m, result, reterr);
+        if (r >= 0)
+                r = sign_and_publish(p, m, &winner, reterr);
+        return r == PUBLISH_LOST ? report_lost(p, winner, result, reterr) : r;
 }

@@ -36,10 +36,11 @@ _must_check_ int publication_begin(const Arguments *a, const char *channel, Publ
 _must_check_ int publication_check(const Publication *p, Manifest *m, char **reterr);
 
 /* Publishes m as the channel's next deployment and reports it (to `result`, and without --json to
- * stdout). Sets m's channel, serial, deployment, times and window. Returns PUBLISH_OK, PUBLISH_LOST
- * or a negative errno. */
-_must_check_ int publication_finish(const Publication *p, Manifest *m, const Arguments *a,
-                                    cJSON *result, char **reterr);
+ * stdout). Sets m's channel, serial, deployment, times and window. If meanwhile the channel's
+ * manifest was refreshed, and nothing else, m follows that: the head is read anew, once. Returns
+ * PUBLISH_OK, PUBLISH_LOST or a negative errno. */
+_must_check_ int publication_finish(Publication *p, Manifest *m, const Arguments *a, cJSON *result,
+                                    char **reterr);
 
 /* Publishes m, a copy of the channel's present manifest, once more: the same deployment, with the
  * next serial, and as long from now on as it held before, unless `expires` (as of --expires) is not

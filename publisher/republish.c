@@ -52,8 +52,7 @@ int republish_prepare(const Publication *p, Manifest *m, char **reterr)
         return 0;
 }
 
-int republish(const Publication *p, Published *earlier, const Arguments *a, cJSON *result,
-              char **reterr)
+int republish(Publication *p, Published *earlier, const Arguments *a, cJSON *result, char **reterr)
 {
         int r = republish_accept(p, earlier, reterr);
 

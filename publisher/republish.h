@@ -14,5 +14,5 @@ _must_check_ int republish_prepare(const Publication *p, Manifest *m, char **ret
  * deployment: artifact, index, targets, activation and source stay, "by" becomes who does this now.
  * The earlier manifest must be accepted by p's signers, not be of another app, and what it names be
  * in the store. As publication_finish(). */
-_must_check_ int republish(const Publication *p, Published *earlier, const Arguments *a,
-                           cJSON *result, char **reterr);
+_must_check_ int republish(Publication *p, Published *earlier, const Arguments *a, cJSON *result,
+                           char **reterr);

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -1142,6 +1143,35 @@ class Refresh(Case):
         n = sum(r.code == 0 for r in results)
         self.assertGreater(n, 0)
         self.assertEqual([(m["serial"], m["deployment"]) for m in self.log()], [(i, 1) for i in range(n + 1, 0, -1)])
+
+
+    def meanwhile(self, *commands):
+        """A directory for PATH whose git, which a release asks for its source, does this first."""
+        directory = self.dir / "meanwhile"
+        directory.mkdir()
+        lines = [shlex.join([str(PROGRAM), *map(str, command)]) for command in commands]
+        (directory / "git").write_text("\n".join(["#!/bin/sh", "exec >&2", f"cd {self.dir}", f"rm {directory}/git", *lines, "exit 1"]))
+        (directory / "git").chmod(0o755)
+        return {"PATH": f"{directory}:{self.env['PATH']}"}
+
+    def test_a_release_follows_it(self):
+        """A refresh that comes while a release is being made is no other publisher's decision."""
+        again = ["refresh", *self.at(), "--key", "deploy.key"]
+        found = self.release("--id", "two", env=self.meanwhile(again, again)).json
+        self.assertEqual((found["serial"], found["deployment"], found["previous"]), (4, 2, "one"))
+        self.assertEqual([(m["serial"], m["deployment"]) for m in self.log()], [(4, 2), (3, 1), (2, 1), (1, 1)])
+        self.verify()
+
+    def test_a_release_does_not_follow_another(self):
+        """Also when that was refreshed, or has the same content."""
+        for release in ("two", "one"):
+            again = [["release", *self.at(), "--key", "deploy.key", "--id", release, self.tree],
+                     ["refresh", *self.at(), "--key", "deploy.key"]]
+            serial = self.manifest()["serial"]
+            lost = self.release("--id", "three", env=self.meanwhile(*again), code=3)
+            self.assert_says(lost, "another publisher was first", f"published {release} as serial {serial + 2}")
+            self.assertEqual(self.manifest()["serial"], serial + 2)
+            shutil.rmtree(self.dir / "meanwhile")
 
 
 class VerifyAll(Case):
