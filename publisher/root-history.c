@@ -37,14 +37,15 @@ static int load_first(const char *path, RootHistory *h, char **reterr)
 int root_history_load(Store *s, const char *path, RootHistory *ret, char **reterr)
 {
         _cleanup_(root_history_done) RootHistory h = {
-                .roots = calloc(1 + ROOT_CHAIN_MAX, sizeof(Trust *)),
+                /* one more than there may be: nothing follows the last */
+                .roots = calloc(2 + ROOT_CHAIN_MAX, sizeof(Trust *)),
         };
         _cleanup_free_ char *err = NULL;
         int r = h.roots ? load_first(path, &h, reterr) : -ENOMEM;
 
         if (r < 0)
                 return r;
-        while (r == 0 && h.n_roots <= ROOT_CHAIN_MAX) {
+        while (r == 0 && h.n_roots <= 1 + ROOT_CHAIN_MAX) {
                 r = root_chain_next(s, root_history_newest(&h), &h.roots[h.n_roots], NULL, &err);
                 h.n_roots += r == 0;
         }
