@@ -20,6 +20,7 @@ struct FetchRequest {
         MessageType type;
         uint64_t size_bytes, available_bytes; /* of a GET */
         unsigned n_awaited;                   /* answers that are still to come */
+        unsigned n_again;                     /* of these to GET_AGAIN */
         fetch_reply_t reply;
         void *userdata;
         sd_event_source *silence_source; /* on while answers are awaited */
@@ -191,9 +192,14 @@ static bool is_answer(FetchRequest *r, const Message *m)
                 r->available_bytes = m->size;
                 return r->n_awaited == 0 || await_answer(r) >= 0;
         case MESSAGE_GOT:
-        case MESSAGE_GOT_AGAIN:
-                if (r->type != MESSAGE_GET)
+                if (r->type != MESSAGE_GET || r->n_awaited == r->n_again)
                         return false;
+                answer_came(r);
+                return true;
+        case MESSAGE_GOT_AGAIN:
+                if (r->n_again == 0)
+                        return false;
+                r->n_again--;
                 answer_came(r);
                 return true;
         default:
@@ -373,6 +379,7 @@ static int request_send(FetchRequest *r, Message *m, int fd)
         }
         r->sent = true;
         r->n_awaited++;
+        r->n_again += m->type == MESSAGE_GET_AGAIN;
         return await_answer(r);
 }
 

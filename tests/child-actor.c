@@ -64,6 +64,23 @@ static int chatter(void)
         return EXIT_SUCCESS;
 }
 
+/* Lets a byte of each object trickle in, after an answer that nobody asked for, and then only
+ * answers what is asked again. */
+static int trickle(void)
+{
+        Message m, available = { .type = MESSAGE_AVAILABLE, .size = 1 };
+        int fd, r = 0;
+
+        while (r >= 0 && message_receive(MESSAGE_FD, &m, &fd) == 1) {
+                available.id = m.id;
+                if (m.type == MESSAGE_GET || m.type == MESSAGE_GET_AGAIN)
+                        r = message_reply(MESSAGE_FD, MESSAGE_GOT_AGAIN, m.id, 0, NULL);
+                if (r >= 0 && m.type == MESSAGE_GET)
+                        r = message_send(MESSAGE_FD, &available, -1);
+        }
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* Finds nothing new at every poll, and says how it was asked; a watch is answered at once, which is
  * out of turn, or never. */
 static int find_nothing(bool answers_watches)
@@ -390,6 +407,8 @@ int main(int argc, char *argv[], char *environment[])
                 return say_without_end();
         if (streq(part, "chatter"))
                 return chatter();
+        if (streq(part, "trickle"))
+                return trickle();
         if (streq(part, "hasty"))
                 return find_nothing(true);
         if (streq(part, "patient"))

@@ -59,6 +59,26 @@ static void only_its_answers_come(void **state)
         fetch_request_free(b);
 }
 
+static void what_is_got_again_was_asked_for_again(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Message again = { .type = MESSAGE_GET_AGAIN, .size = 1 };
+        Heard h = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "trickle", *state, NULL, &same, &f), 0);
+        FetchRequest *r = request(f, MESSAGE_GET, &h);
+        await(event, &h);
+        assert_int_equal(h.last.type, MESSAGE_AVAILABLE);
+        h = (Heard){};
+        assert_return_code(fetch_request_send(r, &again, -EBADF), 0);
+        await(event, &h);
+        assert_int_equal(h.last.type, MESSAGE_GOT_AGAIN);
+        fetch_request_free(r);
+}
+
 static void a_watch_is_answered_like_a_poll(void **state)
 {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -228,9 +248,13 @@ static void news_for_nobody(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                test_in_dir(only_its_answers_come),  test_in_dir(each_loss_has_its_reason),
-                test_in_dir(ends_for_another_store), test_in_dir(orders_come_to_who_listens),
-                test_in_dir(news_for_nobody),        test_in_dir(a_watch_is_answered_like_a_poll),
+                test_in_dir(only_its_answers_come),
+                test_in_dir(each_loss_has_its_reason),
+                test_in_dir(ends_for_another_store),
+                test_in_dir(orders_come_to_who_listens),
+                test_in_dir(news_for_nobody),
+                test_in_dir(a_watch_is_answered_like_a_poll),
+                test_in_dir(what_is_got_again_was_asked_for_again),
         };
         sigset_t child;
 
