@@ -854,7 +854,7 @@ static bool ask_brake(App *a, Verdict v)
         return r >= 0;
 }
 
-/* Once for each manifest, while there is time to do something about it. */
+/* Once for each manifest and start, while there is time to do something about it. */
 static void warn_expiry(App *a)
 {
         const Manifest *m = a->wanted;
