@@ -14,9 +14,16 @@ static void check_provenance(const Publication *p, const Manifest *m)
 {
         _cleanup_(provenance_freep) Provenance *provenance = NULL;
         _cleanup_free_ char *err = NULL;
-        int r = m->provenance.path ? provenance_object_read(p->store, m, NULL, &provenance, &err)
-                                   : 0;
+        int r;
 
+        if (!m->provenance.path) {
+                log_warning("Release %s has no provenance, so that instances whose configuration "
+                            "asks for it will not deploy it; released again under the same --id "
+                            "it gets one",
+                            m->release);
+                return;
+        }
+        r = provenance_object_read(p->store, m, NULL, &provenance, &err);
         if (r < 0)
                 log_warning("The provenance of release %s does not hold, so that instances whose "
                             "configuration asks for it will not deploy it: %s",

@@ -107,6 +107,18 @@ class Case(unittest.TestCase):
         envelope = json.loads(self.channel_file(name, channel).read_text())
         return json.loads(base64.b64decode(envelope["payload"]))
 
+    def resign(self, key, name, channel="prod", **changes):
+        """A manifest of the channel, altered and signed by a key; Slipway would not write it."""
+        path = self.channel_file(name, channel)
+        payload = base64.b64encode(json.dumps(self.manifest(name, channel) | changes, separators=(",", ":")).encode()).decode()
+        raw = base64.b64decode(payload)
+        kind = b"application/vnd.slipway.manifest+json"
+        (self.dir / "pae").write_bytes(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(raw), raw))
+        subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", f"{key}.key", "-in", "pae", "-out", "signature"],
+                       cwd=self.dir, check=True)
+        path.write_text(json.dumps({"payload": payload, "payloadType": kind.decode(), "signatures": [
+            {"keyid": "", "sig": base64.b64encode((self.dir / "signature").read_bytes()).decode()}]}))
+
     def assert_says(self, result, *texts):
         last = result.err.strip().splitlines()[-1]
         for text in texts:
@@ -677,6 +689,15 @@ class Provenance(Case):
         (self.store / first["path"]).unlink()
         result = self.program("promote", *place, "--from", "prod", "--to", "live", "--key", "deploy.key", code=0)
         self.assertIn("The provenance of release one does not hold", result.err)
+        # and where there never was one
+        self.assertNotIn("has no provenance", result.err)
+        release = self.manifest(channel="live")["release"]
+        del release["provenance"]
+        self.resign("deploy", "manifest.json", channel="live", release=release)
+        for arguments in (["promote", *place, "--from", "live", "--to", "next"], ["rollback", *self.at("next"), "one"],
+                          ["refresh", *self.at("next")]):
+            result = self.program(*arguments, "--key", "deploy.key", code=0)
+            self.assertIn("Release one has no provenance", result.err)
 
     def test_verify_finds_it_damaged(self):
         path = self.store / self.release("--id", "one").json["provenance"]["path"]
@@ -1304,18 +1325,6 @@ class VerifyAll(Case):
         self.assertIn("the manifest with serial 1", self.text_of("web/channels/prod/history/2.json", 4)[0])
         shutil.copy(self.channel_file("history/1.json", "eu-1"), entry)
         self.assertIn("the manifest of web/eu-1", self.text_of("web/channels/prod/history/2.json", 4)[0])
-
-    def resign(self, key, name, **changes):
-        """An entry of the history of web/prod, altered and signed by a key; Slipway would not write it."""
-        path = self.channel_file(name)
-        payload = base64.b64encode(json.dumps(self.manifest(name) | changes, separators=(",", ":")).encode()).decode()
-        raw = base64.b64decode(payload)
-        kind = b"application/vnd.slipway.manifest+json"
-        (self.dir / "pae").write_bytes(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(raw), raw))
-        subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", f"{key}.key", "-in", "pae", "-out", "signature"],
-                       cwd=self.dir, check=True)
-        path.write_text(json.dumps({"payload": payload, "payloadType": kind.decode(), "signatures": [
-            {"keyid": "", "sig": base64.b64encode((self.dir / "signature").read_bytes()).decode()}]}))
 
     def test_words_of_a_stranger(self):
         """They make up no line of their own, and steer no terminal."""
