@@ -82,12 +82,6 @@ static int check_place(const Manifest *m, const AppConfig *app, char **reterr)
                                 "the release brings unit file %s, which \"unit_files\" of app %s in the "
                                 "agent's configuration does not allow",
                                 m->activate.unit_files[i], app->app);
-        /* What it says is judged before the release is fetched: vetting.h. */
-        if (app->provenance.required && !m->provenance.path)
-                return fail(reterr, -EKEYREJECTED,
-                            "the manifest names no provenance, which \"provenance\" of app %s in "
-                            "the agent's configuration asks for",
-                            app->app);
         return check_users(&m->activate, app, reterr);
 }
 

@@ -21,6 +21,7 @@ struct Transaction {
         Staging *staging;
         Activation *activation;
         bool stage, from_files;
+        bool was_live; /* the release, when the transaction began */
         StagingFiles files;
         uint64_t tree_bytes;               /* of what was staged */
         sd_event_source *early_end_source; /* failed before the switch, or staged */
@@ -324,13 +325,23 @@ static void on_vetted(int result, const char *reason, void *userdata)
                 fail_later(t, r, err_text(r, err));
 }
 
+/* Nothing but links of it is missing: a policy that came later is no reason to leave it so. */
+static bool is_live_and_here(const Transaction *t)
+{
+        const Manifest *m = t->manifest;
+        const Installed *i = state_find_release(t->site->state, m->release);
+
+        return t->was_live && i && sha256_equal(&i->index_sha256, &m->index.sha256) &&
+               site_has_release(t->site, m->release);
+}
+
 /* Deploys it, where the configuration asks for it after its provenance. */
 static int vet(Transaction *t, char **reterr)
 {
         const AppConfig *app = t->site->config;
         int r;
 
-        if (!app->provenance.required)
+        if (!app->provenance.required || is_live_and_here(t))
                 return deploy(t, reterr);
         if (t->files.provenance_fd >= 0) {
                 r = vetting_judge_file(app, t->manifest, t->files.provenance_fd, reterr);
@@ -340,7 +351,8 @@ static int vet(Transaction *t, char **reterr)
         r = site_save(t->site);
         if (r < 0)
                 return fail_errno(reterr, r, "can't save the state");
-        return vetting_start(t->fetcher, app, t->manifest, on_vetted, t, &t->vetting, reterr);
+        return vetting_start(t->site->event, t->fetcher, app, t->manifest, VETTING_TIMEOUT_USEC,
+                             on_vetted, t, &t->vetting, reterr);
 }
 
 /* Beginnings */
@@ -407,6 +419,8 @@ int transaction_deploy(Site *site, Fetcher *fetcher, const Order *order,
         r = order->files ? keep_files(t, order->files) : 0;
         if (r < 0)
                 return fail_errno(reterr, r, "can't keep the files of the release");
+        /* Where its link is gone, nothing is live from here on. */
+        t->was_live = streq_ptr(site->state->current, m->release);
         foreign = site_reconcile(site);
         r = state_begin(site->state, order->stage ? ACTION_STAGE : ACTION_DEPLOY, m->release,
                         site->state->current, m->deployment, m->serial, order->by);

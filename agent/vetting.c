@@ -7,6 +7,7 @@
 
 struct Vetting {
         Fetcher *fetcher;
+        sd_event_source *timeout_source;
         const AppConfig *app;
         const Manifest *manifest;
         FetchRequest *request;
@@ -24,6 +25,7 @@ Vetting *vetting_free(Vetting *v)
                 fetch_request_free(v->request);
                 fetcher_drop(v->fetcher, &v->manifest->provenance.sha256);
         }
+        sd_event_source_disable_unref(v->timeout_source);
         fd_close(v->fd);
         free(v);
         return NULL;
@@ -58,6 +60,16 @@ int vetting_judge(const AppConfig *app, const Manifest *m, const char *data, siz
         return r == -EFBIG ? -EBADMSG : r;
 }
 
+static int check_named(const AppConfig *app, const Manifest *m, char **reterr)
+{
+        return m->provenance.path
+                       ? 0
+                       : fail(reterr, -EBADMSG,
+                              "the manifest names no provenance, which \"provenance\" of app %s in "
+                              "the agent's configuration asks for",
+                              app->app);
+}
+
 /* Copied before anything is looked at: others may change the file at any time. */
 static int read_object(int fd, const StoredObject *o, char **ret, char **reterr)
 {
@@ -82,10 +94,10 @@ static int read_object(int fd, const StoredObject *o, char **ret, char **reterr)
 int vetting_judge_file(const AppConfig *app, const Manifest *m, int fd, char **reterr)
 {
         _cleanup_free_ char *data = NULL;
-        int r;
+        int r = check_named(app, m, reterr);
 
-        if (!m->provenance.path)
-                return fail(reterr, -EBADMSG, "the manifest names no provenance");
+        if (r < 0)
+                return r;
         r = read_object(fd, &m->provenance, &data, reterr);
         if (r >= 0)
                 r = vetting_judge(app, m, data, m->provenance.size_bytes, reterr);
@@ -121,16 +133,31 @@ static void on_object(const Message *m, int *fd, void *userdata)
         v->done(r, err_text(r, err), v->userdata);
 }
 
-int vetting_start(Fetcher *fetcher, const AppConfig *app, const Manifest *manifest,
-                  vetting_done_t done, void *userdata, Vetting **ret, char **reterr)
+static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        _cleanup_free_ char *err = NULL;
+        Vetting *v = userdata;
+        int r = fail(&err, -ETIMEDOUT,
+                     "can't fetch the provenance of release %s: it did not come in time",
+                     v->manifest->release);
+
+        (void) source;
+        (void) usec;
+        v->done(r, err_text(r, err), v->userdata);
+        return 0;
+}
+
+int vetting_start(sd_event *event, Fetcher *fetcher, const AppConfig *app, const Manifest *manifest,
+                  uint64_t timeout_usec, vetting_done_t done, void *userdata, Vetting **ret,
+                  char **reterr)
 {
         const StoredObject *o = &manifest->provenance;
         Message m = { .type = MESSAGE_GET, .size = o->size_bytes, .sha256 = o->sha256 };
         _cleanup_(vetting_freep) Vetting *v = NULL;
-        int r;
+        int r = check_named(app, manifest, reterr);
 
-        if (!o->path)
-                return fail(reterr, -EBADMSG, "the manifest names no provenance");
+        if (r < 0)
+                return r;
         v = calloc(1, sizeof(Vetting));
         if (!v)
                 return -ENOMEM;
@@ -140,6 +167,10 @@ int vetting_start(Fetcher *fetcher, const AppConfig *app, const Manifest *manife
                         .fd = -EBADF,
                         .done = done,
                         .userdata = userdata };
+        r = sd_event_add_time_relative(event, &v->timeout_source, CLOCK_BOOTTIME, timeout_usec, 0,
+                                       on_timeout, v);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't set a limit for the provenance");
         (void) stpncpy(m.text, o->path, MESSAGE_TEXT_MAX);
         r = fetcher_request(fetcher, &m, -1, on_object, v, &v->request);
         if (r < 0)

@@ -18,8 +18,8 @@
  * It is asked of each deployment of the channel and from files (which may bring it along, else the
  * store has it), also of what is only staged, before anything of the release is fetched; also when
  * the release is on this host already, from before the policy or by another channel. Not of what is
- * live, of making live what was staged, or of going back: these need no network, and the release
- * was judged when it came.
+ * live, also when its links have to be made anew, of making live what was staged, or of going back:
+ * these need no network, and the release was judged when it came.
  */
 
 typedef struct Vetting Vetting;
@@ -28,9 +28,14 @@ typedef struct Vetting Vetting;
  * else may pass. The vetting may be freed here. */
 typedef void (*vetting_done_t)(int result, const char *reason, void *userdata);
 
-/* Begins; app and manifest must outlive it. done() is never called from in here. */
-_must_check_ int vetting_start(Fetcher *fetcher, const AppConfig *app, const Manifest *manifest,
-                               vetting_done_t done, void *userdata, Vetting **ret, char **reterr);
+/* A slipway-fetch that was taken over might let bytes trickle in for weeks. */
+#define VETTING_TIMEOUT_USEC (UINT64_C(10) * 60 * 1000000)
+
+/* Begins; app and manifest must outlive it. done() is never called from in here; after the timeout
+ * with -ETIMEDOUT. */
+_must_check_ int vetting_start(sd_event *event, Fetcher *fetcher, const AppConfig *app,
+                               const Manifest *manifest, uint64_t timeout_usec, vetting_done_t done,
+                               void *userdata, Vetting **ret, char **reterr);
 
 /* Ends it, without calling back; nothing stays in the spool. */
 Vetting *vetting_free(Vetting *v);

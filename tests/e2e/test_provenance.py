@@ -126,7 +126,7 @@ def test_manifest_without(follower, proxy):
         del release.payload["release"]["provenance"]
         release.provenance = None
         follower.publish(release)
-        follower.wait_refused(r"the manifest names no provenance, which .provenance. of app web")
+        follower.wait_failed(release, r"the manifest names no provenance, which .provenance. of app web", condemned=True)
         assert_nothing_fetched(proxy, release)
 
 
@@ -202,14 +202,46 @@ def test_rollback_asks_nobody(follower, proxy):
     follower.good()
 
 
+def set_policy(follower, policy):
+    follower.policy = policy
+    follower.configure()
+    follower.host.run(["systemctl", "restart", "slipwayd.service"])
+
+
 @contextlib.contextmanager
 def other_policy(follower, policy):
-    for now in (policy, POLICY):
-        follower.policy = now
-        follower.configure()
-        follower.host.run(["systemctl", "restart", "slipwayd.service"])
-        if now is policy:
-            yield
+    set_policy(follower, policy)
+    yield
+    set_policy(follower, POLICY)
+    follower.good()
+
+
+def assert_made_whole(follower, proxy, release):
+    """What is live is no matter of the policy, also when its link is gone."""
+    name = release.payload["release"]["id"]
+    wait_for(lambda: f"(release {name}) is live" in follower.status()["poll"].get("text", ""), follower_module.DEPLOY_TIMEOUT_SEC,
+             "the manifest to be judged")
+    proxy.clear()
+    cursor = follower.host.journal_cursor()
+    follower.host.run(["rm", "/srv/web/current"])
+    follower.host.wait_journal(rf"release {name} is live", unit="slipwayd.service", after=cursor)
+    assert slipway.current(follower.host) == name and not follower.status()["state"].get("failed")
+    assert not proxy.seen(r"/releases/")
+
+
+def test_policy_that_is_narrowed(follower, proxy):
+    release = follower.good()
+    with other_policy(follower, {"builders": ["urn:nobody"]}):
+        assert_made_whole(follower, proxy, release)
+
+
+def test_live_release_without(follower, proxy):
+    """It came before the policy."""
+    set_policy(follower, None)
+    release = follower.good()
+    set_policy(follower, POLICY)
+    assert release.provenance is None
+    assert_made_whole(follower, proxy, release)
     follower.good()
 
 
