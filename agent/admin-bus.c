@@ -254,9 +254,11 @@ int admin_bus_deploy_files(sd_bus *bus, const char *app, const OrderFiles *files
                 r = sd_bus_message_append(m, "hhh", files->manifest_fd, files->index_fd,
                                           files->artifact_fd);
         if (r >= 0)
-                r = files->provenance_fd < 0
-                            ? sd_bus_message_append(m, "ah", 0)
-                            : sd_bus_message_append(m, "ah", 1, files->provenance_fd);
+                r = sd_bus_message_open_container(m, 'a', "h");
+        for (size_t i = 0; r >= 0 && i < files->n_provenances; i++)
+                r = sd_bus_message_append(m, "h", files->provenance_fds[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
         if (r >= 0)
                 r = sd_bus_message_append(m, "sb", by, (int) wait);
         return r < 0 ? fail_errno(reterr, r, "cannot make the call DeployFiles()")

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -16,8 +18,8 @@
 #include "offline.h"
 
 /* As in a store, beside the artifact. */
-#define INDEX_NAME      "index"
-#define PROVENANCE_NAME "provenance.json"
+#define INDEX_NAME       "index"
+#define PROVENANCE_NAMES "provenance*.json"
 
 /* A FIFO would wait for a writer, and a device may do what it likes. */
 static int open_file(const char *path, uint64_t size_max, int *ret, char **reterr)
@@ -43,7 +45,8 @@ static void files_done(OrderFiles *f)
         fd_close(f->manifest_fd);
         fd_close(f->index_fd);
         fd_close(f->artifact_fd);
-        fd_close(f->provenance_fd);
+        for (size_t i = 0; i < f->n_provenances; i++)
+                fd_close(f->provenance_fds[i]);
 }
 
 static char *path_beside(const char *name)
@@ -72,12 +75,41 @@ static int open_index(int *ret, char **reterr)
                             : r;
 }
 
-static int open_provenance(int *ret, char **reterr)
+static int open_provenance(OrderFiles *f, const char *name, char **reterr)
 {
-        _cleanup_free_ char *beside = path_beside(PROVENANCE_NAME);
-        int r = beside ? open_file(beside, INT64_MAX, ret, reterr) : -ENOMEM;
+        _cleanup_free_ char *path = path_beside(name);
+        int r;
 
-        return r == -ENOENT ? 0 : r;
+        if (!path)
+                return -ENOMEM;
+        if (f->n_provenances == ORDER_PROVENANCES_MAX)
+                return fail(reterr, -E2BIG,
+                            "there are more than %d files " PROVENANCE_NAMES
+                            " beside the artifact: leave there those of this release",
+                            ORDER_PROVENANCES_MAX);
+        r = open_file(path, INT64_MAX, &f->provenance_fds[f->n_provenances], reterr);
+        f->n_provenances += r >= 0;
+        return r;
+}
+
+/* Which one is the manifest's is for who verifies that. */
+static int open_provenances(OrderFiles *f, char **reterr)
+{
+        _cleanup_free_ char *directory = path_beside(".");
+        struct dirent *entry;
+        DIR *d;
+        int r = 0;
+
+        if (!directory)
+                return -ENOMEM;
+        d = opendir(directory);
+        if (!d)
+                return fail_errno(reterr, -errno, "%s", directory);
+        while (r >= 0 && (entry = readdir(d)))
+                if (fnmatch(PROVENANCE_NAMES, entry->d_name, 0) == 0)
+                        r = open_provenance(f, entry->d_name, reterr);
+        (void) closedir(d);
+        return r;
 }
 
 static int open_files(OrderFiles *f, char **reterr)
@@ -88,7 +120,7 @@ static int open_files(OrderFiles *f, char **reterr)
                 r = open_file(arg_file, INT64_MAX, &f->artifact_fd, reterr);
         if (r >= 0)
                 r = open_index(&f->index_fd, reterr);
-        return r < 0 ? r : open_provenance(&f->provenance_fd, reterr);
+        return r < 0 ? r : open_provenances(f, reterr);
 }
 
 static int say(const char *app, char *text, bool waited)
@@ -101,7 +133,9 @@ static int say(const char *app, char *text, bool waited)
 
 int verb_deploy(char **args)
 {
-        _cleanup_(files_done) OrderFiles files = { -EBADF, -EBADF, -EBADF, -EBADF };
+        _cleanup_(files_done) OrderFiles files = { .manifest_fd = -EBADF,
+                                                   .index_fd = -EBADF,
+                                                   .artifact_fd = -EBADF };
         _cleanup_known_ Known k = {};
         _cleanup_free_ char *err = NULL, *text = NULL;
         _cleanup_(watch_freep) Watch *watch = NULL;

@@ -23,8 +23,9 @@
  *                                      unpacked, not made live; answers when it is staged, or that
  *                                      there is nothing to do
  *     Activate(s by) -> s release      makes live what is staged; answers when it held
- *     DeployFiles(h manifest, h index, h artifact, ah provenance, s by, b wait) -> s text
- *                                      deploys from files (provenance: one or none), judged as the
+ *     DeployFiles(h manifest, h index, h artifact, ah provenances, s by, b wait) -> s text
+ *                                      deploys from files (of the up to 12 provenances the one that
+ *                                      the manifest names, if it is among them), judged as the
  *                                      store's; answers when it begins or, with wait, with the
  *                                      release that held
  *     Hold(s until, s reason, s by) -> s text

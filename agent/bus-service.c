@@ -171,30 +171,30 @@ static int method_activate(sd_bus_message *m, void *userdata, sd_bus_error *erro
         return ask_app(m, userdata, error, app_activate);
 }
 
-/* One, or none. */
-static int read_provenance(sd_bus_message *m, int *ret_fd)
+/* More than are looked at are refused by their container's end. */
+static int read_provenances(sd_bus_message *m, OrderFiles *f)
 {
         int r = sd_bus_message_enter_container(m, 'a', "h");
 
-        if (r >= 0)
-                r = sd_bus_message_read(m, "h", ret_fd);
-        if (r == 0)
-                *ret_fd = -EBADF;
-        if (r >= 0)
-                r = sd_bus_message_exit_container(m);
-        return r;
+        while (r >= 0 && f->n_provenances < ORDER_PROVENANCES_MAX) {
+                r = sd_bus_message_read(m, "h", &f->provenance_fds[f->n_provenances]);
+                if (r <= 0)
+                        break;
+                f->n_provenances++;
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 static int method_deploy_files(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         _cleanup_free_ char *err = NULL;
-        OrderFiles files;
+        OrderFiles files = {};
         const char *by;
         int wait, r;
 
         r = sd_bus_message_read(m, "hhh", &files.manifest_fd, &files.index_fd, &files.artifact_fd);
         if (r >= 0)
-                r = read_provenance(m, &files.provenance_fd);
+                r = read_provenances(m, &files);
         if (r >= 0)
                 r = sd_bus_message_read(m, "sb", &by, &wait);
         if (r < 0)
@@ -363,7 +363,7 @@ static const sd_bus_vtable app_vtable[] = {
                                 method_activate, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("DeployFiles",
                                 SD_BUS_ARGS("h", manifest, "h", index, "h", artifact, "ah",
-                                            provenance, "s", by, "b", wait),
+                                            provenances, "s", by, "b", wait),
                                 SD_BUS_RESULT("s", text), method_deploy_files,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Poll", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", verdict), method_poll,

@@ -6,11 +6,14 @@
 #include "fd.h"
 #include "file-order.h"
 #include "judge.h"
+#include "vetting.h"
 
 struct FileOrder {
         const Trust *trust;
         const AppConfig *app;
-        int index_fd, artifact_fd, provenance_fd;
+        int index_fd, artifact_fd;
+        int provenance_fds[ORDER_PROVENANCES_MAX];
+        size_t n_provenances;
         FetchRequest *request;
         Manifest *manifest;
         Sha256 digest;
@@ -26,7 +29,8 @@ FileOrder *file_order_free(FileOrder *o)
         manifest_free(o->manifest);
         fd_close(o->index_fd);
         fd_close(o->artifact_fd);
-        fd_close(o->provenance_fd);
+        for (size_t i = 0; i < o->n_provenances; i++)
+                fd_close(o->provenance_fds[i]);
         free(o);
         return NULL;
 }
@@ -43,7 +47,12 @@ const Sha256 *file_order_digest(const FileOrder *o)
 
 StagingFiles file_order_files(const FileOrder *o)
 {
-        return (StagingFiles){ o->index_fd, o->artifact_fd, o->provenance_fd };
+        StagingFiles f = { o->index_fd, o->artifact_fd, -EBADF };
+
+        for (size_t i = 0; i < o->n_provenances && f.provenance_fd < 0; i++)
+                if (vetting_file_fits(o->manifest, o->provenance_fds[i]))
+                        f.provenance_fd = o->provenance_fds[i];
+        return f;
 }
 
 static int check_size(int fd, const StoredObject *object, const char *what, const char *release,
@@ -110,9 +119,24 @@ static int check_files(const OrderFiles *files, char **reterr)
                 r = check_file(files->index_fd, "index", reterr);
         if (r >= 0)
                 r = check_file(files->artifact_fd, "artifact", reterr);
-        if (r < 0 || files->provenance_fd < 0)
-                return r;
-        return check_file(files->provenance_fd, "provenance", reterr);
+        for (size_t i = 0; r >= 0 && i < files->n_provenances; i++)
+                r = check_file(files->provenance_fds[i], "provenance", reterr);
+        return r;
+}
+
+static int keep_files(FileOrder *o, const OrderFiles *files)
+{
+        o->index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0);
+        o->artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0);
+        if (o->index_fd < 0 || o->artifact_fd < 0)
+                return -errno;
+        for (size_t i = 0; i < files->n_provenances; i++) {
+                o->provenance_fds[i] = fcntl(files->provenance_fds[i], F_DUPFD_CLOEXEC, 0);
+                if (o->provenance_fds[i] < 0)
+                        return -errno;
+                o->n_provenances++;
+        }
+        return 0;
 }
 
 int file_order_new(Fetcher *fetcher, const Trust *trust, const AppConfig *app,
@@ -130,16 +154,13 @@ int file_order_new(Fetcher *fetcher, const Trust *trust, const AppConfig *app,
                 return -ENOMEM;
         *o = (FileOrder){ .trust = trust,
                           .app = app,
-                          .index_fd = fcntl(files->index_fd, F_DUPFD_CLOEXEC, 0),
-                          .artifact_fd = fcntl(files->artifact_fd, F_DUPFD_CLOEXEC, 0),
-                          .provenance_fd = files->provenance_fd < 0 ? -EBADF
-                                                                    : fcntl(files->provenance_fd,
-                                                                            F_DUPFD_CLOEXEC, 0),
+                          .index_fd = -EBADF,
+                          .artifact_fd = -EBADF,
                           .done = done,
                           .userdata = userdata };
-        if (o->index_fd < 0 || o->artifact_fd < 0 ||
-            (files->provenance_fd >= 0 && o->provenance_fd < 0))
-                return fail_errno(reterr, -errno, "can't keep the files");
+        r = keep_files(o, files);
+        if (r < 0)
+                return fail_errno(reterr, r, "can't keep the files");
         r = fetcher_request(fetcher, &m, files->manifest_fd, on_opened, o, &o->request);
         if (r < 0)
                 return fail_errno(reterr, r, "can't ask slipway-fetch to open the manifest");

@@ -10,17 +10,22 @@
 
 /*
  * An order that did not come by way of the store: the signed manifest, the index, the artifact and,
- * if it is there, the provenance are files that an administrator opened. slipway-fetch opens the
+ * if some are there, provenances are files that an administrator opened; of these the one that was
+ * signed counts. slipway-fetch opens the
  * envelope, slipwayd verifies it, all as if it had been polled; what it does not say about
  * freshness is for judge_fresh().
  */
 
 typedef struct FileOrder FileOrder;
 
+#define ORDER_PROVENANCES_MAX 12 /* dbus-daemon passes on 16 descriptors at a time */
+
 /* For reading, at their beginning. */
 typedef struct OrderFiles {
         int manifest_fd, index_fd, artifact_fd;
-        int provenance_fd; /* -EBADF: there is none, and where it is asked for the store has it */
+        int provenance_fds[ORDER_PROVENANCES_MAX]; /* of which one may be the manifest's; where none
+                                                    * is, and one is asked for, the store has it */
+        size_t n_provenances;
 } OrderFiles;
 
 /* Told once. 0: the manifest can be trusted, is for this application, and index and artifact have

@@ -345,6 +345,8 @@ static int vet(Transaction *t, char **reterr)
                 return deploy(t, reterr);
         if (t->files.provenance_fd >= 0) {
                 r = vetting_judge_file(app, t->manifest, t->files.provenance_fd, reterr);
+                /* What a try without the file left behind. */
+                fetcher_drop(t->fetcher, &t->manifest->provenance.sha256);
                 return r < 0 ? r : deploy(t, reterr);
         }
         state_move(t->site->state, PHASE_FETCHING);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vetting.h"
 
+#include <sys/stat.h>
+
 #include "err.h"
 #include "fd.h"
 #include "provenance.h"
@@ -89,6 +91,16 @@ static int read_object(int fd, const StoredObject *o, char **ret, char **reterr)
         data[o->size_bytes] = '\0';
         *ret = TAKE_PTR(data);
         return 0;
+}
+
+bool vetting_file_fits(const Manifest *m, int fd)
+{
+        _cleanup_free_ char *data = NULL;
+        struct stat st;
+
+        return m->provenance.path && fstat(fd, &st) >= 0 &&
+               (uint64_t) st.st_size == m->provenance.size_bytes &&
+               read_object(fd, &m->provenance, &data, NULL) >= 0;
 }
 
 int vetting_judge_file(const AppConfig *app, const Manifest *m, int fd, char **reterr)

@@ -45,6 +45,9 @@ DEFINE_CLEANUP_FUNC(Vetting *, vetting_free);
 _must_check_ int vetting_judge_file(const AppConfig *app, const Manifest *manifest, int fd,
                                     char **reterr);
 
+/* Whether the file is the provenance that the manifest names; for the choice among several. */
+bool vetting_file_fits(const Manifest *manifest, int fd);
+
 /* What is judged of a statement that was verified: the policy, and provenance_check(). -EBADMSG. */
 _must_check_ int vetting_judge(const AppConfig *app, const Manifest *manifest, const char *data,
                                size_t size, char **reterr);

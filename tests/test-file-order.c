@@ -23,10 +23,10 @@ static void only_regular_files_are_taken(void **state)
                 OrderFiles files;
                 const char *what;
         } cases[] = {
-                {{ fifo[0], good, good, -EBADF },    "manifest"  },
-                { { good, directory, good, -EBADF }, "index"     },
-                { { good, good, device, -EBADF },    "artifact"  },
-                { { good, good, good, fifo[0] },     "provenance"},
+                {{ fifo[0], good, good, {}, 0 },              "manifest"  },
+                { { good, directory, good, {}, 0 },           "index"     },
+                { { good, good, device, {}, 0 },              "artifact"  },
+                { { good, good, good, { good, fifo[0] }, 2 }, "provenance"},
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

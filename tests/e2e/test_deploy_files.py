@@ -12,6 +12,7 @@ STICK = "/root/stick"  # where slipwayd itself can't look
 MANIFEST, ARTIFACT, INDEX = f"{STICK}/manifest.json", f"{STICK}/artifact.tar.zst", f"{STICK}/index"
 PROVENANCE = f"{STICK}/provenance.json"
 NO_SUCH, NOT_HELD = 3, 4
+ENOUGH = 8  # provenances beside five others: one too many
 
 
 def make(n, script=toy.GOOD, *, app="web", serial=None, units=True, **options):
@@ -182,7 +183,7 @@ def test_where_provenance_is_asked_for(host, how):
     toy.start([web], url="file:///srv/absent", tags={"Role": "web"})
     if how == "stopped":
         host.stop_unit("slipwayd.service")
-    first, evil, third = make_proven(web, 1), make_proven(web, 2, builder="urn:x"), make_proven(web, 3)
+    first, evil, fourth = make_proven(web, 1), make_proven(web, 3, builder="urn:x"), make_proven(web, 4)
     bring(web, first)
     result = deploy(web, check=False)
     assert result.rc == 1 and "can't fetch the provenance of release r1" in result.stderr, result
@@ -191,8 +192,8 @@ def test_where_provenance_is_asked_for(host, how):
     for release, data, text in ((make(2), first.provenance, "the manifest names no provenance"),
                                 (evil, evil.provenance, "it was built by urn:x"),
                                 (evil, evil.provenance, "went wrong here"),
-                                (third, first.provenance, "it is not what was signed"),
-                                (third, third.provenance[:-1], "can't read it")):
+                                (fourth, altered(fourth.provenance), "can't fetch the provenance of release r4"),
+                                (fourth, fourth.provenance[:-1], "can't fetch the provenance of release r4")):
         bring(web, release)
         host.write(PROVENANCE, data)
         result = deploy(web, check=False)
@@ -203,8 +204,16 @@ def test_where_provenance_is_asked_for(host, how):
     result = deploy(web, check=False)
     assert result.rc == 1 and "no regular file" in result.stderr
     host.run(["rm", PROVENANCE])
-    host.write(PROVENANCE, third.provenance)
-    assert answer(deploy(web)) == {"app": "web", "release": "r3"}
+    # Of several it is the one that the manifest names.
+    for n, data in enumerate((evil.provenance, altered(fourth.provenance), fourth.provenance, b"")):
+        host.write(f"{STICK}/provenance-{n}.json", data)
+    host.write(PROVENANCE, first.provenance)
+    for n in range(ENOUGH):
+        host.write(f"{STICK}/provenance-more-{n}.json", "")
+    result = deploy(web, check=False)
+    assert result.rc == 1 and "there are more than 12 files provenance*.json beside the artifact" in result.stderr
+    host.run(["rm", f"{STICK}/provenance-more-0.json"])
+    assert answer(deploy(web)) == {"app": "web", "release": "r4"}
     # No rollback asks.
     host.run(["slipway", "rollback", "web"])
     if how == "stopped":
