@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Checks all Markdown files of the source: that what they link to and the man pages they name are there, that no table has a row
-twice, that each command line of Slipway's programs in them has verbs and options that exist, and that each message that
+twice and no paragraph its beginning, that each command line of Slipway's programs in them has verbs and options that exist, and that each message that
 packaging/docs/failures.md quotes is still in the source.
 
     check-docs.py SOURCE PROGRAM...
@@ -31,6 +31,8 @@ LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 BETWEEN = re.compile(r"[ \n\t]*(?:[A-Z][A-Za-z0-9_]*[ \n\t]*)?")
 SEPARATORS = {";", "&&", "||", "|", "&", "(", ")", "{", "}", "then", "do", "if", "while", "until", "!", "sudo", "$"}
 CHECKED_MIN = 8
+# two lines of a text so near to each other do not begin with as many characters that are the same
+NEAR_LINES, SAME_CHARS = 8, 40
 
 
 def markdown():
@@ -64,6 +66,13 @@ def twice_in_tables(text):
             twice.append(first)
         seen.add(first)
     return twice
+
+
+def twice_in_prose(text):
+    """What begins two lines near each other, outside of tables: a merge that kept both of what was one paragraph."""
+    lines = prose_of(text).splitlines()
+    starts = [line[:SAME_CHARS] if len(line) >= SAME_CHARS and not line.startswith("|") else None for line in lines]
+    return [s for n, s in enumerate(starts) if s and s in starts[max(0, n - NEAR_LINES):n]]
 
 
 def shell_words(line):
@@ -185,6 +194,11 @@ class Docs(unittest.TestCase):
             with self.subTest(file=str(path.relative_to(SOURCE))):
                 self.assertEqual(twice_in_tables(path.read_text(encoding="utf-8")), [])
 
+    def test_prose(self):
+        for path in markdown():
+            with self.subTest(file=str(path.relative_to(SOURCE))):
+                self.assertEqual(twice_in_prose(path.read_text(encoding="utf-8")), [])
+
     def test_index(self):
         """Each guide is in the index, and the index in the top README."""
         index = (SOURCE / GUIDES / "README.md").read_text(encoding="utf-8")
@@ -257,6 +271,12 @@ class Itself(unittest.TestCase):
 
     def test_rows(self):
         self.assertEqual(twice_in_tables("| a | b |\n|---|---|\n| c | d |\n| c | e |\n\n| c | d |\n"), ["c"])
+
+    def test_paragraphs(self):
+        line = "This is how a text of some length begins, "
+        self.assertEqual(twice_in_prose(f"{line}once\n{'b' * SAME_CHARS}\n{line}twice\n"), [line[:SAME_CHARS]])
+        self.assertEqual(twice_in_prose(line + "\n" + "x\n" * NEAR_LINES + line), [])
+        self.assertEqual(twice_in_prose(f"| {line} |\n| {line} |\n```\n{line}\n{line}\n```\n{'=' * 10}\n{'=' * 10}\n"), [])
 
     def test_anchors(self):
         self.assertEqual(anchors_in("# One, two\n```sh\n# no\n```\n## `slipway` A-b\n## One, two\n"),
