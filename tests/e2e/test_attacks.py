@@ -95,8 +95,7 @@ def test_arbitrary_software(follower):
     # the same under an honest manifest, whose objects were exchanged
     honest = follower.make()
     with follower.undisturbed():
-        follower.publish(honest)
-        put_objects(follower, honest.payload["release"], release)
+        follower.publish(dataclasses.replace(honest, index=release.index, artifact=release.artifact))
         follower.wait_failed(honest, r"index is not the one that was signed|the object at \S+ has \d+ bytes", condemned=False)
 
 
