@@ -1098,7 +1098,7 @@ class Refresh(Case):
 
     def test_expired(self):
         """What has expired comes back by it."""
-        self.refresh("--expires", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2)))
+        self.refresh("--expires", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 5)))
         limit = time.monotonic() + 20
         while self.verify(code=None).code == 0 and time.monotonic() < limit:
             time.sleep(0.1)
