@@ -346,6 +346,7 @@ def test_fast_forward_by_a_stolen_key(follower):
 # -- wrong time
 
 DAY_SEC = 24 * 3600
+SET_BACK_SEC = 10 * 60  # not so far that the manifest would be from the future
 
 
 @pytest.fixture(scope="module")
@@ -389,16 +390,19 @@ def test_clock_that_is_wrong(clocked, how):
 
 
 def test_clock_set_back_to_an_old_manifest(clocked):
-    """Who has the host's clock as well makes an old manifest seem fresh: what was seen is newer nevertheless."""
-    old = clocked.make().altered(expires=formats.after(seconds=FREEZE_SEC))
-    clocked.publish(old)
-    clocked.wait_live(old)
+    """Who has the host's clock as well makes an old manifest seem fresh, and it is taken where nothing newer was seen; but what was
+    seen is newer nevertheless."""
+    old = expiring(clocked)
+    clocked.cursor = clocked.host.journal_cursor()
+    clocked.wait_refused(EXPIRED, EXPIRED_SEC)
+    set_clock(clocked, -SET_BACK_SEC)
+    wait_for(lambda: clocked.status()["poll"]["ok"], follower_module.REFUSE_TIMEOUT_SEC, "the old manifest to seem fresh")
+    set_clock(clocked, 0)
+    clocked.wait_refused(EXPIRED)
     clocked.good()
-    serial = old.payload["serial"]
-    wait_for(lambda: formats.after() > old.payload["expires"], 2 * FREEZE_SEC, "the old manifest to expire")
     with clocked.undisturbed(then_good=False):
-        set_clock(clocked, -FREEZE_SEC)
-        clocked.put_manifest(history(clocked, serial))
+        set_clock(clocked, -SET_BACK_SEC)
+        clocked.put_manifest(history(clocked, old.payload["serial"]))
         clocked.wait_refused(r"an old manifest was put back")
         set_clock(clocked, 0)
     clocked.good()
