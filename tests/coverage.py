@@ -23,10 +23,13 @@ def read_counts(build):
     """{file: {line: how often it ran}}, where a line is in several programs as often as in all of them."""
     source = build.parent.parent
     counts = collections.defaultdict(collections.Counter)
+    # not what lies in the build: there is also what sources left that are no more
+    objects = [e["output"] for e in json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))]
     for folder in FOLDERS:
-        notes = sorted(map(str, (build / folder).rglob("*.gcno")))
-        if not notes:
-            sys.exit(f"nothing in {build / folder} was compiled with -Db_coverage=true")
+        notes = sorted(str(pathlib.Path(o).with_suffix(".gcno")) for o in objects if o.startswith(f"{folder}/"))
+        absent = [note for note in notes if not (build / note).exists()]
+        if absent or not notes:
+            sys.exit(f"not compiled with -Db_coverage=true: {', '.join(absent) or build / folder}")
         told = subprocess.run(["gcov", "--json-format", "--stdout", *notes], cwd=build, capture_output=True, text=True)
         if told.returncode != 0:
             sys.exit(f"gcov ended with {told.returncode}:\n{told.stderr}")
