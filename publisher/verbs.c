@@ -140,7 +140,7 @@ static const Verb verbs[] = {
          .details = "The same deployment: instances only note that it holds for longer. It must\n"
                      "be signed as --trust asks, or without it by one of the keys. It holds for\n"
                      "as long as it did before unless --expires is given. For a job that runs\n"
-                     "each day: --within 10d does nothing until then."                                },
+                     "each day: --within 10d does nothing until then."                                                                  },
         { .name = "halt",
          .summary = "keep a channel's instances from beginning a deployment",
          .required = PLACE,
