@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many of the lines in common/, agent/ and publisher/ ran, in all programs and tests of a build with -Db_coverage=true.
+"""How many of the lines in common/, agent/ and publisher/ ran, in whatever was run of a build with -Db_coverage=true.
 
     coverage.py BUILD        e.g. build/coverage
 
