@@ -14,6 +14,7 @@ trace of it). --fortify: the level with which all files of agent/, common/ and p
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -24,7 +25,8 @@ GUARDS = {"SHSTK", "BTI", "PAC"}
 
 
 def readelf(*args):
-    return subprocess.run(["readelf", "--wide", *args], check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "LC_ALL": "C"}  # or it speaks the user's language
+    return subprocess.run(["readelf", "--wide", *args], check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def guards(path):
