@@ -23,6 +23,8 @@ static inline FuzzDir fuzz_dir_make(const char *only)
         FuzzDir d;
 
         (void) snprintf(d.path, sizeof(d.path), "/dev/shm/slipway-fuzz.%d", (int) getpid());
+        /* left by a process of the same number that crashed */
+        assert(remove_tree_at(AT_FDCWD, d.path) == 0);
         assert(mkdir(d.path, 0700) == 0);
         d.fd = dir_open_at(AT_FDCWD, d.path);
         assert(d.fd >= 0 && mkdirat(d.fd, only, 0755) == 0);
