@@ -478,6 +478,22 @@ static void signal_odd(Bench *b, Script *s)
         sd_bus_message_unref(m);
 }
 
+/* Few or none, of what is there. */
+static int append_descriptors(sd_bus_message *m, Bench *b, Script *s)
+{
+        int r = sd_bus_message_open_container(m, 'a', "h");
+
+        for (unsigned n = next_byte(s) % 4; r >= 0 && n > 0; n--) {
+                char text[512];
+                const unsigned kind = next_byte(s);
+                const size_t size = next_text(s, text, sizeof(text));
+                _cleanup_close_ int fd = descriptor(b, s, kind % 6, text, size);
+                r = sd_bus_message_append(m, "h", MAX(fd, 0));
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* By its types; H stands for an array of h. */
 static int append_arguments(sd_bus_message *m, const char *types, Bench *b, Script *s)
 {
         char text[512];
@@ -486,6 +502,10 @@ static int append_arguments(sd_bus_message *m, const char *types, Bench *b, Scri
         for (; r >= 0 && *types; types++) {
                 if (*types == 'b') {
                         r = sd_bus_message_append(m, "b", next_byte(s) & 1);
+                        continue;
+                }
+                if (*types == 'H') {
+                        r = append_descriptors(m, b, s);
                         continue;
                 }
                 const unsigned kind = next_byte(s);
@@ -504,15 +524,15 @@ static void call_agent(Bench *b, Script *s)
         static const struct {
                 const char *name, *types;
         } methods[] = {
-                {"Poll",         ""     },
-                { "Rollback",    "ss"   },
-                { "Stage",       "s"    },
-                { "Activate",    "s"    },
-                { "Hold",        "sss"  },
-                { "Plan",        ""     },
-                { "Confirm",     "s"    },
-                { "Resume",      ""     },
-                { "DeployFiles", "hhhsb"},
+                {"Poll",         ""      },
+                { "Rollback",    "ss"    },
+                { "Stage",       "s"     },
+                { "Activate",    "s"     },
+                { "Hold",        "sss"   },
+                { "Plan",        ""      },
+                { "Confirm",     "s"     },
+                { "Resume",      ""      },
+                { "DeployFiles", "hhhHsb"},
         };
         sd_bus *bus = fake_bus_get(b->bus);
         const unsigned which = next_byte(s), k = which % (ELEMENTSOF(methods) + 2);
