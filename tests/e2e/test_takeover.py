@@ -24,7 +24,6 @@ GROWTH_BYTES = 8 << 20
 N_FDS_MORE = 4
 FLOOD_SHARE_MAX = 0.25    # of a core; without end it would take all of one
 N_FLOOD, N_HAVOC = 60_000, 10_000
-HAVOC_SEC = 120  # it is heard slowly, and has to be asked in between
 N_KINDS_OF_DEATH = 5
 seeds = itertools.count(random.SystemRandom().randrange(1 << 40))
 
@@ -141,7 +140,7 @@ def test_any_messages(web, install):
         return ("havoc", "is done") in breakout.said(web.host, "takeover", after=cursor)
     write_manifests(web)
     with fetch_taken_over(web, install, "havoc", N_HAVOC) as cursor:
-        wait_for(is_done, HAVOC_SEC, "all of it to be said")
+        wait_for(is_done, toy.WAIT_SEC, "all of it to be said")
 
 
 def test_messages_without_end(web, install, request):
