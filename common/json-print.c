@@ -11,6 +11,7 @@
  * here is flat: as cJSON's own functions, these call themselves for each level. */
 
 /* Leaves texts in place of numbers. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as said above */
 static bool put_texts(cJSON *v)
 {
         bool ok = true;
@@ -29,6 +30,7 @@ static bool put_texts(cJSON *v)
         return ok;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as said above */
 static void take_texts(cJSON *v)
 {
         if (cJSON_IsRaw(v) && v->valuedouble > CJSON_EXACT_MAX) {

@@ -135,7 +135,7 @@ static int add_run(cJSON *predicate, const Manifest *m, const char *builder, uin
 
 static int build(cJSON *statement, const Manifest *m, const char *builder, uint64_t started_sec)
 {
-        cJSON *subjects, *predicate;
+        cJSON *subjects, *predicate = NULL;
         int r = result_add_string(statement, "_type", STATEMENT_TYPE);
 
         if (r >= 0)

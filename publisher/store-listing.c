@@ -130,15 +130,17 @@ static uint64_t number_of(const char *name)
 /* Cuts at slashes. More parts than there is room for stay with the last one. */
 static size_t split(char *key, char *ret_parts[static N_PARTS_MAX])
 {
+        char *part = key, *slash = strchr(part, '/');
         size_t n = 0;
 
-        for (char *slash = key; slash && n < N_PARTS_MAX; n++) {
-                ret_parts[n] = slash;
-                slash = n + 1 < N_PARTS_MAX ? strchr(slash, '/') : NULL;
-                if (slash)
-                        *slash++ = '\0';
+        while (slash && n + 1 < N_PARTS_MAX) {
+                *slash = '\0';
+                ret_parts[n++] = part;
+                part = slash + 1;
+                slash = strchr(part, '/');
         }
-        return n;
+        ret_parts[n] = part;
+        return n + 1;
 }
 
 /* 1: it is nothing of Slipway's. */

@@ -1,5 +1,6 @@
 """tests/coverage.py, which says whether the tests reach enough of the code: one that is content with anything says nothing."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -23,7 +24,10 @@ def build(tmp_path):
             (tmp_path / folder / "a.c").write_text(SOURCE + "        argc++;\n" * n + "        return 0;\n}\n", encoding="ascii")
             (build / folder).mkdir(parents=True)
             programs[folder] = build / folder / "a"
-            subprocess.run(["gcc", "--coverage", "-O0", "-o", f"{folder}/a", f"../../{folder}/a.c"], cwd=build, check=True)
+            subprocess.run(["gcc", "--coverage", "-O0", "-c", "-o", f"{folder}/a.c.o", f"../../{folder}/a.c"], cwd=build, check=True)
+            subprocess.run(["gcc", "--coverage", "-o", f"{folder}/a", f"{folder}/a.c.o"], cwd=build, check=True)
+        (build / "compile_commands.json").write_text(json.dumps([{"output": f"{folder}/a.c.o"} for folder in programs]),
+                                                     encoding="ascii")
         return build, programs
     return compiled
 
@@ -84,6 +88,7 @@ def test_what_never_ran_is_no_coverage(build):
 
 
 def test_a_build_without_counts_is_an_error(tmp_path):
+    (tmp_path / "compile_commands.json").write_text("[]", encoding="ascii")
     rc, _, err = judge(tmp_path)
     assert rc == 1
     assert "-Db_coverage=true" in err
