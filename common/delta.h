@@ -10,8 +10,8 @@
  * where content should be; whoever takes it from there checks it, and tells when it was not
  * (delta_lose()).
  *
- * A regular file is reused when a seed has one of the same content, wherever that lies; what has no
- * content needs nothing. All frames of the others are needed, and with them those that an entry
+ * A regular file is reused when a seed has one of the same content, wherever that lies; directories
+ * and symlinks need nothing. All frames of the others are needed, and with them those that an entry
  * ties to them by lying in both, so that the needed frames, one after the other, are a tar stream
  * of whole entries. Of these, a frame that is a piece of a large file (one with frames of its own
  * after the one that ends with its header) is taken from a seed's file that has the same piece; the
@@ -33,8 +33,8 @@ typedef enum DeltaFrame {
         DELTA_FETCH,
 } DeltaFrame;
 
-/* The indexes stay the caller's and must outlive it. Earlier seeds are preferred; of one seed's
- * files, the one with the same path, then one of the same mode and time. */
+/* The indexes stay the caller's and must outlive it. Of several files with the content, the one at
+ * the same path is preferred, then one of the same mode and time, then one of an earlier seed. */
 _must_check_ int delta_new(const Index *index, const Index *const *seeds, size_t n_seeds,
                            Delta **ret);
 Delta *delta_free(Delta *d);

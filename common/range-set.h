@@ -42,9 +42,8 @@ bool range_set_has(const RangeSet *s, uint64_t offset, uint64_t size);
 /* The first run of [offset, end) that is not in it; false: there is none. */
 bool range_set_missing(const RangeSet *s, uint64_t offset, uint64_t end, ByteRange *ret);
 
-/* Adds the smallest gaps, so that there are fewer ranges to ask for: as long as all of them
- * together are at most waste_max_bytes, and then until there are at most n_max ranges, whatever
- * that takes. */
+/* Adds all gaps up to a size, so that there are fewer ranges to ask for: the largest size with
+ * which they are at most waste_max_bytes together, or the one that leaves at most n_max ranges. */
 _must_check_ int range_set_close_gaps(RangeSet *s, uint64_t waste_max_bytes, size_t n_max);
 
 /* As a sealed memfd, for another process of this machine; *ret_size is what it holds in bytes.
