@@ -11,7 +11,7 @@ enum {
         N_TOKENS,
         N_ITEMS,
         MODE,  /* how tokens are answered, one of the following */
-        STALE, /* so many items more are refused with 401 */
+        STALE, /* tokens before this one are refused with 401, by their number */
         DOWN,  /* so many requests more are answered 503 */
 };
 
@@ -90,10 +90,11 @@ static bool serve_token(const FaultRequest *q)
 static bool serve_item(const FaultRequest *q, const char *path)
 {
         char *token = fault_header(q, "X-aws-ec2-metadata-token");
-        bool good = token && strncmp(token, "token-", 6) == 0;
+        int n = -1;
+        bool good = token && sscanf(token, "token-%d==", &n) == 1;
 
         free(token);
-        if (!good || take_one(STALE))
+        if (!good || n < atomic_load(&fault_counts()->scratch[STALE]))
                 fault_answer(q, 401, "", "", 0);
         else if (streq(path, "meta-data/instance-id"))
                 fault_answer(q, 200, "", "i-0123456789abcdef0", 19);
@@ -249,10 +250,12 @@ static void tokens_end(void **state)
         assert_int_equal(b.result, 0);
         assert_int_equal(atomic_load(shared(N_TOKENS)), 3);
 
+        /* Neither is a fresh one. */
         atomic_store(shared(STALE), 100);
+        atomic_store(shared(N_ITEMS), 0);
         expect(h, i, "meta-data/instance-id", -EACCES, "status 401");
         assert_int_equal(atomic_load(shared(N_TOKENS)), 4);
-        assert_int_equal(atomic_load(shared(STALE)), 98);
+        assert_int_equal(atomic_load(shared(N_ITEMS)), 2);
 }
 
 static void bad_tokens(void **state)
