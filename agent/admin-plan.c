@@ -8,6 +8,7 @@
 #include "admin-verb.h"
 #include "admin-view.h"
 #include "admin.h"
+#include "delta.h"
 #include "err.h"
 #include "fd.h"
 #include "index-diff.h"
@@ -91,20 +92,58 @@ static int read_index(const cJSON *part, const PlanAnswer *answer, Index **ret, 
         return index_parse(data, size->valuedouble, ret, reterr);
 }
 
+/* What is to be fetched of the artifact, and in how many requests at least. */
+static int set_travels(cJSON *wanted, const Delta *d)
+{
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        int r = delta_ranges(d, &ranges);
+
+        if (r < 0)
+                return r;
+        cJSON_DeleteItemFromObjectCaseSensitive(wanted, "travels_bytes");
+        r = json_add_uint(wanted, "travels_bytes", range_set_bytes(ranges));
+        return r < 0 ? r : json_add_uint(wanted, "travels_ranges", range_set_n(ranges));
+}
+
+/* Seeds that can't be read are as good as none. */
+static int add_travels(cJSON *plan, const PlanAnswer *answer, const Index *wanted)
+{
+        Index *seeds[SEEDS_MAX] = {};
+        const cJSON *seed;
+        size_t n_seeds = 0;
+        Delta *d = NULL;
+        int r;
+
+        cJSON_ArrayForEach(seed,
+                           json_member(plan, "seeds")) if (n_seeds < SEEDS_MAX &&
+                                                           read_index(seed, answer, &seeds[n_seeds],
+                                                                      NULL) >= 0) n_seeds++;
+        r = delta_new(wanted, (const Index *const *) seeds, n_seeds, &d);
+        if (r >= 0) {
+                delta_settle(d);
+                r = set_travels(cJSON_GetObjectItemCaseSensitive(plan, "wanted"), d);
+        }
+        delta_free(d);
+        while (n_seeds > 0)
+                index_free(seeds[--n_seeds]);
+        return r;
+}
+
 /* What can't be compared is no reason to say nothing. */
 static int compare(cJSON *plan, const PlanAnswer *answer)
 {
         static const char *const parts[] = { "live", "wanted" };
         _cleanup_(index_freep) Index *live = NULL, *wanted = NULL;
         Index **const indexes[] = { &live, &wanted };
+        int r;
 
         if (!json_member(plan, "wanted"))
                 return 0;
         for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
                 cJSON *part = cJSON_GetObjectItemCaseSensitive(plan, parts[i]);
                 _cleanup_free_ char *err = NULL;
-                int r = part ? read_index(part, answer, indexes[i], &err) : 0;
 
+                r = part ? read_index(part, answer, indexes[i], &err) : 0;
                 if (r == -ENOENT)
                         return 0;
                 if (r < 0)
@@ -112,7 +151,8 @@ static int compare(cJSON *plan, const PlanAnswer *answer)
                                        ? 0
                                        : -ENOMEM;
         }
-        return add_files(plan, live, wanted);
+        r = add_files(plan, live, wanted);
+        return r < 0 || !json_member(plan, "seeds") ? r : add_travels(plan, answer, wanted);
 }
 
 static int get_plan(const char *app, cJSON **ret, char **reterr)

@@ -744,10 +744,25 @@ static void print_plan_files(const cJSON *plan, FILE *f)
         print_changed_files(files, "removed", "-", f);
 }
 
+static void print_travels(const cJSON *wanted, FILE *f)
+{
+        uint64_t bytes = json_member_number(wanted, "travels_bytes");
+        uint64_t all_bytes = json_member_number(wanted, "artifact_bytes");
+        char travels[BYTES_TEXT_SIZE], all[BYTES_TEXT_SIZE];
+
+        if (bytes == 0)
+                fprintf(f, "  travels: nothing, %s on this host\n",
+                        json_member(wanted, "travels_ranges") ? "all its files are" : "it is");
+        else if (bytes < all_bytes)
+                fprintf(f, "  travels: %s of %s\n", bytes_format(bytes, travels),
+                        bytes_format(all_bytes, all));
+        else
+                fprintf(f, "  travels: %s\n", bytes_format(bytes, travels));
+}
+
 void view_plan(const cJSON *plan, FILE *f)
 {
         const cJSON *wanted = json_member(plan, "wanted"), *obstacle;
-        char travels[BYTES_TEXT_SIZE];
 
         fprintf(f, "%s: %s\n", strempty(json_member_text(plan, "app")),
                 strempty(json_member_text(plan, "text")));
@@ -762,10 +777,6 @@ void view_plan(const cJSON *plan, FILE *f)
         if (!wanted)
                 return;
         print_plan_part(wanted, "channel", f);
-        if (json_member_number(wanted, "travels_bytes"))
-                fprintf(f, "  travels: %s\n",
-                        bytes_format(json_member_number(wanted, "travels_bytes"), travels));
-        else
-                fputs("  travels: nothing, it is on this host\n", f);
+        print_travels(wanted, f);
         print_plan_files(plan, f);
 }

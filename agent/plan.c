@@ -197,6 +197,37 @@ static int fetch_index(Plan *p)
         return fetcher_request(p->fetcher, &m, -1, on_index, p, &p->request);
 }
 
+/* Takes o. */
+static int add_seed(Plan *p, cJSON *list, cJSON *o, const Site *site, const Installed *i)
+{
+        if (!o || !cJSON_AddItemToArray(list, o)) {
+                cJSON_Delete(o);
+                return -ENOMEM;
+        }
+        if (cJSON_GetObjectItemCaseSensitive(o, "release"))
+                return 0;
+        if (!cJSON_AddStringToObject(o, "release", i->release))
+                return -ENOMEM;
+        return MIN(add_stored(p, o, site, i->release, &i->index_sha256), 0);
+}
+
+/* The live release's index may be among the files already. */
+static int add_seeds(Plan *p, const Site *site)
+{
+        cJSON *list = cJSON_AddArrayToObject(p->json, "seeds");
+        const Installed *i;
+        int r = list ? 0 : -ENOMEM;
+
+        /* One place is the wanted release's. */
+        for (size_t n = 0; r >= 0 && p->n_fds < SEEDS_MAX && (i = state_seed(site->state, n)); n++)
+                r = add_seed(p, list,
+                             streq_ptr(i->release, site->state->current)
+                                     ? cJSON_Duplicate(part(p, "live"), true)
+                                     : cJSON_CreateObject(),
+                             site, i);
+        return r;
+}
+
 /* 0: its index has to be fetched. 1: that is all. */
 static int add_wanted(Plan *p, const Site *site)
 {
@@ -207,11 +238,14 @@ static int add_wanted(Plan *p, const Site *site)
         int r = add_part(p, "wanted", m->release, m->deployment);
 
         if (r >= 0)
+                r = json_add_uint(part(p, "wanted"), "artifact_bytes", m->artifact.size_bytes);
+        if (r >= 0)
                 r = json_add_uint(part(p, "wanted"), "travels_bytes",
                                   here ? 0 : m->artifact.size_bytes);
-        if (r >= 0 && here)
-                r = add_stored(p, part(p, "wanted"), site, m->release, &m->index.sha256);
-        return r;
+        if (r < 0)
+                return r;
+        return here ? add_stored(p, part(p, "wanted"), site, m->release, &m->index.sha256)
+                    : add_seeds(p, site);
 }
 
 static int begin(Plan *p, const PlanInput *input)

@@ -15,15 +15,19 @@
  *     "verdict": "held", "text": "...",              judge_wanted()'s, or what goes before it
  *     "obstacles": [ { "verdict": "held", "text": "..." } ],
  *     "live":   { "release": "r2", "deployment": 42, "index": 0 },
- *     "wanted": { "release": "r3", "deployment": 43, "index": 1, "travels_bytes": 90729236 } }
+ *     "wanted": { "release": "r3", "deployment": 43, "index": 1, "artifact_bytes": 90729236,
+ *                 "travels_bytes": 90729236 },
+ *     "seeds":  [ { "release": "r2", "index": 0 } ] }
  *
- * "live" and "wanted" are missing when there is none; each "index" is a place in the list of files
- * that goes with it, as large and with the content that "index_bytes" and "index_sha256" say (who
- * reads them checks that), and is missing when it can't be had: "no_index" says why. Which files
- * differ is for the reader to find: indexes may be large, and slipwayd is to stay small.
+ * "travels_bytes" is 0 for a release that is on this host, else the whole artifact: what the seeds
+ * (state_seed()) have of it is for the reader to find, too. "live" and "wanted" are missing when
+ * there is none; each "index" is a place in the list of files that goes with it, as large and with
+ * the content that "index_bytes" and "index_sha256" say (who reads them checks that), and is
+ * missing when it can't be had: "no_index" says why. Which files differ is for the reader to find:
+ * indexes may be large, and slipwayd is to stay small.
  */
 
-#define PLAN_FILES_MAX 2
+#define PLAN_FILES_MAX (1 + SEEDS_MAX) /* the wanted release, and seeds */
 
 typedef struct Plan Plan;
 

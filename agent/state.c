@@ -942,6 +942,18 @@ const Installed *state_find_release(const State *s, const char *release)
         return find_release(s, release);
 }
 
+const Installed *state_seed(const State *s, size_t n)
+{
+        const Installed *live = s->current ? state_find_release(s, s->current) : NULL;
+
+        if (live && n-- == 0)
+                return live;
+        for (size_t k = s->n_releases; k-- > 0;)
+                if (&s->releases[k] != live && n-- == 0)
+                        return &s->releases[k];
+        return NULL;
+}
+
 /* Where the history does not tell: the newest that is here and not known to be bad. */
 static const char *newest_other(const State *s)
 {

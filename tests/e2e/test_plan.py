@@ -1,6 +1,8 @@
 """`slipway plan`: what would happen now, why not, and which files would change."""
 
 import json
+import random
+import re
 
 import pytest
 
@@ -58,6 +60,25 @@ def test_what_would_change(web):
     # It is on this host: nothing travels, no index either.
     assert p["wanted"]["travels_bytes"] == 0 and p["files"]["added"] == ["lib/new"]
     web.assert_whole("r1")
+
+
+def test_what_travels(web):
+    """What a release on this host has does not, live or not."""
+    host = web.host
+    large = formats.Entry("large", content=random.Random(1).randbytes(300_000))
+    web.release(more=[large])
+    web.wait_live("r2")
+    host.run(["slipway", "rollback", "web"])
+    host.run(["slipway", "hold", "web"])
+    other = formats.Entry("other", content=random.Random(2).randbytes(200_000))
+    web.release(more=[formats.Entry("a", content=large.content), other])
+    wanted = plan(web)["wanted"]
+    assert 200_000 < wanted["travels_bytes"] < 220_000 and wanted["artifact_bytes"] > 500_000
+    assert wanted["travels_ranges"] >= 1
+    assert re.search(r"travels: 2\d\d(\.\d)? kB of 5\d\d(\.\d)? kB", host.run(["slipway", "plan", "web"]).stdout)
+    web.release(more=[large])
+    assert plan(web)["wanted"]["travels_bytes"] == 0
+    assert "travels: nothing, all its files are on this host" in host.run(["slipway", "plan", "web"]).stdout
 
 
 def test_what_failed_is_said(web):
