@@ -30,6 +30,12 @@ typedef struct Files {
 static const char *const list_names[] = { NULL, "added", "changed", "removed" };
 static const char *const count_names[] = { "n_same", "n_added", "n_changed", "n_removed" };
 
+/* To be read here again, which what json_add_uint() adds can't be. */
+static int add_number(cJSON *o, const char *name, uint64_t value)
+{
+        return cJSON_AddNumberToObject(o, name, value) ? 0 : -ENOMEM;
+}
+
 static int add_file(FileChange change, const IndexFile *file, void *userdata)
 {
         Files *f = userdata;
@@ -60,8 +66,8 @@ static int add_files(cJSON *plan, const Index *live, const Index *wanted)
         if (r >= 0)
                 r = index_diff(live, wanted, add_file, &f);
         for (int i = FILE_SAME; r >= 0 && i <= FILE_REMOVED; i++)
-                r = json_add_uint(o, count_names[i], f.n[i]);
-        return r < 0 ? r : json_add_uint(o, "written_bytes", f.bytes);
+                r = add_number(o, count_names[i], f.n[i]);
+        return r < 0 ? r : add_number(o, "written_bytes", f.bytes);
 }
 
 /* The index of "live" or "wanted", checked. -ENOENT: there is none, and `part` says why. */
@@ -101,8 +107,8 @@ static int set_travels(cJSON *wanted, const Delta *d)
         if (r < 0)
                 return r;
         cJSON_DeleteItemFromObjectCaseSensitive(wanted, "travels_bytes");
-        r = json_add_uint(wanted, "travels_bytes", range_set_bytes(ranges));
-        return r < 0 ? r : json_add_uint(wanted, "travels_ranges", range_set_n(ranges));
+        r = add_number(wanted, "travels_bytes", range_set_bytes(ranges));
+        return r < 0 ? r : add_number(wanted, "travels_ranges", range_set_n(ranges));
 }
 
 /* Seeds that can't be read are as good as none. */

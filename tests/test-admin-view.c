@@ -239,6 +239,11 @@ static void test_plan(void **state)
         assert_non_null(cJSON_AddStringToObject(cJSON_GetObjectItem(plan, "wanted"), "no_index",
                                                 "the store is down"));
         view_plan(plan, f);
+        cJSON *wanted = cJSON_GetObjectItem(plan, "wanted");
+        cJSON_SetNumberValue(cJSON_GetObjectItem(wanted, "travels_bytes"), 0);
+        view_plan(plan, f);
+        cJSON_AddNumberToObject(wanted, "travels_ranges", 0);
+        view_plan(plan, f);
         assert_int_equal(fclose(f), 0);
         assert_string_equal(out, "web: deployment 43 is held off\n"
                                  "  besides: ann holds it\n"
@@ -252,6 +257,16 @@ static void test_plan(void **state)
                                  "     live: r2, deployment 42\n"
                                  "  channel: r3, deployment 43\n"
                                  "  travels: 90.7 MB of 200.7 MB\n"
+                                 "    files: not known, for want of an index: the store is down\n"
+                                 "web: deployment 43 is held off\n"
+                                 "     live: r2, deployment 42\n"
+                                 "  channel: r3, deployment 43\n"
+                                 "  travels: nothing, it is on this host\n"
+                                 "    files: not known, for want of an index: the store is down\n"
+                                 "web: deployment 43 is held off\n"
+                                 "     live: r2, deployment 42\n"
+                                 "  channel: r3, deployment 43\n"
+                                 "  travels: nothing, all its files are on this host\n"
                                  "    files: not known, for want of an index: the store is down\n");
 }
 

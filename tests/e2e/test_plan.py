@@ -48,6 +48,7 @@ def test_what_would_change(web):
     assert p["wanted"]["travels_bytes"] > 0
     shown = host.run(["slipway", "plan", "web"]).stdout
     assert "root holds it" in shown and "+ lib/new" in shown and "~ run" in shown and "- old" in shown
+    assert "files: 1 added, 2 changed, 1 removed, 1 as they are; " in shown
     web.assert_whole("r1")
 
     # Two reasons against it are two reasons told.
@@ -76,9 +77,9 @@ def test_what_travels(web):
     assert 200_000 < wanted["travels_bytes"] < 220_000 and wanted["artifact_bytes"] > 500_000
     assert wanted["travels_ranges"] >= 1
     assert re.search(r"travels: 2\d\d(\.\d)? kB of 5\d\d(\.\d)? kB", host.run(["slipway", "plan", "web"]).stdout)
+    # all but the file with its name
     web.release(more=[large])
-    assert plan(web)["wanted"]["travels_bytes"] == 0
-    assert "travels: nothing, all its files are on this host" in host.run(["slipway", "plan", "web"]).stdout
+    assert 0 < plan(web)["wanted"]["travels_bytes"] < 1000
 
 
 def test_what_failed_is_said(web):
