@@ -6,6 +6,7 @@
 #include "err.h"
 #include "fd.h"
 #include "index-store.h"
+#include "json-print.h"
 #include "json-read.h"
 
 struct Plan {
@@ -39,7 +40,7 @@ Plan *plan_free(Plan *p)
 static int on_done(sd_event_source *source, void *userdata)
 {
         Plan *p = userdata;
-        _cleanup_free_ char *text = cJSON_PrintUnformatted(p->json);
+        _cleanup_free_ char *text = json_print(p->json, false);
 
         (void) source;
         p->done(strempty(text), p->fds, p->n_fds, p->userdata);

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "fd.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "log.h"
 
@@ -352,7 +353,7 @@ static int format(const SsmRecord *r, const char *reply, char **ret)
         if (!add_steps(o, r) || (r->order && !add(o, "order", r->order)) ||
             (r->reply_id && !add_reply(o, r, reply)))
                 return -ENOMEM;
-        *ret = cJSON_PrintUnformatted(o);
+        *ret = json_print(o, false);
         return *ret ? 0 : -ENOMEM;
 }
 

@@ -41,6 +41,27 @@ static void take_texts(cJSON *v)
                 take_texts(child);
 }
 
+/* Only strings can have one. Takes text. */
+static char *escape_deletes(char *text)
+{
+        _cleanup_free_ char *owned = text;
+        char *escaped = NULL;
+        size_t size;
+        FILE *f = text ? open_memstream(&escaped, &size) : NULL;
+
+        if (!f)
+                return NULL;
+        for (const char *s = text; *s; s++)
+                if (*s == '\x7f')
+                        fputs("\\u007f", f);
+                else
+                        fputc(*s, f);
+        if (fclose(f) == 0)
+                return escaped;
+        free(escaped);
+        return NULL;
+}
+
 char *json_print(const cJSON *tree, bool formatted)
 {
         cJSON *v = (cJSON *) tree; /* it is the same again afterwards */
@@ -49,5 +70,5 @@ char *json_print(const cJSON *tree, bool formatted)
         if (put_texts(v))
                 text = formatted ? cJSON_Print(v) : cJSON_PrintUnformatted(v);
         take_texts(v);
-        return text;
+        return text && strchr(text, '\x7f') ? escape_deletes(text) : text;
 }

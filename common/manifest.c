@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "err.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "name.h"
 
@@ -497,7 +498,7 @@ int manifest_format(const Manifest *m, char **ret, size_t *ret_size, char **rete
                 return fail(reterr, -EBADMSG, "a serial or a size is over its limit");
         if (!tree || !manifest_build(m, tree))
                 return -ENOMEM;
-        text = cJSON_PrintUnformatted(tree);
+        text = json_print(tree, false);
         if (!text)
                 return -ENOMEM;
         r = manifest_parse(text, strlen(text), &again, reterr);

@@ -6,6 +6,7 @@
 #include <cJSON.h>
 
 #include "err.h"
+#include "json-print.h"
 #include "json-read.h"
 #include "provenance.h"
 #include "result.h"
@@ -163,7 +164,7 @@ int statement_format(const Manifest *m, const char *builder, uint64_t started_se
 
         if (r < 0)
                 return r;
-        text = cJSON_PrintUnformatted(statement);
+        text = json_print(statement, false);
         if (!text)
                 return -ENOMEM;
         r = provenance_parse(text, strlen(text), &again, reterr);

@@ -87,6 +87,22 @@ static void the_highest_numbers_survive(void **dir)
 }
 
 /* However many channels are followed, no floor is forgotten. */
+/* Who asked is what a caller of D-Bus says. */
+static void any_text_survives(void **dir)
+{
+        static const char by[] = "a\x01\n\x1f\x7f\"\\b";
+        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *dir);
+        _cleanup_(state_freep) State *s = example(), *again = NULL;
+        _cleanup_free_ char *err = NULL;
+
+        assert_return_code(state_set(&s->pinned, "r1"), 0);
+        assert_return_code(state_set(&s->pinned_by, by), 0);
+        assert_return_code(state_save(s, fd), 0);
+        if (state_load(fd, "web", &again, &err) < 0)
+                fail_msg("%s", err);
+        assert_string_equal(again->pinned_by, by);
+}
+
 static void floors_stay(void **dir)
 {
         _cleanup_(state_freep) State *s = example();
@@ -427,6 +443,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 test_in_dir(survives_a_restart),
                 test_in_dir(the_highest_numbers_survive),
+                test_in_dir(any_text_survives),
                 test_in_dir(floors_stay),
                 test_in_dir(a_confirmation_survives_a_restart),
                 test_in_dir(what_ran_survives_a_restart),
