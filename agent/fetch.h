@@ -13,10 +13,8 @@
  * well: slipwayd has refused it, and would again. Of trust roots nothing is remembered. A watch
  * polls at intervals by itself, on a connection of the store that is made for that, so that an
  * unchanged manifest wakes nobody but fetch. Its waits are by CLOCK_BOOTTIME, but seen through by
- * poll(2): after a suspension one may last as much longer as was left of it. Objects come in
- * chunks, several at a time, each with If-Match on the ETag of the first, into the spool. An object
- * that several ask for is fetched once: each gets all answers, one that cancels leaves the others,
- * and when the path of one fails, it goes on by that of another.
+ * poll(2): after a suspension one may last as much longer as was left of it. Objects:
+ * fetch-object.h.
  */
 
 typedef struct Fetch Fetch;

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "fetch-socket.h"
+#include "macro.h"
+#include "store.h"
+
+/*
+ * The objects that slipway-fetch brings into the spool (spool.h): in chunks, several at a time,
+ * each with If-Match on the ETag of the first. An object that several ask for is fetched once: each
+ * gets all answers, one that cancels leaves the others, and when the path of one fails, it goes on
+ * by that of another.
+ */
+
+typedef struct FetchObjects FetchObjects;
+
+/* The socket must outlive it. */
+_must_check_ int fetch_objects_new(const char *cache_dir, FetchSocket *socket, FetchObjects **ret,
+                                   char **reterr);
+
+/* Before the store goes. */
+FetchObjects *fetch_objects_free(FetchObjects *o);
+DEFINE_CLEANUP_FUNC(FetchObjects *, fetch_objects_free);
+
+/* These do what the message of this name asks for; the store is always the same. An error is the
+ * answer. */
+_must_check_ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **reterr);
+_must_check_ int fetch_objects_get_again(FetchObjects *o, const Message *m);
+void fetch_objects_drop(FetchObjects *o, const Message *m);
+
+/* Request `id`, if there is one. */
+void fetch_objects_cancel(FetchObjects *o, uint64_t id);
