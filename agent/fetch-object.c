@@ -9,7 +9,9 @@
 #include "memory.h"
 #include "spool.h"
 
-#define N_RANGES_MAX   4
+#define N_PIECES_MAX   8
+#define PIECE_SIZE_MAX (UINT64_C(8) << 20)
+#define NOTE_STEP      (UINT64_C(1) << 20)
 #define AVAILABLE_STEP (UINT64_C(256) << 10)
 
 typedef struct Get Get;
@@ -23,13 +25,13 @@ typedef struct Again {
         StoreCall *call;
 } Again;
 
-/* One chunk on its way. */
-typedef struct Range {
+/* A part on its way. */
+typedef struct Piece {
         Get *get;
         StoreCall *call; /* NULL: free */
-        size_t chunk;
-        uint64_t done_bytes;
-} Range;
+        ByteRange range;
+        uint64_t done_bytes, noted_bytes; /* what arrived; what of it the spool knows */
+} Piece;
 
 /* A request for an object, until it fails or is cancelled. */
 struct Want {
@@ -37,11 +39,14 @@ struct Want {
         Want *next;
         uint64_t id, available_sent;
         char *path;
+        RangeSet *ranges;
+        size_t n_begun, n_there; /* so many of the ranges need not be looked at any more */
+        bool got;
         Again *agains;
 };
 
 /* An object being fetched, once for all who want it, by the path that one of them gave; stays
- * after its end, for GET_AGAIN. */
+ * after its end, for GET_AGAIN and for who wants more of it. */
 struct Get {
         FetchObjects *objects;
         Get *next;
@@ -50,9 +55,9 @@ struct Get {
         Sha256 sha256;
         char *path, *etag;
         SpoolFile *file;
-        Range ranges[N_RANGES_MAX];
-        size_t next_chunk, n_first; /* n_first: chunks from the start that are there */
-        bool ended, dropped;
+        RangeSet *begun; /* there, or on its way */
+        Piece pieces[N_PIECES_MAX];
+        bool ended, dropped; /* ended: nobody waits */
 };
 
 struct FetchObjects {
@@ -61,8 +66,6 @@ struct FetchObjects {
         Spool *spool;
         Get *gets;
 };
-
-static void get_go_on(Get *g);
 
 static void again_free(Want *w, Again *a)
 {
@@ -84,14 +87,31 @@ static void want_free(Get *g, Want *w)
                         *link = w->next;
                         break;
                 }
+        range_set_free(w->ranges);
         free(w->path);
         free(w);
 }
 
-static void cancel_ranges(Get *g)
+/* What arrived of a piece, be it all or not, need not be fetched again. */
+static int piece_note(Piece *p)
 {
-        for (size_t i = 0; i < N_RANGES_MAX; i++)
-                g->ranges[i].call = store_cancel(g->ranges[i].call);
+        int r = 0;
+
+        if (p->done_bytes > p->noted_bytes)
+                r = spool_file_add(p->get->file, p->range.offset + p->noted_bytes,
+                                   p->done_bytes - p->noted_bytes);
+        if (r >= 0)
+                p->noted_bytes = p->done_bytes;
+        return r;
+}
+
+static void cancel_pieces(Get *g)
+{
+        for (Piece *p = g->pieces; p < g->pieces + N_PIECES_MAX; p++)
+                if (p->call) {
+                        p->call = store_cancel(p->call);
+                        (void) piece_note(p);
+                }
 }
 
 static void get_free(Get *g)
@@ -103,11 +123,12 @@ static void get_free(Get *g)
                 }
         while (g->wants)
                 want_free(g, g->wants);
-        cancel_ranges(g);
+        cancel_pieces(g);
         /* After its end it went when it was dropped, and what is there now is another's. */
         if (g->dropped && !g->ended)
                 spool_drop(g->objects->spool, &g->sha256);
         spool_file_free(g->file);
+        range_set_free(g->begun);
         free(g->path);
         free(g->etag);
         free(g);
@@ -121,18 +142,37 @@ static bool is_fetching(const FetchObjects *o)
         return false;
 }
 
-static void get_done(Get *g)
+/* NULL: nobody waits. */
+static Want *find_waiting(const Get *g)
 {
         for (Want *w = g->wants; w; w = w->next)
-                fetch_socket_answer(g->objects->socket, MESSAGE_GOT, w->id, 0, NULL);
-        g->ended = true;
-        if (g->dropped)
-                spool_drop(g->objects->spool, &g->sha256);
-        if (!is_fetching(g->objects))
+                if (!w->got)
+                        return w;
+        return NULL;
+}
+
+/* After one who waited does so no more. */
+static void get_settle(Get *g)
+{
+        FetchObjects *o = g->objects;
+
+        if (g->ended || find_waiting(g)) {
+                if (!g->wants)
+                        get_free(g);
+                return;
+        }
+        if (g->wants) {
+                g->ended = true;
+                cancel_pieces(g);
+                if (g->dropped)
+                        spool_drop(o->spool, &g->sha256);
+        } else
+                get_free(g);
+        if (!is_fetching(o))
                 memory_give_back();
 }
 
-static int get_begin(Get *g, const char *path)
+static int set_path(Get *g, const char *path)
 {
         char *copy = strdup(path);
 
@@ -142,90 +182,146 @@ static int get_begin(Get *g, const char *path)
         g->path = copy;
         free(g->etag);
         g->etag = NULL;
-        g->next_chunk = g->n_first = 0;
         return 0;
 }
 
-/* Ends it for those who gave the path that failed; it goes on by the path of another. */
-/* NOLINTNEXTLINE(misc-no-recursion): each has fewer wants */
-static void get_fail(Get *g, int result, const char *text)
+/* When nothing is on its way. */
+static int get_begin(Get *g, const char *path)
 {
-        FetchObjects *o = g->objects;
+        _cleanup_(range_set_freep) RangeSet *begun = NULL;
+        int r = range_set_new(&begun);
 
-        cancel_ranges(g);
-        for (Want *w = g->wants, *next; w; w = next) {
-                next = w->next;
-                if (!streq(w->path, g->path))
-                        continue;
-                fetch_socket_answer(o->socket, MESSAGE_GOT, w->id, result, text);
-                want_free(g, w);
-        }
-        if (g->wants && get_begin(g, g->wants->path) >= 0) {
-                get_go_on(g);
-                return;
-        }
+        if (r >= 0)
+                r = range_set_add_set(begun, spool_file_have(g->file));
+        if (r >= 0 && !streq_ptr(g->path, path))
+                r = set_path(g, path);
+        if (r < 0)
+                return r;
+        range_set_free(g->begun);
+        g->begun = TAKE_PTR(begun);
         for (Want *w = g->wants; w; w = w->next)
-                fetch_socket_answer(o->socket, MESSAGE_GOT, w->id, -ENOMEM, NULL);
-        get_free(g);
-        if (!is_fetching(o))
-                memory_give_back();
+                w->n_begun = w->n_there = 0;
+        return 0;
 }
 
-/* The bytes from the start that are there: whole chunks, and the part of the one after them. */
-static uint64_t get_prefix(Get *g)
+/* `path` NULL: of any path. */
+static void fail_wants(Get *g, const char *path, int result, const char *text)
 {
-        uint64_t prefix;
+        for (Want *w = g->wants, *next; w; w = next) {
+                next = w->next;
+                if (w->got || (path && !streq(w->path, path)))
+                        continue;
+                fetch_socket_answer(g->objects->socket, MESSAGE_GOT, w->id, result, text);
+                want_free(g, w);
+        }
+}
 
-        while (g->n_first < spool_file_n_chunks(g->file) && spool_file_has(g->file, g->n_first))
-                g->n_first++;
-        prefix = MIN(g->n_first * SPOOL_CHUNK_SIZE, g->size);
-        for (size_t i = 0; i < N_RANGES_MAX; i++)
-                if (g->ranges[i].call && g->ranges[i].chunk == g->n_first)
-                        prefix += g->ranges[i].done_bytes;
-        return prefix;
+/* Ends it for those who gave the path that failed. True: it goes on by the path of another. */
+static bool get_fail(Get *g, int result, const char *text)
+{
+        const Want *other;
+
+        cancel_pieces(g);
+        fail_wants(g, g->path, result, text);
+        other = find_waiting(g);
+        if (other && get_begin(g, other->path) >= 0)
+                return true;
+        fail_wants(g, NULL, -ENOMEM, NULL);
+        get_settle(g);
+        return false;
+}
+
+/* The end of what arrived in one go from `offset` on, and is not in the spool's map yet. */
+static uint64_t find_arrived(const Get *g, uint64_t offset)
+{
+        for (const Piece *p = g->pieces; p < g->pieces + N_PIECES_MAX; p++)
+                if (p->call && offset >= p->range.offset &&
+                    offset - p->range.offset < p->done_bytes)
+                        return p->range.offset + p->done_bytes;
+        return offset;
+}
+
+/* Up to where all that it wants is there. */
+static uint64_t find_available(Want *w)
+{
+        const Get *g = w->get;
+        ByteRange gap;
+
+        for (; w->n_there < range_set_n(w->ranges); w->n_there++) {
+                const ByteRange range = range_set_get(w->ranges, w->n_there);
+
+                if (range_set_missing(spool_file_have(g->file), range.offset,
+                                      range.offset + range.size, &gap))
+                        return find_arrived(g, gap.offset);
+        }
+        return g->size;
 }
 
 static void tell_available(Get *g)
 {
-        Message m = { .type = MESSAGE_AVAILABLE, .size = get_prefix(g) };
-
         for (Want *w = g->wants; w; w = w->next) {
+                Message m = { .type = MESSAGE_AVAILABLE, .id = w->id };
+
+                if (w->got)
+                        continue;
+                m.size = find_available(w);
                 if (m.size < w->available_sent + AVAILABLE_STEP &&
                     (m.size < g->size || m.size == w->available_sent))
                         continue;
                 w->available_sent = m.size;
-                m.id = w->id;
                 fetch_socket_send(g->objects->socket, &m, -1);
         }
 }
 
-static void on_range_progress(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
+static void tell_got(Get *g)
 {
-        Range *range = userdata;
-
-        (void) total_bytes;
-        range->done_bytes = done_bytes;
-        tell_available(range->get);
+        tell_available(g);
+        for (Want *w = g->wants; w; w = w->next)
+                if (!w->got && w->n_there == range_set_n(w->ranges)) {
+                        w->got = true;
+                        fetch_socket_answer(g->objects->socket, MESSAGE_GOT, w->id, 0, NULL);
+                }
+        get_settle(g);
 }
 
-static int range_result(Range *range, int result, StoreReply *reply, const char *err, char **reterr)
+static void on_piece_progress(uint64_t done_bytes, uint64_t total_bytes, void *userdata)
 {
-        Get *g = range->get;
+        Piece *p = userdata;
+
+        (void) total_bytes;
+        p->done_bytes = done_bytes;
+        if (done_bytes - p->noted_bytes >= NOTE_STEP)
+                (void) piece_note(p);
+        tell_available(p->get);
+}
+
+/* Objects of a release never change; if one did, nothing of the old may stay. */
+static int forget_all(Get *g, char **reterr)
+{
+        int r;
+
+        cancel_pieces(g);
+        free(g->etag);
+        g->etag = NULL;
+        r = spool_file_reset(g->file);
+        return fail(reterr, r < 0 ? r : -EHOSTDOWN, "%s was changed while it was fetched", g->path);
+}
+
+static int piece_result(Piece *p, int result, StoreReply *reply, const char *err, char **reterr)
+{
+        Get *g = p->get;
 
         /* Those that set out before the first one's ETag was known had no condition to meet. */
-        if (result == 0 && g->etag && reply->etag && !streq(g->etag, reply->etag))
-                result = STORE_CONFLICT;
+        if (result == STORE_CONFLICT ||
+            (result == 0 && g->etag && reply->etag && !streq(g->etag, reply->etag)))
+                return forget_all(g, reterr);
         if (result == 0) {
                 if (!g->etag)
                         g->etag = TAKE_PTR(reply->etag);
-                return spool_file_set(g->file, range->chunk);
+                p->done_bytes = p->range.size;
+                return piece_note(p);
         }
-        if (result == STORE_CONFLICT) {
-                /* Objects of a release never change; if one did, nothing of the old may stay. */
-                int r = spool_file_reset(g->file);
-                return fail(reterr, r < 0 ? r : -EHOSTDOWN, "%s was changed while it was fetched",
-                            g->path);
-        }
+        (void) piece_note(p);
         if (result == STORE_ABSENT)
                 return fail(reterr, -ENOENT, "the store has no %s", g->path);
         if (result == STORE_UNKNOWN)
@@ -234,71 +330,81 @@ static int range_result(Range *range, int result, StoreReply *reply, const char 
                     err_text(result, err));
 }
 
-static void on_range(int result, StoreReply *reply, const char *err, void *userdata)
+static void get_go_on(Get *g);
+
+static void on_piece(int result, StoreReply *reply, const char *err, void *userdata)
 {
-        Range *range = userdata;
-        Get *g = range->get;
+        Piece *p = userdata;
+        Get *g = p->get;
         _cleanup_free_ char *why = NULL;
         int r;
 
-        range->call = NULL;
-        range->done_bytes = 0;
-        r = range_result(range, result, reply, err, &why);
-        if (r < 0) {
-                get_fail(g, r, err_text(r, why));
+        p->call = NULL;
+        r = piece_result(p, result, reply, err, &why);
+        if (r < 0 && !get_fail(g, r, err_text(r, why)))
                 return;
-        }
-        tell_available(g);
+        tell_got(g);
         get_go_on(g);
 }
 
-static int range_start(Get *g, Range *range, size_t chunk)
+static int piece_start(Piece *p, Get *g, ByteRange range)
 {
-        StoreRequest request = { .method = STORE_GET,
-                                 .path = g->path,
-                                 .if_match = g->etag,
-                                 .to_fd = true,
-                                 .sink_fd = spool_file_fd(g->file),
-                                 .progress = on_range_progress };
+        const StoreRequest request = { .method = STORE_GET,
+                                       .path = g->path,
+                                       .if_match = g->etag,
+                                       .size_max = range.size,
+                                       .range_offset = range.offset,
+                                       .range_size = range.size,
+                                       .to_fd = true,
+                                       .sink_fd = spool_file_fd(g->file),
+                                       .sink_offset = range.offset,
+                                       .progress = on_piece_progress };
+        int r = range_set_add(g->begun, range.offset, range.size);
 
-        spool_file_chunk(g->file, chunk, &request.range_offset, &request.range_size);
-        request.size_max = request.range_size;
-        request.sink_offset = request.range_offset;
-        *range = (Range){ .get = g, .chunk = chunk };
-        return store_start(g->objects->store, &request, on_range, range, &range->call);
+        *p = (Piece){ .get = g, .range = range };
+        return r < 0 ? r : store_start(g->objects->store, &request, on_piece, p, &p->call);
 }
 
-static bool chunk_is_wanted(const Get *g, size_t chunk)
+/* The first that it wants and that nobody has begun. */
+static bool want_next(Want *w, ByteRange *ret)
 {
-        for (size_t i = 0; i < N_RANGES_MAX; i++)
-                if (g->ranges[i].call && g->ranges[i].chunk == chunk)
-                        return false;
-        return !spool_file_has(g->file, chunk);
+        for (; !w->got && w->n_begun < range_set_n(w->ranges); w->n_begun++) {
+                const ByteRange range = range_set_get(w->ranges, w->n_begun);
+
+                if (range_set_missing(w->get->begun, range.offset, range.offset + range.size, ret))
+                        return true;
+        }
+        return false;
 }
 
-/* Keeps N_RANGES_MAX chunks on their way. */
-/* NOLINTNEXTLINE(misc-no-recursion): see get_fail() */
+/* What to fetch next, and a place for it. */
+static Piece *find_next(Get *g, ByteRange *ret)
+{
+        ByteRange next = { .offset = UINT64_MAX }, range;
+        Piece *p = g->pieces;
+
+        while (p < g->pieces + N_PIECES_MAX && p->call)
+                p++;
+        if (p == g->pieces + N_PIECES_MAX)
+                return NULL;
+        for (Want *w = g->wants; w; w = w->next)
+                if (want_next(w, &range) && range.offset < next.offset)
+                        next = range;
+        *ret = (ByteRange){ next.offset, MIN(next.size, PIECE_SIZE_MAX) };
+        return next.size > 0 ? p : NULL;
+}
+
+/* Keeps N_PIECES_MAX on their way. */
 static void get_go_on(Get *g)
 {
-        size_t n_chunks = spool_file_n_chunks(g->file);
-        int r;
+        ByteRange range;
+        Piece *p;
 
-        for (size_t i = 0; i < N_RANGES_MAX; i++) {
-                if (g->ranges[i].call)
-                        continue;
-                while (g->next_chunk < n_chunks && !chunk_is_wanted(g, g->next_chunk))
-                        g->next_chunk++;
-                if (g->next_chunk == n_chunks)
-                        break;
-                r = range_start(g, &g->ranges[i], g->next_chunk++);
-                if (r < 0) {
-                        get_fail(g, r, strerror(-r));
+        while ((p = find_next(g, &range))) {
+                int r = piece_start(p, g, range);
+                if (r < 0 && !get_fail(g, r, strerror(-r)))
                         return;
-                }
         }
-        (void) get_prefix(g);
-        if (g->n_first == n_chunks)
-                get_done(g);
 }
 
 static Get *find_get(FetchObjects *o, uint64_t id, Want **ret_want)
@@ -330,9 +436,9 @@ static int get_new(FetchObjects *o, const Message *m, Get **ret, char **reterr)
                 return -ENOMEM;
         *g = (Get){ .objects = o, .next = o->gets, .size = m->size, .sha256 = m->sha256 };
         o->gets = g;
-        r = get_begin(g, m->text);
+        r = spool_file_open(o->spool, &m->sha256, m->size, &g->file, reterr);
         if (r >= 0)
-                r = spool_file_open(o->spool, &m->sha256, m->size, &g->file, reterr);
+                r = get_begin(g, m->text);
         if (r < 0) {
                 get_free(g);
                 return r;
@@ -341,29 +447,46 @@ static int get_new(FetchObjects *o, const Message *m, Get **ret, char **reterr)
         return 0;
 }
 
-static int want_new(Get *g, const Message *m)
+static int want_new(Get *g, const Message *m, RangeSet **ranges, char **reterr)
 {
         Message spooled = { .type = MESSAGE_SPOOLED, .id = m->id };
         _cleanup_close_ int fd = spool_file_open_readonly(g->file);
+        _cleanup_free_ char *path = strdup(m->text);
         Want *w;
+        int r = fd < 0 ? fd : spool_file_take_room(g->file, *ranges, reterr);
 
-        if (fd < 0)
-                return fd;
+        if (r < 0)
+                return r;
         w = calloc(1, sizeof(Want));
-        if (!w)
-                return -ENOMEM;
-        *w = (Want){ .get = g, .next = g->wants, .id = m->id, .path = strdup(m->text) };
-        g->wants = w;
-        if (!w->path) {
-                want_free(g, w);
+        if (!w || !path) {
+                free(w);
                 return -ENOMEM;
         }
+        *w = (Want){ .get = g,
+                     .next = g->wants,
+                     .id = m->id,
+                     .path = TAKE_PTR(path),
+                     .ranges = TAKE_PTR(*ranges) };
+        g->wants = w;
         fetch_socket_send(g->objects->socket, &spooled, fd);
         return 0;
 }
 
+static int whole(uint64_t size, RangeSet **ret)
+{
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        int r = range_set_new(&ranges);
+
+        if (r >= 0)
+                r = range_set_add(ranges, 0, size);
+        if (r >= 0)
+                *ret = TAKE_PTR(ranges);
+        return r;
+}
+
 int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **reterr)
 {
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
         Get *g = find_object(o, &m->sha256);
         bool shared = g;
         int r;
@@ -373,20 +496,23 @@ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **re
                 return fail(reterr, -EBUSY,
                             "%s has the digest of an object that is fetched with another size",
                             m->text);
-        r = g ? 0 : get_new(o, m, &g, reterr);
+        r = whole(m->size, &ranges);
+        if (r >= 0)
+                r = !shared ? get_new(o, m, &g, reterr) : g->ended ? get_begin(g, m->text) : 0;
         if (r < 0)
                 return r;
-        r = want_new(g, m);
+        r = want_new(g, m, &ranges, reterr);
         if (r < 0) {
-                if (!shared)
+                if (!shared) {
+                        /* A file without bytes would only take room. */
+                        g->dropped = range_set_n(spool_file_have(g->file)) == 0;
                         get_free(g);
+                }
                 return r;
         }
-        tell_available(g);
-        if (g->ended)
-                fetch_socket_answer(o->socket, MESSAGE_GOT, m->id, 0, NULL);
-        else if (!shared)
-                get_go_on(g);
+        g->ended = false;
+        tell_got(g);
+        get_go_on(g);
         return 0;
 }
 
@@ -444,8 +570,7 @@ void fetch_objects_cancel(FetchObjects *o, uint64_t id)
         if (!g)
                 return;
         want_free(g, w);
-        if (!g->wants)
-                get_free(g);
+        get_settle(g);
 }
 
 /* What is still on its way stays until the last who waits for it has it, or goes. */

@@ -6,10 +6,12 @@
 #include "store.h"
 
 /*
- * The objects that slipway-fetch brings into the spool (spool.h): in chunks, several at a time,
- * each with If-Match on the ETag of the first. An object that several ask for is fetched once: each
- * gets all answers, one that cancels leaves the others, and when the path of one fails, it goes on
- * by that of another.
+ * The objects that slipway-fetch brings into the spool (spool.h): in ascending pieces, several at a
+ * time, each with If-Match on the ETag of the first. What arrived stays in the spool, be it part of
+ * a piece whose call failed or was cancelled; of each piece on its way the spool is told every MiB,
+ * for a process that is killed. An object that several ask for is fetched once: each gets all
+ * answers, one that cancels leaves the others, and when the path of one fails, it goes on by that
+ * of another.
  */
 
 typedef struct FetchObjects FetchObjects;

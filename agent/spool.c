@@ -13,6 +13,11 @@
 
 #define NAME_SIZE     (SHA256_HEX_SIZE + STRLEN(".part"))
 #define MAP_HEAD_SIZE sizeof(sd_id128_t)
+#define RECORD_SIZE   sizeof(ByteRange)
+/* A map is written anew when it has so many records more than it needs; a larger one is not read.
+ */
+#define RECORDS_SPARE 1024
+#define RECORDS_MAX   65536
 
 struct Spool {
         int dir_fd;
@@ -26,8 +31,8 @@ struct SpoolFile {
         SpoolFile *next; /* open file */
         int fd, map_fd;
         uint64_t size_bytes;
-        size_t n_chunks;
-        uint8_t *map;
+        RangeSet *have;
+        size_t n_records;
 };
 
 static void file_name(const Sha256 *sha256, const char *suffix, char ret[static NAME_SIZE])
@@ -162,96 +167,130 @@ static bool drop_oldest(Spool *s)
         return true;
 }
 
-/* Opens a file of exactly this size; *ret_new tells that what it holds is of no use. */
-static int open_sized(int dir_fd, const char *name, uint64_t size, int *ret_fd, bool *ret_new)
+static int open_file(int dir_fd, const char *name, struct stat *ret)
 {
         _cleanup_close_ int fd =
                 openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        struct stat st;
 
-        if (fd < 0)
+        if (fd < 0 || fstat(fd, ret) < 0)
                 return -errno;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
-        *ret_new = (uint64_t) st.st_size != size;
-        if (*ret_new) {
-                if (ftruncate(fd, 0) < 0)
-                        return -errno;
-                /* Room is taken now, so that a full disk shows before bytes travel. */
-                if (fallocate(fd, 0, 0, size) < 0 &&
-                    (errno != EOPNOTSUPP || ftruncate(fd, size) < 0))
-                        return -errno;
-        }
-        *ret_fd = TAKE_FD(fd);
-        return 0;
+        return S_ISREG(ret->st_mode) ? TAKE_FD(fd) : -EINVAL;
 }
 
-/* What a crash of the kernel left may be a map that is newer than the bytes: only what was fetched
- * since this boot counts. */
-static int read_map(SpoolFile *f)
+/* All that is there in as few records as can be. One by one they replace what is true as well, so
+ * that this may end anywhere. */
+static int write_map(SpoolFile *f)
 {
-        sd_id128_t boot_id;
-        int r = fd_pread_exactly(f->map_fd, &boot_id, sizeof(boot_id), 0);
+        size_t n = range_set_n(f->have), size = MAP_HEAD_SIZE + n * RECORD_SIZE;
+        _cleanup_free_ uint8_t *map = malloc(size);
+        int r;
 
-        if (r < 0)
-                return r;
-        if (!sd_id128_equal(boot_id, f->spool->boot_id))
-                return spool_file_reset(f);
-        return fd_pread_exactly(f->map_fd, f->map, f->n_chunks, MAP_HEAD_SIZE);
+        if (!map)
+                return -ENOMEM;
+        memcpy(map, &f->spool->boot_id, MAP_HEAD_SIZE);
+        for (size_t i = 0; i < n; i++) {
+                const ByteRange range = range_set_get(f->have, i);
+                memcpy(map + MAP_HEAD_SIZE + i * RECORD_SIZE, &range, RECORD_SIZE);
+        }
+        r = fd_pwrite_all(f->map_fd, map, size, 0);
+        if (r >= 0 && ftruncate(f->map_fd, size) < 0)
+                r = -errno;
+        if (r >= 0)
+                f->n_records = n;
+        return r;
+}
+
+/* -EBADMSG: this is no map of such an object, or none of this boot: what a crash of the kernel left
+ * may be newer than the bytes. */
+static int read_map(SpoolFile *f, uint64_t size)
+{
+        _cleanup_free_ uint8_t *map = NULL;
+        int r;
+
+        if (size < MAP_HEAD_SIZE || size > MAP_HEAD_SIZE + RECORDS_MAX * RECORD_SIZE ||
+            (size - MAP_HEAD_SIZE) % RECORD_SIZE != 0)
+                return -EBADMSG;
+        map = malloc(size);
+        r = map ? fd_pread_exactly(f->map_fd, map, size, 0) : -ENOMEM;
+        if (r >= 0 && memcmp(map, &f->spool->boot_id, MAP_HEAD_SIZE) != 0)
+                r = -EBADMSG;
+        for (uint64_t at = MAP_HEAD_SIZE; at < size && r >= 0; at += RECORD_SIZE) {
+                ByteRange range;
+
+                memcpy(&range, map + at, RECORD_SIZE);
+                r = range.offset > f->size_bytes || range.size > f->size_bytes - range.offset
+                            ? -EBADMSG
+                            : range_set_add(f->have, range.offset, range.size);
+                f->n_records++;
+        }
+        return r;
+}
+
+/* Without a map nobody knows what is there. The bytes go as well, for the room they take. */
+static int begin_anew(SpoolFile *f)
+{
+        if (ftruncate(f->fd, 0) < 0 || ftruncate(f->fd, f->size_bytes) < 0)
+                return -errno;
+        return spool_file_reset(f);
+}
+
+static bool has_many_records(const SpoolFile *f)
+{
+        return f->n_records > 2 * range_set_n(f->have) + RECORDS_SPARE;
 }
 
 static int open_files(SpoolFile *f, const Sha256 *sha256)
 {
-        bool new_part, new_map;
         char map[NAME_SIZE];
+        struct stat st, map_st;
         int r;
 
         file_name(sha256, ".part", f->name);
         file_name(sha256, ".map", map);
-        f->fd = fd_close(f->fd);
-        f->map_fd = fd_close(f->map_fd);
-        r = open_sized(f->spool->dir_fd, f->name, f->size_bytes, &f->fd, &new_part);
-        if (r < 0)
-                return r;
-        r = open_sized(f->spool->dir_fd, map, MAP_HEAD_SIZE + f->n_chunks, &f->map_fd, &new_map);
-        if (r < 0)
-                return r;
-        return new_part || new_map ? spool_file_reset(f) : read_map(f);
+        f->fd = open_file(f->spool->dir_fd, f->name, &st);
+        if (f->fd < 0)
+                return f->fd;
+        f->map_fd = open_file(f->spool->dir_fd, map, &map_st);
+        if (f->map_fd < 0)
+                return f->map_fd;
+        r = (uint64_t) st.st_size == f->size_bytes ? read_map(f, map_st.st_size) : -EBADMSG;
+        if (r == -EBADMSG)
+                return begin_anew(f);
+        return r >= 0 && has_many_records(f) ? write_map(f) : r;
 }
 
-/* A half-made pair would only take room. */
-static int open_or_drop(SpoolFile *f, const Sha256 *sha256)
-{
-        int r = open_files(f, sha256);
-
-        if (r < 0)
-                spool_drop(f->spool, sha256);
-        return r;
-}
-
-int spool_file_open(Spool *s, const Sha256 *sha256, uint64_t size_bytes, SpoolFile **ret,
-                    char **reterr)
+static int spool_file_new(Spool *s, uint64_t size_bytes, SpoolFile **ret)
 {
         _cleanup_(spool_file_freep) SpoolFile *f = calloc(1, sizeof(SpoolFile));
         int r;
 
         if (!f)
                 return -ENOMEM;
-        *f = (SpoolFile){ .spool = s,
-                          .fd = -EBADF,
-                          .map_fd = -EBADF,
-                          .size_bytes = size_bytes,
-                          .n_chunks = (size_bytes + SPOOL_CHUNK_SIZE - 1) / SPOOL_CHUNK_SIZE };
-        if (f->n_chunks == 0)
+        *f = (SpoolFile){ .spool = s, .fd = -EBADF, .map_fd = -EBADF, .size_bytes = size_bytes };
+        r = range_set_new(&f->have);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(f);
+        return 0;
+}
+
+int spool_file_open(Spool *s, const Sha256 *sha256, uint64_t size_bytes, SpoolFile **ret,
+                    char **reterr)
+{
+        _cleanup_(spool_file_freep) SpoolFile *f = NULL;
+        int r;
+
+        if (size_bytes == 0)
                 return fail(reterr, -EINVAL, "an object of no bytes can't be fetched");
-        f->map = calloc(f->n_chunks, 1);
-        if (!f->map)
-                return -ENOMEM;
-        do
-                r = open_or_drop(f, sha256);
-        while (r == -ENOSPC && drop_oldest(s));
+        do {
+                spool_file_free(f);
+                f = NULL;
+                r = spool_file_new(s, size_bytes, &f);
+                if (r >= 0)
+                        r = open_files(f, sha256);
+                if (r == -ENOSPC)
+                        spool_drop(s, sha256); /* or it would be the oldest */
+        } while (r == -ENOSPC && drop_oldest(s));
         if (r < 0)
                 return fail_errno(reterr, r, "can't make a spool file of %llu bytes",
                                   (unsigned long long) size_bytes);
@@ -272,7 +311,7 @@ SpoolFile *spool_file_free(SpoolFile *f)
                 }
         fd_close(f->fd);
         fd_close(f->map_fd);
-        free(f->map);
+        range_set_free(f->have);
         free(f);
         return NULL;
 }
@@ -289,33 +328,72 @@ int spool_file_open_readonly(const SpoolFile *f)
         return fd < 0 ? -errno : fd;
 }
 
-size_t spool_file_n_chunks(const SpoolFile *f)
+/* Where nothing can be reserved, a full disk shows later. */
+static int take_room(const SpoolFile *f, ByteRange range)
 {
-        return f->n_chunks;
+        if (fallocate(f->fd, 0, range.offset, range.size) < 0 && errno != EOPNOTSUPP)
+                return -errno;
+        return 0;
 }
 
-void spool_file_chunk(const SpoolFile *f, size_t n, uint64_t *ret_offset, uint64_t *ret_size)
+static int take_room_for_missing(const SpoolFile *f, const RangeSet *wanted)
 {
-        *ret_offset = n * SPOOL_CHUNK_SIZE;
-        *ret_size = MIN(SPOOL_CHUNK_SIZE, f->size_bytes - *ret_offset);
+        ByteRange gap;
+        int r = 0;
+
+        for (size_t i = 0; i < range_set_n(wanted); i++) {
+                const ByteRange range = range_set_get(wanted, i);
+                const uint64_t end = range.offset + range.size;
+
+                for (uint64_t at = range.offset;
+                     r >= 0 && range_set_missing(f->have, at, end, &gap);
+                     at = gap.offset + gap.size)
+                        r = take_room(f, gap);
+        }
+        return r;
 }
 
-bool spool_file_has(const SpoolFile *f, size_t n)
+int spool_file_take_room(SpoolFile *f, const RangeSet *wanted, char **reterr)
 {
-        return f->map[n] == 1;
+        int r;
+
+        do
+                r = take_room_for_missing(f, wanted);
+        while (r == -ENOSPC && drop_oldest(f->spool));
+        return r < 0 ? fail_errno(reterr, r, "can't take room for %llu bytes in the spool",
+                                  (unsigned long long) range_set_bytes(wanted))
+                     : 0;
 }
 
-int spool_file_set(SpoolFile *f, size_t n)
+const RangeSet *spool_file_have(const SpoolFile *f)
 {
-        f->map[n] = 1;
-        return fd_pwrite_all(f->map_fd, &f->map[n], 1, MAP_HEAD_SIZE + n);
+        return f->have;
+}
+
+int spool_file_add(SpoolFile *f, uint64_t offset, uint64_t size)
+{
+        const ByteRange range = { offset, size };
+        int r = range_set_add(f->have, offset, size);
+
+        if (r < 0)
+                return r;
+        if (has_many_records(f))
+                return write_map(f);
+        r = fd_pwrite_all(f->map_fd, &range, RECORD_SIZE,
+                          MAP_HEAD_SIZE + f->n_records * RECORD_SIZE);
+        if (r >= 0)
+                f->n_records++;
+        return r;
 }
 
 int spool_file_reset(SpoolFile *f)
 {
-        int r;
+        RangeSet *nothing;
+        int r = range_set_new(&nothing);
 
-        memset(f->map, 0, f->n_chunks);
-        r = fd_pwrite_all(f->map_fd, f->map, f->n_chunks, MAP_HEAD_SIZE);
-        return r < 0 ? r : fd_pwrite_all(f->map_fd, &f->spool->boot_id, MAP_HEAD_SIZE, 0);
+        if (r < 0)
+                return r;
+        range_set_free(f->have);
+        f->have = nothing;
+        return write_map(f);
 }

@@ -22,7 +22,6 @@
 #include "name.h"
 #include "provenance.h"
 #include "spec.h"
-#include "spool.h"
 #include "ssm-memory.h"
 #include "state.h"
 #include "trust.h"
@@ -212,7 +211,6 @@ static const struct {
         LIMIT("slipway-state.5", STATE_HISTORY_MAX),
         LIMIT("slipway-state.5", STATE_CHANNELS_MAX),
         LIMIT("slipway-state.5", STATE_RELEASES_MAX),
-        LIMIT("slipway-state.5", SPOOL_CHUNK_SIZE),
         LIMIT("slipway-state.5", SSM_MEMORY_MAX),
         LIMIT("slipway-state.5", SSM_MEMORY_FILE_SIZE_MAX),
         LIMIT("slipway.json.5", SPEC_SIZE_MAX),

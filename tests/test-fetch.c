@@ -14,6 +14,8 @@
 #include "message.h"
 #include "spool.h"
 
+#define PIECE_SIZE (UINT64_C(8) << 20)
+
 static uint64_t ahead_usec;
 
 /* In place of the one in common, so that hours pass. */
@@ -84,6 +86,8 @@ static void expect(Bench *b, Message *ret, int *ret_fd)
 {
         struct pollfd p = { .fd = b->sockets[0], .events = POLLIN };
 
+        if (!b->fetch) /* a process of its own */
+                assert_int_equal(poll(&p, 1, 20000), 1);
         while (poll(&p, 1, 0) == 0)
                 assert_return_code(fetch_step(b->fetch), 0);
         assert_int_equal(message_receive(b->sockets[0], ret, ret_fd), 1);
@@ -277,7 +281,7 @@ static int get(Bench *b, Message *m, int expected_result)
 
 static void objects_come_in_chunks_and_resume(void **state)
 {
-        size_t size = 3 * SPOOL_CHUNK_SIZE + 12345;
+        size_t size = 3 * PIECE_SIZE + 12345;
         _cleanup_free_ uint8_t *data = noise(size);
         _cleanup_close_ int fd = -EBADF;
         Message m = order(MESSAGE_GET, 7, "web/artifact"), reply;
@@ -405,20 +409,22 @@ enum {
         CHANGES_SOON, /* so many requests until there is another version; 0: never */
         BREAKS,       /* so many answers are cut off */
         N_RANGES,
-        N_FREE,  /* ranges without If-Match */
-        N_FIRST, /* ranges from the start of the object */
-        N_NEW,   /* ranges of a later version that were answered */
-        MAY_END, /* the object that is missing may be said to be */
+        N_FREE,      /* ranges without If-Match */
+        N_FIRST,     /* ranges from the start of the object */
+        N_NEW,       /* ranges of a later version that were answered */
+        MAY_END,     /* the object that is missing may be said to be */
+        N_ASKED = 9, /* bytes that were asked for */
+        N_SENT,      /* bytes that were written */
 };
 
-#define S3_OBJECT_SIZE (5 * SPOOL_CHUNK_SIZE + 777)
+#define S3_OBJECT_SIZE (5 * PIECE_SIZE + 777)
 #define CUT_SIZE       (1024 * 1024)
+#define STALL_SIZE     (4 * 1024 * 1024)
 
 static const uint8_t *s3_object;
 
-static void serve_range(const FaultRequest *q, size_t first, size_t last, int version)
+static void begin_range(const FaultRequest *q, size_t first, size_t last, int version)
 {
-        atomic_int *scratch = fault_counts()->scratch;
         size_t size = last + 1 - first;
         char head[256];
         int n = snprintf(head, sizeof(head),
@@ -427,10 +433,21 @@ static void serve_range(const FaultRequest *q, size_t first, size_t last, int ve
                          size, version, first, last, (size_t) S3_OBJECT_SIZE);
 
         fault_write(q, head, n);
-        if (atomic_load(&scratch[BREAKS]) > 0 && atomic_fetch_sub(&scratch[BREAKS], 1) > 0) {
-                fault_write(q, s3_object + first, MIN(size, (size_t) CUT_SIZE));
+}
+
+static void serve_range(const FaultRequest *q, size_t first, size_t last, int version)
+{
+        atomic_int *scratch = fault_counts()->scratch;
+        size_t size = last + 1 - first;
+
+        begin_range(q, first, last, version);
+        if (size > CUT_SIZE && atomic_load(&scratch[BREAKS]) > 0 &&
+            atomic_fetch_sub(&scratch[BREAKS], 1) > 0) {
+                (void) atomic_fetch_add(&scratch[N_SENT], CUT_SIZE);
+                fault_write(q, s3_object + first, CUT_SIZE);
                 _exit(0);
         }
+        (void) atomic_fetch_add(&scratch[N_SENT], (int) size);
         fault_write(q, s3_object + first, size);
 }
 
@@ -443,6 +460,7 @@ static bool serve(const FaultRequest *q)
 
         if (!range || sscanf(range, "bytes=%zu-%zu", &first, &last) != 2 || last >= S3_OBJECT_SIZE)
                 return false;
+        (void) atomic_fetch_add(&scratch[N_ASKED], (int) (last + 1 - first));
         (void) atomic_fetch_add(&scratch[N_RANGES], 1);
         if (atomic_load(&scratch[CHANGES_SOON]) > 0 &&
             atomic_fetch_sub(&scratch[CHANGES_SOON], 1) == 1)
@@ -653,10 +671,10 @@ static void ranges_are_of_one_object(void **state)
         Message m = s3_order(1);
         check_spool(get(&b, &m, 0));
         assert_int_equal(server.counts->scratch[N_RANGES], 6);
-        /* The first four can't know the ETag yet. */
-        assert_int_equal(server.counts->scratch[N_FREE], 4);
-        /* Four at a time, on connections that are used again. */
-        assert_in_range(server.counts->n_connections, 1, 4);
+        /* The first six can't know the ETag yet. */
+        assert_int_equal(server.counts->scratch[N_FREE], 6);
+        /* All at a time, on connections that are used again. */
+        assert_in_range(server.counts->n_connections, 1, 6);
         s3_close(&b, &server);
 }
 
@@ -670,6 +688,7 @@ static void broken_connections_cost_little(void **state)
         server.counts->scratch[BREAKS] = 3;
         check_spool(get(&b, &m, 0));
         assert_int_equal(server.counts->scratch[N_RANGES], 9);
+        assert_int_equal(server.counts->scratch[N_SENT], S3_OBJECT_SIZE);
         s3_close(&b, &server);
 }
 
@@ -701,31 +720,127 @@ static void an_object_that_changes_at_once_is_no_mix(void **state)
         check_changed(*state, 3);
 }
 
-/* slipway-fetch is killed in the middle: its successor asks only for what is not there. */
-static void a_restart_costs_a_chunk(void **state)
+/* Of web/again all comes as with serve(); of web/artifact each piece stalls after STALL_SIZE bytes,
+ * but for the last one, which comes to nothing when MAY_END says so. */
+static bool serve_halves(const FaultRequest *q)
 {
-        FaultServer server;
+        _cleanup_free_ char *range = fault_header(q, "Range");
+        struct pollfd p = { .fd = q->fd, .events = POLLRDHUP };
+        size_t first, last;
+
+        if (!range || strstr(q->head, "/web/again "))
+                return serve(q);
+        if (sscanf(range, "bytes=%zu-%zu", &first, &last) != 2)
+                return false;
+        if (last + 1 - first > STALL_SIZE) {
+                begin_range(q, first, last, 0);
+                fault_write(q, s3_object + first, STALL_SIZE);
+                fault_stall(q);
+                return false;
+        }
+        while (atomic_load(&fault_counts()->scratch[MAY_END]) == 0)
+                if (poll(&p, 1, 1) > 0)
+                        return false;
+        fault_answer(q, 404, "", "", 0);
+        return true;
+}
+
+/* What the spool knows to be there. */
+static uint64_t recorded(const Bench *b, const Message *m)
+{
+        _cleanup_(spool_freep) Spool *s = NULL;
+        SpoolFile *f;
+        uint64_t bytes;
+
+        assert_return_code(spool_open(b->cache, &s, NULL), 0);
+        assert_return_code(spool_file_open(s, &m->sha256, m->size, &f, NULL), 0);
+        bytes = range_set_bytes(spool_file_have(f));
+        spool_file_free(f);
+        return bytes;
+}
+
+static void restart(Bench *b)
+{
+        fetch_free(b->fetch);
+        fd_close(b->sockets[0]);
+        fd_close(b->sockets[1]);
+        assert_return_code(message_pair(b->sockets), 0);
+        assert_return_code(
+                fetch_new("s3://bucket/pre", b->cache, NULL, b->sockets[1], &b->fetch, NULL), 0);
+}
+
+static void cancel(Bench *b, FaultServer *server)
+{
+        Message m = { .type = MESSAGE_CANCEL, .id = 1 };
+
+        (void) server;
+        assert_return_code(message_send(b->sockets[0], &m, -1), 0);
+        /* All that was on its way is said before. */
+        ask(b, &(Message){ .type = MESSAGE_GET_AGAIN, .id = 1 }, &m, &(int){ -1 });
+        while (m.type != MESSAGE_GOT_AGAIN)
+                expect(b, &m, &(int){ -1 });
+}
+
+static void fail_one(Bench *b, FaultServer *server)
+{
         Message reply = {};
-        Bench b;
+
+        atomic_store(&server->counts->scratch[MAY_END], 1);
+        while (reply.type != MESSAGE_GOT)
+                expect(b, &reply, &(int){ -1 });
+        assert_int_equal(reply.result, -ENOENT);
+}
+
+static void stop(Bench *b, FaultServer *server)
+{
+        (void) server;
+        restart(b);
+}
+
+/* At `at` bytes of the first piece, of which the spool knows at least `least`. */
+static void check_goes_on(Bench *b, FaultServer *server, void (*end)(Bench *, FaultServer *),
+                          uint64_t least)
+{
+        Message m = s3_order(1), reply = {};
         int fd;
 
-        s3_open(&b, *state, &server, serve);
-        Message m = s3_order(1);
-        assert_return_code(message_send(b.sockets[0], &m, -1), 0);
-        while (reply.type != MESSAGE_AVAILABLE || reply.size <= SPOOL_CHUNK_SIZE) {
-                expect(&b, &reply, &fd);
+        assert_return_code(message_send(b->sockets[0], &m, -1), 0);
+        while (reply.type != MESSAGE_AVAILABLE || reply.size <= STALL_SIZE * 3 / 4) {
+                expect(b, &reply, &fd);
                 fd_close(fd);
         }
-        fetch_free(b.fetch);
-        fd_close(b.sockets[0]);
-        fd_close(b.sockets[1]);
-        assert_return_code(message_pair(b.sockets), 0);
-        assert_return_code(
-                fetch_new("s3://bucket/pre", b.cache, NULL, b.sockets[1], &b.fetch, NULL), 0);
-        m.id = 2;
-        check_spool(get(&b, &m, 0));
-        assert_int_equal(server.counts->scratch[N_FIRST], 1);
+        end(b, server);
+        const uint64_t bytes = recorded(b, &m);
+        assert_in_range(bytes, least, S3_OBJECT_SIZE / 2);
+        m = s3_order(2);
+        (void) stpcpy(m.text, "web/again");
+        check_spool(get(b, &m, 0));
+        assert_int_equal(server->counts->scratch[N_ASKED], S3_OBJECT_SIZE - bytes);
+}
+
+static void halves_are_kept(char *dir, void (*end)(Bench *, FaultServer *))
+{
+        FaultServer server;
+        Bench b;
+
+        s3_open(&b, dir, &server, serve_halves);
+        check_goes_on(&b, &server, end, STALL_SIZE * 3 / 4);
         s3_close(&b, &server);
+}
+
+static void a_request_that_is_cancelled_goes_on(void **state)
+{
+        halves_are_kept(*state, cancel);
+}
+
+static void a_request_that_failed_goes_on(void **state)
+{
+        halves_are_kept(*state, fail_one);
+}
+
+static void a_fetch_that_was_stopped_goes_on(void **state)
+{
+        halves_are_kept(*state, stop);
 }
 
 /* What came for a request. */
@@ -813,7 +928,7 @@ static void one_that_goes_takes_nothing_from_others(void **state)
         int fd;
         send_get(&b, m, 0, "web/artifact");
         send_get(&b, m, 1, "web/artifact");
-        while (came[1].available < SPOOL_CHUNK_SIZE)
+        while (came[1].available < PIECE_SIZE)
                 take(&b, came, 2);
         assert_return_code(message_send(b.sockets[0], &drop, -1), 0);
         assert_return_code(message_send(b.sockets[0], &cancel, -1), 0);
@@ -1053,6 +1168,35 @@ static void program_reaches_the_network(void **state)
         s3_close(&b, &server);
 }
 
+static pid_t program;
+
+static void kill_program(Bench *b, FaultServer *server)
+{
+        int status;
+
+        (void) server;
+        assert_return_code(kill(program, SIGKILL), 0);
+        assert_int_equal(waitpid(program, &status, 0), program);
+        restart(b);
+}
+
+/* Without a word: its successor asks for what it did not get, but for the last MiB at most. */
+static void a_fetch_that_was_killed_goes_on(void **state)
+{
+        FaultServer server;
+        Bench b;
+
+        if (!getenv("SLIPWAY_BUILD_ROOT"))
+                skip();
+        s3_open(&b, *state, &server, serve_halves);
+        b.fetch = fetch_free(b.fetch);
+        free(b.url);
+        b.url = strdup("s3://bucket/pre");
+        program = start_program(&b);
+        check_goes_on(&b, &server, kill_program, STALL_SIZE * 3 / 4 - (1 << 20));
+        s3_close(&b, &server);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -1078,7 +1222,10 @@ int main(void)
                 test_in_dir(a_failure_of_ours_is_not_remembered),
                 test_in_dir(program_in_its_sandbox),
                 test_in_dir(program_reaches_the_network),
-                test_in_dir(a_restart_costs_a_chunk),
+                test_in_dir(a_request_that_is_cancelled_goes_on),
+                test_in_dir(a_request_that_failed_goes_on),
+                test_in_dir(a_fetch_that_was_stopped_goes_on),
+                test_in_dir(a_fetch_that_was_killed_goes_on),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
