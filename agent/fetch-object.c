@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "err.h"
 #include "fd.h"
@@ -484,7 +485,21 @@ static int whole(uint64_t size, RangeSet **ret)
         return r;
 }
 
-int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **reterr)
+static int read_ranges(const Message *m, int fd, RangeSet **ret, char **reterr)
+{
+        struct stat st;
+        int r;
+
+        if (fd < 0)
+                return whole(m->size, ret);
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = range_set_unpack(fd, st.st_size, m->size, ret);
+        return r < 0 ? fail_errno(reterr, r, "can't read which parts of %s are wanted", m->text)
+                     : 0;
+}
+
+int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, int fd, char **reterr)
 {
         _cleanup_(range_set_freep) RangeSet *ranges = NULL;
         Get *g = find_object(o, &m->sha256);
@@ -496,7 +511,7 @@ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **re
                 return fail(reterr, -EBUSY,
                             "%s has the digest of an object that is fetched with another size",
                             m->text);
-        r = whole(m->size, &ranges);
+        r = read_ranges(m, fd, &ranges, reterr);
         if (r >= 0)
                 r = !shared ? get_new(o, m, &g, reterr) : g->ended ? get_begin(g, m->text) : 0;
         if (r < 0)

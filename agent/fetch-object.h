@@ -9,9 +9,9 @@
  * The objects that slipway-fetch brings into the spool (spool.h): in ascending pieces, several at a
  * time, each with If-Match on the ETag of the first. What arrived stays in the spool, be it part of
  * a piece whose call failed or was cancelled; of each piece on its way the spool is told every MiB,
- * for a process that is killed. An object that several ask for is fetched once: each gets all
- * answers, one that cancels leaves the others, and when the path of one fails, it goes on by that
- * of another.
+ * for a process that is killed. Of an object that several ask for each byte that one of them wants
+ * is fetched once: each gets all answers, one that cancels leaves the others, and when the path of
+ * one fails, it goes on by that of another.
  */
 
 typedef struct FetchObjects FetchObjects;
@@ -26,7 +26,8 @@ DEFINE_CLEANUP_FUNC(FetchObjects *, fetch_objects_free);
 
 /* These do what the message of this name asks for; the store is always the same. An error is the
  * answer. */
-_must_check_ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, char **reterr);
+_must_check_ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, int fd,
+                                   char **reterr);
 _must_check_ int fetch_objects_get_again(FetchObjects *o, const Message *m);
 void fetch_objects_drop(FetchObjects *o, const Message *m);
 

@@ -561,7 +561,7 @@ static int obey_store(Fetch *f, const Message *m, int fd, char **reterr)
         case MESSAGE_BRAKE:
                 return do_brake(f, m);
         case MESSAGE_GET:
-                return fetch_objects_get(f->objects, f->store, m, reterr);
+                return fetch_objects_get(f->objects, f->store, m, fd, reterr);
         case MESSAGE_GET_AGAIN:
                 return fetch_objects_get_again(f->objects, m);
         case MESSAGE_PUT:

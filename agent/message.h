@@ -34,9 +34,11 @@ typedef enum MessageType {
         MESSAGE_OPEN,  /* descriptor: a file with a manifest's envelope that did not come from the
                         * store. Answered by POLLED. */
         MESSAGE_BRAKE, /* text: object path of a channel's halt.json. Answered by BRAKED. */
-        MESSAGE_GET, /* text: object path; size, sha256 of the whole. To the spool, resuming what is
-                      * there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...,
-                      * then GOT. Several may ask for the same object: it is fetched once. */
+        MESSAGE_GET,   /* text: object path; size, sha256 of the whole; descriptor: memfd with the
+                        * ranges that are wanted (range-set.h); none: all. To the spool, resuming what
+                        * is there. Answered by SPOOLED (with the descriptor, at once), AVAILABLE...
+                        * up to the whole size, then GOT. Several may ask for the same object: what
+                        * they want is fetched once. */
         MESSAGE_GET_AGAIN, /* offset, size: this part of the object that GET `id` fetches is not
                             * what was signed. Answered by GOT_AGAIN. */
         MESSAGE_PUT, /* text: object path; descriptor: memfd with the body, at most 64 KiB. Answered
@@ -64,7 +66,7 @@ typedef enum MessageType {
         MESSAGE_BRAKED,       /* result: 0 (not halted), BRAKED_ON, POLL_ABSENT, POLL_UNKNOWN, or a
                                * negative errno; text: who and why. */
         MESSAGE_SPOOLED,      /* descriptor: the spool file, read-only. */
-        MESSAGE_AVAILABLE,    /* size: so many bytes from the start are there. */
+        MESSAGE_AVAILABLE,    /* size: of so many bytes from the start, all that is wanted. */
         MESSAGE_GOT,          /* result: 0 or a negative errno; text: why. */
         MESSAGE_GOT_AGAIN,    /* offset, size as asked; result; text: why. */
         MESSAGE_PUT_DONE,     /* result; text: why. */

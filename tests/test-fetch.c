@@ -252,14 +252,30 @@ static uint8_t *noise(size_t size)
         return data;
 }
 
+static const uint8_t *s3_object;
+static const RangeSet *wanted; /* of it, by get_ranges(); NULL: nobody looks */
+
+static void check_available(int fd, uint64_t available)
+{
+        for (size_t i = 0; i < range_set_n(wanted); i++) {
+                const ByteRange r = range_set_get(wanted, i);
+                const uint64_t n = available > r.offset ? MIN(r.size, available - r.offset) : 0;
+                _cleanup_free_ uint8_t *data = malloc(n + 1);
+
+                assert_non_null(data);
+                assert_return_code(fd_pread_exactly(fd, data, n, r.offset), 0);
+                assert_memory_equal(data, s3_object + r.offset, n);
+        }
+}
+
 /* Runs a GET to its end; gives the descriptor of the spool file. */
-static int get(Bench *b, Message *m, int expected_result)
+static int get_ranges(Bench *b, Message *m, int ranges_fd, int expected_result)
 {
         uint64_t available = 0;
         int spool = -EBADF, fd;
         Message reply;
 
-        assert_return_code(message_send(b->sockets[0], m, -1), 0);
+        assert_return_code(message_send(b->sockets[0], m, ranges_fd), 0);
         for (;;) {
                 expect(b, &reply, &fd);
                 if (reply.id != m->id)
@@ -269,6 +285,8 @@ static int get(Bench *b, Message *m, int expected_result)
                 else if (reply.type == MESSAGE_AVAILABLE) {
                         assert_true(reply.size > available && reply.size <= m->size);
                         available = reply.size;
+                        if (wanted)
+                                check_available(spool, available);
                 } else
                         break;
         }
@@ -279,7 +297,12 @@ static int get(Bench *b, Message *m, int expected_result)
         return spool;
 }
 
-static void objects_come_in_chunks_and_resume(void **state)
+static int get(Bench *b, Message *m, int expected_result)
+{
+        return get_ranges(b, m, -1, expected_result);
+}
+
+static void objects_come_in_pieces_and_resume(void **state)
 {
         size_t size = 3 * PIECE_SIZE + 12345;
         _cleanup_free_ uint8_t *data = noise(size);
@@ -420,8 +443,6 @@ enum {
 #define S3_OBJECT_SIZE (5 * PIECE_SIZE + 777)
 #define CUT_SIZE       (1024 * 1024)
 #define STALL_SIZE     (4 * 1024 * 1024)
-
-static const uint8_t *s3_object;
 
 static void begin_range(const FaultRequest *q, size_t first, size_t last, int version)
 {
@@ -843,6 +864,115 @@ static void a_fetch_that_was_stopped_goes_on(void **state)
         halves_are_kept(*state, stop);
 }
 
+/* What is there of the object is as it should be, and the rest is not there. */
+static void check_ranges(int fd, const RangeSet *there)
+{
+        _cleanup_free_ uint8_t *data = malloc(S3_OBJECT_SIZE), *expected = malloc(S3_OBJECT_SIZE);
+
+        assert_true(data && expected);
+        assert_return_code(fd_pread_exactly(fd, data, S3_OBJECT_SIZE, 0), 0);
+        memset(expected, 0, S3_OBJECT_SIZE);
+        for (size_t i = 0; i < range_set_n(there); i++) {
+                const ByteRange r = range_set_get(there, i);
+                memcpy(expected + r.offset, s3_object + r.offset, r.size);
+        }
+        assert_memory_equal(data, expected, S3_OBJECT_SIZE);
+}
+
+static RangeSet *some(const ByteRange *ranges, size_t n)
+{
+        RangeSet *s;
+
+        assert_return_code(range_set_new(&s), 0);
+        for (size_t i = 0; i < n; i++)
+                assert_return_code(range_set_add(s, ranges[i].offset, ranges[i].size), 0);
+        return s;
+}
+
+static int packed(const RangeSet *s)
+{
+        size_t size;
+        int fd = range_set_pack(s, &size);
+
+        assert_return_code(fd, 0);
+        return fd;
+}
+
+static const ByteRange first_ranges[] = {
+        {5,                         1             },
+        { 100,                      200           },
+        { PIECE_SIZE - 1,           2 * PIECE_SIZE},
+        { S3_OBJECT_SIZE - 1000000, 400000        },
+        { S3_OBJECT_SIZE - 1,       1             },
+};
+static const ByteRange second_ranges[] = {
+        {0,                        150       },
+        { PIECE_SIZE,              PIECE_SIZE},
+        { S3_OBJECT_SIZE - 700000, 700000    },
+};
+
+static void ranges_alone_are_fetched(void **state)
+{
+        _cleanup_(range_set_freep) RangeSet *first = some(first_ranges, ELEMENTSOF(first_ranges)),
+                                            *second =
+                                                    some(second_ranges, ELEMENTSOF(second_ranges)),
+                                            *none = some(NULL, 0);
+        _cleanup_close_ int first_fd = packed(first), second_fd = packed(second),
+                            none_fd = packed(none), fd = -EBADF;
+        FaultServer server;
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        Message m = s3_order(1);
+        fd_close(get_ranges(&b, &m, none_fd, 0));
+        assert_int_equal(server.counts->n_requests, 0);
+        m.id = 2;
+        wanted = first;
+        fd = get_ranges(&b, &m, first_fd, 0);
+        wanted = NULL;
+        check_ranges(fd, first);
+        assert_int_equal(server.counts->scratch[N_ASKED], range_set_bytes(first));
+        /* Pieces have limits. */
+        assert_int_equal(server.counts->scratch[N_RANGES], ELEMENTSOF(first_ranges) + 1);
+
+        /* More is wanted of an object that is still held, and of one that is not. */
+        m.id = 3;
+        fd_close(get_ranges(&b, &m, second_fd, 0));
+        assert_return_code(range_set_add_set(first, second), 0);
+        check_ranges(fd, first);
+        assert_int_equal(server.counts->scratch[N_ASKED], range_set_bytes(first));
+        restart(&b);
+        m.id = 4;
+        fd_close(get_ranges(&b, &m, first_fd, 0));
+        assert_int_equal(server.counts->scratch[N_ASKED], range_set_bytes(first));
+        m.id = 5;
+        check_spool(get(&b, &m, 0));
+        assert_int_equal(server.counts->scratch[N_ASKED], S3_OBJECT_SIZE);
+        s3_close(&b, &server);
+}
+
+/* What is no set of ranges of this object harms nobody. */
+static void ranges_that_are_none_are_refused(void **state)
+{
+        static const ByteRange past[] = {
+                {S3_OBJECT_SIZE, 1}
+        };
+        _cleanup_(range_set_freep) RangeSet *too_far = some(past, 1);
+        _cleanup_close_ int past_fd = packed(too_far), torn_fd = file_of("torn", 4);
+        FaultServer server;
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        Message m = s3_order(1);
+        fd_close(get_ranges(&b, &m, past_fd, -EBADMSG));
+        m.id = 2;
+        fd_close(get_ranges(&b, &m, torn_fd, -EBADMSG));
+        assert_int_equal(server.counts->n_requests, 0);
+        m.id = 3;
+        check_spool(get(&b, &m, 0));
+        s3_close(&b, &server);
+}
+
 /* What came for a request. */
 typedef struct Came {
         int spool;
@@ -851,12 +981,17 @@ typedef struct Came {
         int result;
 } Came;
 
-static void send_get(Bench *b, Message m, uint64_t id, const char *path)
+static void send_get_ranges(Bench *b, Message m, uint64_t id, const char *path, int ranges_fd)
 {
         m.id = id;
         memset(m.text, 0, sizeof(m.text));
         (void) stpncpy(m.text, path, MESSAGE_TEXT_MAX);
-        assert_return_code(message_send(b->sockets[0], &m, -1), 0);
+        assert_return_code(message_send(b->sockets[0], &m, ranges_fd), 0);
+}
+
+static void send_get(Bench *b, Message m, uint64_t id, const char *path)
+{
+        send_get_ranges(b, m, id, path, -1);
 }
 
 /* Takes the next answer, to one of the requests 0 to n - 1. */
@@ -912,6 +1047,41 @@ static void an_object_is_fetched_once_for_all(void **state)
         ask(&b, &m, &reply, &fd);
         assert_int_equal(reply.type, MESSAGE_GOT);
         assert_int_equal(reply.result, -EBUSY);
+        s3_close(&b, &server);
+}
+
+/* Three that want parts of it, which overlap. */
+static void each_byte_is_fetched_once_for_all(void **state)
+{
+        static const ByteRange third_ranges[] = {
+                {4 * PIECE_SIZE, 1000}
+        };
+        _cleanup_(range_set_freep) RangeSet *first = some(first_ranges, ELEMENTSOF(first_ranges)),
+                                            *second =
+                                                    some(second_ranges, ELEMENTSOF(second_ranges)),
+                                            *third = some(third_ranges, 1);
+        _cleanup_close_ int first_fd = packed(first), second_fd = packed(second),
+                            third_fd = packed(third);
+        FaultServer server;
+        Came came[3] = {};
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        Message m = s3_order(0);
+        send_get_ranges(&b, m, 0, "web/artifact", first_fd);
+        send_get_ranges(&b, m, 1, "api/artifact", second_fd);
+        send_get_ranges(&b, m, 2, "web/artifact", third_fd);
+        while (!came[0].got || !came[1].got || !came[2].got)
+                take(&b, came, 3);
+        assert_return_code(range_set_add_set(first, second), 0);
+        assert_return_code(range_set_add_set(first, third), 0);
+        check_ranges(came[0].spool, first);
+        assert_int_equal(server.counts->scratch[N_ASKED], range_set_bytes(first));
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(came[i].result, 0);
+                assert_int_equal(came[i].available, S3_OBJECT_SIZE);
+                fd_close(came[i].spool);
+        }
         s3_close(&b, &server);
 }
 
@@ -1208,7 +1378,7 @@ int main(void)
                 test_in_dir(rechecks_stop_where_they_are_of_no_use),
                 test_in_dir(rechecks_stop_where_they_never_work),
                 test_in_dir(brakes_are_read),
-                test_in_dir(objects_come_in_chunks_and_resume),
+                test_in_dir(objects_come_in_pieces_and_resume),
                 test_in_dir(a_shorter_object_is_refused),
                 test_in_dir(files_are_opened_without_a_store),
                 test_in_dir(no_store_is_an_answer),
@@ -1216,7 +1386,10 @@ int main(void)
                 test_in_dir(broken_connections_cost_little),
                 test_in_dir(a_changed_object_is_no_mix),
                 test_in_dir(an_object_that_changes_at_once_is_no_mix),
+                test_in_dir(ranges_alone_are_fetched),
+                test_in_dir(ranges_that_are_none_are_refused),
                 test_in_dir(an_object_is_fetched_once_for_all),
+                test_in_dir(each_byte_is_fetched_once_for_all),
                 test_in_dir(one_that_goes_takes_nothing_from_others),
                 test_in_dir(a_path_that_fails_is_not_all),
                 test_in_dir(a_failure_of_ours_is_not_remembered),

@@ -9,13 +9,14 @@
 #include "fuzz-dir.h"
 #include "fuzz.h"
 #include "message.h"
+#include "range-set.h"
 
 /*
  * slipway-fetch with a store in a directory, and what slipwayd asks it for: orders in any sequence,
  * of any content, with any descriptors. An input is a byte that is the size of the object "m" in
  * the store, the object, then the orders: type, id, offset, size, kind of descriptor, and a text
- * with its size before it. Whatever is asked, it goes on until slipwayd is gone, and answers with
- * what its messages may be.
+ * with its size before it; after some kinds of descriptor as many bytes of ranges. Whatever is
+ * asked, it goes on until slipwayd is gone, and answers with what its messages may be.
  */
 
 typedef struct Script {
@@ -44,6 +45,16 @@ static void write_object(const FuzzDir *dir, const char *name, const void *data,
         assert(fd >= 0 && file_write_atomic_at(fd, name, data, size, 0600) == 0);
 }
 
+/* Ranges of an object, a byte each for offset and size: in order or not. */
+static int ranges(const uint8_t *data, size_t size)
+{
+        ByteRange r[UINT8_MAX / 2];
+
+        for (size_t i = 0; i < size / 2; i++)
+                r[i] = (ByteRange){ data[2 * i], data[2 * i + 1] };
+        return memfd_sealed("order", r, size / 2 * sizeof(ByteRange) + size % 2);
+}
+
 static int descriptor(const FuzzDir *dir, unsigned kind, const void *data, size_t size)
 {
         switch (kind % 4) {
@@ -61,9 +72,9 @@ static void send_order(int socket_fd, const FuzzDir *dir, uint64_t object_size, 
         static const uint64_t numbers[] = { 0, 1, 3, 1 << 20, 70000, UINT64_MAX };
         Message m = { .type = next_byte(s) % (_MESSAGE_TYPE_MAX - 1) + 1, .id = next_byte(s) % 8 };
         const unsigned offset = next_byte(s), size = next_byte(s), kind = next_byte(s);
-        const uint8_t *text;
-        size_t n = next_bytes(s, &text);
-        _cleanup_close_ int fd = descriptor(dir, kind, text, n);
+        const uint8_t *text, *pairs;
+        size_t n = next_bytes(s, &text), n_pairs = kind & 4 ? next_bytes(s, &pairs) : 0;
+        _cleanup_close_ int fd = kind & 4 ? ranges(pairs, n_pairs) : descriptor(dir, kind, text, n);
 
         m.offset = numbers[offset % ELEMENTSOF(numbers)];
         m.size = size & 1 ? object_size : numbers[size / 2 % ELEMENTSOF(numbers)];
