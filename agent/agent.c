@@ -244,6 +244,8 @@ static int open_all(Agent *a, char **reterr)
         if (r >= 0 && fetches(a))
                 r = fetcher_new(a->event, NULL, a->paths.cache_dir, a->paths.fetch_state_dir,
                                 &a->fetch_identity, &a->fetcher);
+        if (r >= 0 && a->fetcher)
+                fetcher_set_bandwidth(a->fetcher, settings(a)->bandwidth_bytes);
         if (r >= 0 && !a->options.offline)
                 r = watch_roots(a, TAKE_PTR(new_root));
         if (r >= 0)

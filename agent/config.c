@@ -10,6 +10,7 @@
 
 #include "err.h"
 #include "fd.h"
+#include "fetch.h"
 #include "json-read.h"
 #include "name.h"
 #include "placeholder.h"
@@ -447,9 +448,11 @@ static int parse_unit_files(const cJSON *v, const char *path, void *target, char
 
 static int parse_size(const cJSON *v, const char *path, uint64_t min, uint64_t *ret, char **reterr)
 {
+        char text[SIZE_TEXT_SIZE];
+
         if (!cJSON_IsString(v) || size_text_parse(v->valuestring, ret) < 0 || *ret < min)
-                return fail(reterr, -EBADMSG, "%s: must be a size like \"512M\"%s", path,
-                            min > 0 ? ", at least \"1M\"" : "");
+                return fail(reterr, -EBADMSG, "%s: must be a size like \"512M\", \"%s\" or more",
+                            path, size_text_format(min, text));
         return 0;
 }
 
@@ -583,6 +586,24 @@ static int parse_app(const cJSON *v, const char *path, void *target, char **rete
         return json_dispatch(v, path, app_fields, &apps[c->n_apps++], reterr);
 }
 
+static int parse_bandwidth(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        return parse_size(v, path, FETCH_BANDWIDTH_MIN_BYTES, target, reterr);
+}
+
+static const JsonField fetch_fields[] = {
+        {"bandwidth",      parse_bandwidth, offsetof(Config, bandwidth_bytes) },
+        {       },
+};
+
+static int parse_fetch(const cJSON *v, const char *path, void *target, char **reterr)
+{
+        Config *c = target;
+
+        c->bandwidth_bytes = 0;
+        return json_dispatch(v, path, fetch_fields, c, reterr);
+}
+
 static int parse_apps(const cJSON *v, const char *path, void *target, char **reterr)
 {
         return json_each(v, path, CONFIG_APPS_MAX, parse_app, target, reterr);
@@ -595,13 +616,14 @@ static const JsonField config_fields[] = {
         { "zone", json_parse_name, offsetof(Loader, config.zone) },
         { "tags", parse_tags, offsetof(Loader, config) },
         { "poll",         parse_poll, offsetof(Loader, config) },
-        { "report",  json_parse_bool, offsetof(Loader, config.report) },
-        { "ready",                parse_ready, offsetof(Loader, config.ready_when_deployed) },
-        { "ready_limit",  parse_ready_limit, offsetof(Loader, config.ready_limit_usec) },
-        { "metadata",     parse_metadata, offsetof(Loader, config) },
-        { "ssm",           parse_ssm, offsetof(Loader, config.ssm) },
-        { "trust",  parse_trust, offsetof(Loader, config.trust_path) },
-        { "apps",                parse_apps, 0 },
+        { "fetch",  parse_fetch, offsetof(Loader, config) },
+        { "report",                json_parse_bool, offsetof(Loader, config.report) },
+        { "ready",  parse_ready, offsetof(Loader, config.ready_when_deployed) },
+        { "ready_limit",     parse_ready_limit, offsetof(Loader, config.ready_limit_usec) },
+        { "metadata",           parse_metadata, offsetof(Loader, config) },
+        { "ssm",  parse_ssm, offsetof(Loader, config.ssm) },
+        { "trust",                parse_trust, offsetof(Loader, config.trust_path) },
+        { "apps",parse_apps, 0 },
         {         },
 };
 

@@ -124,6 +124,7 @@ typedef struct Config {
         uint64_t poll_interval_usec;
         unsigned jitter_percent;
         uint64_t halt_wait_usec;
+        uint64_t bandwidth_bytes; /* a second, of objects; 0: no limit */
         bool report;
         bool ready_when_deployed;
         uint64_t ready_limit_usec;

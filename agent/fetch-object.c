@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "clock.h"
 #include "err.h"
 #include "fd.h"
 #include "memory.h"
@@ -12,6 +13,7 @@
 
 #define N_PIECES_MAX   8
 #define PIECE_SIZE_MAX (UINT64_C(8) << 20)
+#define PIECE_SIZE_MIN (UINT64_C(256) << 10) /* with a limit */
 #define NOTE_STEP      (UINT64_C(1) << 20)
 #define AVAILABLE_STEP (UINT64_C(256) << 10)
 
@@ -66,6 +68,8 @@ struct FetchObjects {
         Store *store; /* NULL: nothing was asked for yet */
         Spool *spool;
         Get *gets;
+        uint64_t bandwidth_bytes; /* a second; 0: no limit */
+        uint64_t paid_usec; /* CLOCK_MONOTONIC: when all that was asked for has had its time */
 };
 
 static void again_free(Want *w, Again *a)
@@ -331,21 +335,41 @@ static int piece_result(Piece *p, int result, StoreReply *reply, const char *err
                     err_text(result, err));
 }
 
-static void get_go_on(Get *g);
+static void go_on(FetchObjects *o);
 
 static void on_piece(int result, StoreReply *reply, const char *err, void *userdata)
 {
         Piece *p = userdata;
         Get *g = p->get;
+        FetchObjects *o = g->objects;
         _cleanup_free_ char *why = NULL;
         int r;
 
         p->call = NULL;
         r = piece_result(p, result, reply, err, &why);
-        if (r < 0 && !get_fail(g, r, err_text(r, why)))
-                return;
-        tell_got(g);
-        get_go_on(g);
+        if (r >= 0 || get_fail(g, r, err_text(r, why)))
+                tell_got(g);
+        go_on(o);
+}
+
+static bool is_paid(const FetchObjects *o)
+{
+        return o->bandwidth_bytes == 0 || o->paid_usec <= clock_usec(CLOCK_MONOTONIC);
+}
+
+static void pay(FetchObjects *o, uint64_t bytes)
+{
+        if (o->bandwidth_bytes > 0)
+                o->paid_usec = MAX(o->paid_usec, clock_usec(CLOCK_MONOTONIC)) +
+                               MIN(bytes, (uint64_t) UINT32_MAX) * 1000000 / o->bandwidth_bytes;
+}
+
+/* What a quarter of a second may bring. */
+static uint64_t piece_size_max(const FetchObjects *o)
+{
+        return o->bandwidth_bytes == 0
+                       ? PIECE_SIZE_MAX
+                       : CLAMP(o->bandwidth_bytes / 4, PIECE_SIZE_MIN, PIECE_SIZE_MAX);
 }
 
 static int piece_start(Piece *p, Get *g, ByteRange range)
@@ -363,6 +387,7 @@ static int piece_start(Piece *p, Get *g, ByteRange range)
         int r = range_set_add(g->begun, range.offset, range.size);
 
         *p = (Piece){ .get = g, .range = range };
+        pay(g->objects, range.size);
         return r < 0 ? r : store_start(g->objects->store, &request, on_piece, p, &p->call);
 }
 
@@ -391,20 +416,44 @@ static Piece *find_next(Get *g, ByteRange *ret)
         for (Want *w = g->wants; w; w = w->next)
                 if (want_next(w, &range) && range.offset < next.offset)
                         next = range;
-        *ret = (ByteRange){ next.offset, MIN(next.size, PIECE_SIZE_MAX) };
+        *ret = (ByteRange){ next.offset, MIN(next.size, piece_size_max(g->objects)) };
         return next.size > 0 ? p : NULL;
 }
 
-/* Keeps N_PIECES_MAX on their way. */
+static void move_to_end(Get *g)
+{
+        Get **link = &g->objects->gets;
+
+        while (*link != g)
+                link = &(*link)->next;
+        *link = g->next;
+        while (*link)
+                link = &(*link)->next;
+        *link = g;
+        g->next = NULL;
+}
+
+/* Keeps N_PIECES_MAX on their way, as far as there is a turn for it. */
 static void get_go_on(Get *g)
 {
+        FetchObjects *o = g->objects;
         ByteRange range;
         Piece *p;
 
-        while ((p = find_next(g, &range))) {
+        while (is_paid(o) && (p = find_next(g, &range))) {
                 int r = piece_start(p, g, range);
                 if (r < 0 && !get_fail(g, r, strerror(-r)))
                         return;
+                if (o->bandwidth_bytes > 0)
+                        move_to_end(g);
+        }
+}
+
+static void go_on(FetchObjects *o)
+{
+        for (Get *g = o->gets, *next; g; g = next) {
+                next = g->next;
+                get_go_on(g);
         }
 }
 
@@ -527,7 +576,7 @@ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, int fd, c
         }
         g->ended = false;
         tell_got(g);
-        get_go_on(g);
+        go_on(o);
         return 0;
 }
 
@@ -571,6 +620,7 @@ int fetch_objects_get_again(FetchObjects *o, const Message *m)
                 return -ENOMEM;
         *a = (Again){ .want = w, .next = w->agains, .offset = m->offset, .size = m->size };
         w->agains = a;
+        pay(o, m->size);
         r = store_start(o->store, &request, on_got_again, a, &a->call);
         if (r < 0)
                 again_free(w, a);
@@ -597,6 +647,31 @@ void fetch_objects_drop(FetchObjects *o, const Message *m)
                 g->dropped = true;
         if (!g || g->ended)
                 spool_drop(o->spool, &m->sha256);
+}
+
+void fetch_objects_set_bandwidth(FetchObjects *o, uint64_t bytes)
+{
+        o->bandwidth_bytes = bytes;
+}
+
+uint64_t fetch_objects_due_in_usec(FetchObjects *o)
+{
+        uint64_t now_usec;
+        ByteRange range;
+
+        if (o->bandwidth_bytes == 0)
+                return UINT64_MAX;
+        now_usec = clock_usec(CLOCK_MONOTONIC);
+        for (Get *g = o->gets; g; g = g->next)
+                if (find_next(g, &range))
+                        return o->paid_usec > now_usec ? o->paid_usec - now_usec : 0;
+        return UINT64_MAX;
+}
+
+void fetch_objects_start_due(FetchObjects *o)
+{
+        if (o->bandwidth_bytes > 0)
+                go_on(o);
 }
 
 int fetch_objects_new(const char *cache_dir, FetchSocket *socket, FetchObjects **ret, char **reterr)

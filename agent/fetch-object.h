@@ -31,5 +31,13 @@ _must_check_ int fetch_objects_get(FetchObjects *o, Store *store, const Message 
 _must_check_ int fetch_objects_get_again(FetchObjects *o, const Message *m);
 void fetch_objects_drop(FetchObjects *o, const Message *m);
 
+/* What they take a second together, on average; 0: there is no limit. Pieces become smaller, begin
+ * later, and those of several objects take turns. What is over is paid for by waiting. */
+void fetch_objects_set_bandwidth(FetchObjects *o, uint64_t bytes);
+
+/* When to call fetch_objects_start_due(); UINT64_MAX: there is nothing to wait for. */
+uint64_t fetch_objects_due_in_usec(FetchObjects *o);
+void fetch_objects_start_due(FetchObjects *o);
+
 /* Request `id`, if there is one. */
 void fetch_objects_cancel(FetchObjects *o, uint64_t id);

@@ -631,6 +631,11 @@ int fetch_new(const char *store_url, const char *cache_dir, const char *state_di
         return 0;
 }
 
+void fetch_set_bandwidth(Fetch *f, uint64_t bytes)
+{
+        fetch_objects_set_bandwidth(f->objects, bytes);
+}
+
 Fetch *fetch_free(Fetch *f)
 {
         if (!f)
@@ -655,7 +660,7 @@ Fetch *fetch_free(Fetch *f)
 
 static uint64_t due_in_usec(const Fetch *f)
 {
-        uint64_t due = watches_due_in_usec(f);
+        uint64_t due = MIN(watches_due_in_usec(f), fetch_objects_due_in_usec(f->objects));
 
         if (f->metadata)
                 due = MIN(due, metadata_due_in_usec(f->metadata));
@@ -666,6 +671,7 @@ static uint64_t due_in_usec(const Fetch *f)
 static int start_due(Fetch *f)
 {
         poll_watches(f);
+        fetch_objects_start_due(f->objects);
         if (f->metadata)
                 metadata_start_due(f->metadata);
         return f->relay ? ssm_relay_start_due(f->relay) : 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stdint.h>
+
 #include "macro.h"
 
 /*
@@ -27,6 +29,11 @@ _must_check_ int fetch_new(const char *store_url, const char *cache_dir, const c
                            int socket_fd, Fetch **ret, char **reterr);
 Fetch *fetch_free(Fetch *f);
 DEFINE_CLEANUP_FUNC(Fetch *, fetch_free);
+
+/* What all objects together may take a second, on average and at least FETCH_BANDWIDTH_MIN_BYTES;
+ * 0, as at the start: there is no limit. Everything else is small and not counted. */
+#define FETCH_BANDWIDTH_MIN_BYTES (64 * 1024)
+void fetch_set_bandwidth(Fetch *f, uint64_t bytes);
 
 /* Waits for something to do, and does it. 0: go on; 1: slipwayd has closed the socket. */
 _must_check_ int fetch_step(Fetch *f);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <time.h>
 
 #include "err.h"
@@ -9,6 +10,7 @@
 #define SILENCE_MAX_USEC (UINT64_C(15) * 60 * 1000000)
 #define RESTART_MIN_USEC (UINT64_C(100) * 1000)
 #define RESTART_MAX_USEC (UINT64_C(60) * 1000000)
+#define N_ARGUMENTS_MAX  10
 #define FINISH_MAX_USEC  (UINT64_C(1) * 1000000)
 #define RUN_GOOD_USEC \
         (UINT64_C(30) * 1000000) /* a child that ran so long starts again without delay */
@@ -31,6 +33,7 @@ struct FetchRequest {
 struct Fetcher {
         sd_event *event;
         char *store, *cache_dir, *state_dir;
+        char bandwidth[32]; /* "": no limit */
         Identity identity;
         Child *child;
         uint64_t last_id, started_usec, delay_usec;
@@ -237,7 +240,7 @@ static void on_child_exited(Child *c, const char *how, void *userdata)
         lose_all(f, how);
 }
 
-static void list_arguments(const Fetcher *f, char *arguments[static 8])
+static void list_arguments(Fetcher *f, char *arguments[static N_ARGUMENTS_MAX])
 {
         size_t n = 0;
 
@@ -252,6 +255,10 @@ static void list_arguments(const Fetcher *f, char *arguments[static 8])
                 arguments[n++] = (char *) "--state";
                 arguments[n++] = f->state_dir;
         }
+        if (f->cache_dir && *f->bandwidth) {
+                arguments[n++] = (char *) "--bandwidth";
+                arguments[n++] = f->bandwidth;
+        }
         arguments[n] = NULL;
 }
 
@@ -265,7 +272,7 @@ static int start(Fetcher *f)
                                               "ALL_PROXY",     "no_proxy",     "NO_PROXY",
                                               "SSL_CERT_FILE", "SSL_CERT_DIR", NULL };
         static const char *const nothing[] = { NULL };
-        char *arguments[8];
+        char *arguments[N_ARGUMENTS_MAX];
         _cleanup_free_ char *err = NULL;
         int enabled, r;
 
@@ -341,6 +348,12 @@ int fetcher_set_store(Fetcher *f, const char *store)
                 lose_all(f, "it starts again, as another instance");
         }
         return 0;
+}
+
+void fetcher_set_bandwidth(Fetcher *f, uint64_t bytes)
+{
+        (void) snprintf(f->bandwidth, sizeof(f->bandwidth), bytes > 0 ? "%llu" : "",
+                        (unsigned long long) bytes);
 }
 
 const char *fetcher_cache_dir(const Fetcher *f)

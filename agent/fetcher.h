@@ -38,6 +38,10 @@ Fetcher *fetcher_finish(Fetcher *f);
  * requests under way and what it remembers of polls. */
 _must_check_ int fetcher_set_store(Fetcher *f, const char *store);
 
+/* Of a child that is started from now on: what all objects together may take a second, as with
+ * fetch_set_bandwidth(). */
+void fetcher_set_bandwidth(Fetcher *f, uint64_t bytes);
+
 /* Where the spool is. */
 const char *fetcher_cache_dir(const Fetcher *f);
 

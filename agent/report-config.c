@@ -27,7 +27,8 @@ static int print_document(char *text, size_t size, FILE *f, char **reterr)
                 "trust",       "metadata",   "ssm",       "enabled",      "channel", "allow",
                 "apps",        "app",        "root",      "manifest",     "units",   "unit_files",
                 "activate",    "disk",       "budget",    "reserve",      "keep",    "hook_users",
-                "update_lock", "provenance", "builders",  "repositories", NULL
+                "update_lock", "provenance", "builders",  "repositories", "fetch",   "bandwidth",
+                NULL
         };
         _cleanup_json_ cJSON *tree = NULL;
         _cleanup_free_ char *printed = NULL;

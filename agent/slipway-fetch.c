@@ -18,10 +18,12 @@
 #include "message.h"
 #include "prober.h"
 #include "sandbox.h"
+#include "size-text.h"
 
 static const char *arg_store = NULL;
 static const char *arg_cache = NULL;
 static const char *arg_state = NULL;
+static uint64_t arg_bandwidth = 0;
 static bool arg_probe = false;
 
 static int parse_options(int argc, char *argv[])
@@ -30,8 +32,9 @@ static int parse_options(int argc, char *argv[])
                 {"store",            required_argument, NULL, 's' },
                 { "cache",              required_argument, NULL, 'c' },
                 { "state",                 required_argument, NULL, 'd' },
-                { "probe",no_argument, NULL, 'p' },
-                {          }
+                { "bandwidth",required_argument, NULL, 'b' },
+                { "probe",               no_argument, NULL, 'p' },
+                {             }
         };
         int c;
 
@@ -45,6 +48,10 @@ static int parse_options(int argc, char *argv[])
                         break;
                 case 'd':
                         arg_state = optarg;
+                        break;
+                case 'b':
+                        if (size_text_parse(optarg, &arg_bandwidth) < 0)
+                                return -EINVAL;
                         break;
                 case 'p':
                         arg_probe = true;
@@ -181,6 +188,8 @@ static int run_fetch(char **reterr)
         _cleanup_(fetch_freep) Fetch *fetch = NULL;
         int r = fetch_new(arg_store, arg_cache, arg_state, MESSAGE_FD, &fetch, reterr);
 
+        if (r >= 0)
+                fetch_set_bandwidth(fetch, arg_bandwidth);
         while (r == 0)
                 r = fetch_step(fetch);
         return r;

@@ -131,6 +131,18 @@ static int give_orders(void)
         return EXIT_SUCCESS;
 }
 
+/* Answers every poll with the last of its arguments. */
+static int tell_argument(const char *argument)
+{
+        Message m;
+        int fd;
+
+        while (message_receive(MESSAGE_FD, &m, &fd) == 1)
+                if (message_reply(MESSAGE_FD, MESSAGE_POLLED, m.id, POLL_UNCHANGED, argument) < 0)
+                        return EXIT_FAILURE;
+        return EXIT_SUCCESS;
+}
+
 /* Appends what it hears of orders to the file "news": "NUMBER RESULT WORDS", their lines' ends as
  * '|'; and "listen TEXT", "cancel". */
 static int note_news(const Message *m, int fd)
@@ -413,6 +425,8 @@ int main(int argc, char *argv[], char *environment[])
                 return find_nothing(true);
         if (streq(part, "patient"))
                 return find_nothing(false);
+        if (streq(part, "arguments"))
+                return tell_argument(argv[argc - 1]);
         if (streq(part, "orders"))
                 return give_orders();
         if (streq(part, "file:///afar"))

@@ -89,6 +89,7 @@ static void defaults(void **state)
         assert_int_equal(c->n_tags, 0);
         assert_int_equal(c->poll_interval_usec, 15000000);
         assert_int_equal(c->jitter_percent, 20);
+        assert_int_equal(c->bandwidth_bytes, 0);
         assert_int_equal(c->halt_wait_usec, 600000000);
         assert_true(c->report);
         assert_string_equal(c->trust_path, "/etc/slipway/trust/root.json");
@@ -145,6 +146,7 @@ static void everything(void **state)
                 "{\"store\":\"s3://b/{region}\",\"instance\":\"i-1\",\"region\":\"eu-central-1\","
                 "\"zone\":\"eu-central-1a\",\"tags\":{\"Stage\":\"prod\",\"Own Key\":\"x\"},"
                 "\"poll\":{\"interval\":\"2min\",\"jitter\":\"0%\",\"halt_wait\":\"0s\"},\"report\":false,"
+                "\"fetch\":{\"bandwidth\":\"64K\"},"
                 "\"ready\":\"deployed\",\"ready_limit\":\"1h\","
                 "\"ssm\":{\"enabled\":true,\"channel\":\"ssmmessages\",\"allow\":[\"status\",\"poll\"]},"
                 "\"trust\":\"/opt/root.json\",\"apps\":[{\"app\":\"web\","
@@ -162,6 +164,7 @@ static void everything(void **state)
         assert_int_equal(c->poll_interval_usec, 120000000);
         assert_int_equal(c->jitter_percent, 0);
         assert_int_equal(c->halt_wait_usec, 0);
+        assert_int_equal(c->bandwidth_bytes, 65536);
         assert_false(c->report);
         assert_true(c->ready_when_deployed);
         assert_int_equal(c->ready_limit_usec, UINT64_C(3600000000));
@@ -291,6 +294,13 @@ static void broken(void **state)
                        "agent.json:1: poll.interval: must be a");
         assert_refused(*state, "{\"poll\":{\"halt_wait\":\"25h\"}}",
                        "agent.json:1: poll.halt_wait: must be");
+        assert_refused(
+                *state, "{\"fetch\":{\n\"bandwidth\":\"63K\"}}",
+                "agent.json:2: fetch.bandwidth: must be a size like \"512M\", \"64K\" or more");
+        assert_refused(*state, "{\"fetch\":{\"bandwidth\":0}}",
+                       "agent.json:1: fetch.bandwidth: must be a size like");
+        assert_refused(*state, "{\"fetch\":{\"bandwidth\":\"50MB/s\"}}",
+                       "agent.json:1: fetch.bandwidth: must be a size like");
         assert_refused(*state, "{\"poll\":{\"jitter\":\"101%\"}}",
                        "agent.json:1: poll.jitter: must be");
         assert_refused(*state, "{\"poll\":{\"jitter\":\"%\"}}",

@@ -1085,6 +1085,61 @@ static void each_byte_is_fetched_once_for_all(void **state)
         s3_close(&b, &server);
 }
 
+/* Two objects at once. */
+static void objects_share_a_bandwidth(void **state)
+{
+        static const uint64_t limit = UINT64_C(4) << 20, size = UINT64_C(3) << 20;
+        const ByteRange part = { 1000, size };
+        _cleanup_(range_set_freep) RangeSet *ranges = some(&part, 1);
+        _cleanup_close_ int fd = packed(ranges);
+        FaultServer server;
+        Came came[2] = {};
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        fetch_set_bandwidth(b.fetch, limit);
+        Message m = s3_order(0), other = m;
+        other.sha256.bytes[0] ^= 1;
+        const uint64_t began_usec = clock_usec(CLOCK_MONOTONIC);
+        send_get_ranges(&b, m, 0, "web/artifact", fd);
+        send_get_ranges(&b, other, 1, "api/artifact", fd);
+        while (!came[0].got && !came[1].got)
+                take(&b, came, 2);
+        /* They take turns: of the other one all but a piece was asked for. */
+        assert_in_range(server.counts->scratch[N_ASKED], 2 * size - 2 * (limit / 4), 2 * size);
+        while (!came[0].got || !came[1].got)
+                take(&b, came, 2);
+        /* The last piece is not waited for. */
+        assert_true(clock_usec(CLOCK_MONOTONIC) - began_usec >=
+                    (2 * size - limit / 4) * 1000000 / limit);
+        assert_int_equal(server.counts->scratch[N_ASKED], 2 * size);
+        assert_int_equal(server.counts->scratch[N_RANGES], 2 * size / (limit / 4));
+        check_ranges(came[0].spool, ranges);
+        check_ranges(came[1].spool, ranges);
+        fd_close(came[0].spool);
+        fd_close(came[1].spool);
+        s3_close(&b, &server);
+}
+
+static void a_store_in_a_directory_has_the_same_limit(void **state)
+{
+        static const uint64_t limit = UINT64_C(1) << 20, size = UINT64_C(1) << 20;
+        _cleanup_free_ uint8_t *data = noise(size);
+        Message m = order(MESSAGE_GET, 1, "web/artifact");
+        Bench b;
+
+        bench_open(&b, *state);
+        put(&b, "artifact", data, size);
+        m.size = size;
+        assert_return_code(sha256(data, size, &m.sha256), 0);
+        fetch_set_bandwidth(b.fetch, limit);
+        const uint64_t began_usec = clock_usec(CLOCK_MONOTONIC);
+        fd_close(get(&b, &m, 0));
+        assert_true(clock_usec(CLOCK_MONOTONIC) - began_usec >=
+                    (size - limit / 4) * 1000000 / limit);
+        bench_close(&b);
+}
+
 static void one_that_goes_takes_nothing_from_others(void **state)
 {
         FaultServer server;
@@ -1252,7 +1307,7 @@ static pid_t start_program(Bench *b)
                     setenv("ASAN_OPTIONS", "detect_leaks=0", 1) < 0)
                         _exit(99);
                 (void) execl(program, program, "--store", b->url, "--cache", b->cache, "--state",
-                             b->dir, (char *) NULL);
+                             b->dir, "--bandwidth", "1073741824", (char *) NULL);
                 _exit(99);
         }
         b->sockets[1] = fd_close(b->sockets[1]);
@@ -1390,6 +1445,8 @@ int main(void)
                 test_in_dir(ranges_that_are_none_are_refused),
                 test_in_dir(an_object_is_fetched_once_for_all),
                 test_in_dir(each_byte_is_fetched_once_for_all),
+                test_in_dir(objects_share_a_bandwidth),
+                test_in_dir(a_store_in_a_directory_has_the_same_limit),
                 test_in_dir(one_that_goes_takes_nothing_from_others),
                 test_in_dir(a_path_that_fails_is_not_all),
                 test_in_dir(a_failure_of_ours_is_not_remembered),

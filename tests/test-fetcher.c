@@ -99,6 +99,22 @@ static void a_watch_is_answered_like_a_poll(void **state)
         fetch_request_free(r);
 }
 
+static void a_bandwidth_is_passed_on(void **state)
+{
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        _cleanup_(fetcher_freep) Fetcher *f = NULL;
+        const Identity same = {};
+        Heard h = {};
+
+        assert_return_code(sd_event_new(&event), 0);
+        assert_return_code(fetcher_new(event, "arguments", *state, *state, &same, &f), 0);
+        fetcher_set_bandwidth(f, UINT64_C(1) << 40);
+        FetchRequest *r = request(f, MESSAGE_POLL, &h);
+        await(event, &h);
+        assert_string_equal(h.last.text, "1099511627776");
+        fetch_request_free(r);
+}
+
 static void each_loss_has_its_reason(void **state)
 {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -249,6 +265,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(only_its_answers_come),
+                test_in_dir(a_bandwidth_is_passed_on),
                 test_in_dir(each_loss_has_its_reason),
                 test_in_dir(ends_for_another_store),
                 test_in_dir(orders_come_to_who_listens),
