@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,37 +49,22 @@ static int block_signals(void)
         return sigprocmask(SIG_BLOCK, &signals, NULL) < 0 ? -errno : 0;
 }
 
-static bool is_round(pid_t pid)
+/* A single round is bounded by itself, and so is another `slipway`: only the service can be hung.
+ */
+static bool is_service(pid_t pid)
 {
         _cleanup_free_ char *arguments = NULL;
         char path[64];
         size_t size;
 
         (void) snprintf(path, sizeof(path), "/proc/%d/cmdline", (int) pid);
-        if (file_read_at(AT_FDCWD, path, ARGUMENTS_MAX, &arguments, &size) < 0)
+        if (file_read_at(AT_FDCWD, path, ARGUMENTS_MAX, &arguments, &size) < 0 || size == 0 ||
+            !streq(basename(arguments), "slipwayd"))
                 return false;
         for (const char *a = arguments; a < arguments + size; a += strlen(a) + 1)
                 if (streq(a, "--once"))
-                        return true;
-        return false;
-}
-
-/* A single round is bounded by itself, and so is another `slipway`: only the service can be hung.
- * After an upgrade the link ends in " (deleted)" (proc(5)). */
-static bool is_service(pid_t pid)
-{
-        char link[64], exe[PATH_MAX];
-        const char *name;
-        ssize_t n;
-
-        (void) snprintf(link, sizeof(link), "/proc/%d/exe", (int) pid);
-        n = readlink(link, exe, sizeof(exe) - 1);
-        if (n < 0)
-                return false;
-        exe[n] = '\0';
-        name = strrchr(exe, '/');
-        return name && (streq(name, "/slipwayd") || streq(name, "/slipwayd (deleted)")) &&
-               !is_round(pid);
+                        return false;
+        return true;
 }
 
 static int end_holder(pid_t pid, char **reterr)

@@ -11,6 +11,7 @@
 #include "journal.h"
 #include "log.h"
 #include "secret.h"
+#include "slipwayd.h"
 
 static AgentOptions arg_options = {};
 
@@ -80,7 +81,7 @@ static int refuse_to_start(int error, const char *err)
         return EXIT_FAILURE;
 }
 
-int main(int argc, char *argv[])
+int slipwayd_main(int argc, char *argv[])
 {
         _cleanup_(agent_freep) Agent *agent = NULL;
         _cleanup_free_ char *err = NULL;

@@ -69,6 +69,22 @@ def test_rollback_while_another_is_held_up(web):
     web.assert_whole("r1")
 
 
+def test_rollback_while_another_is_held_up_without_slipwayd(web):
+    """The second one ends a service that hangs, but no other command."""
+    host = web.host
+    web.close_gate()
+    host.stop_unit("slipwayd.service")
+    with host.popen(["slipway", "rollback", "web", "r1"]) as first:
+        web.wait_phase("restarting", "r1")
+        [(rc, said)] = at_once(host, ("rollback", "web", "r2"))
+        assert rc == BUSY and "is being changed by process" in said, (rc, said)
+        assert slipway.current(host) == "r1"
+        web.open_gate()
+        assert first.wait(toy.WAIT_SEC) == 0
+    host.start_unit("slipwayd.service")
+    web.assert_whole("r1")
+
+
 def test_hold_during_a_bake(web):
     """What is under way comes to its end; the next one waits."""
     host = web.host
