@@ -16,6 +16,7 @@
 #include "log.h"
 #include "memory.h"
 #include "message.h"
+#include "priority.h"
 #include "prober.h"
 #include "sandbox.h"
 #include "size-text.h"
@@ -176,6 +177,9 @@ static int confine(char **reterr)
         umask(0077);
         if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return -errno;
+        /* An application that is busy must not look ill. */
+        if (!arg_probe)
+                priority_lower(PRIORITY_FETCH_NICE, false);
         if (r >= 0)
                 r = confine_files(reterr);
         if (r >= 0)

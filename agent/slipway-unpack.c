@@ -9,6 +9,7 @@
 #include "log.h"
 #include "message.h"
 #include "name.h"
+#include "priority.h"
 #include "sandbox.h"
 #include "unpack.h"
 
@@ -76,6 +77,7 @@ int main(int argc, char **argv)
         (void) setlocale(LC_CTYPE, "C.UTF-8");
         log_open("slipway-unpack");
         umask(0077);
+        priority_lower(PRIORITY_UNPACK_NICE, true);
         r = sandbox_basics(N_FDS_MAX, &err);
         if (r >= 0)
                 r = sandbox_system_calls_except(denied_calls, ELEMENTSOF(denied_calls), &err);

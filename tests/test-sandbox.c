@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "priority.h"
 #include "sandbox.h"
 #include "test.h"
 
@@ -55,6 +57,55 @@ static void check_basics(const char *dir)
 static void basics(void **state)
 {
         run_child(check_basics, *state);
+}
+
+#define IO_CLASS_SHIFT 13
+#define IO_BEST_EFFORT 2
+#define IO_IDLE        3
+
+static long io_priority(void)
+{
+        return syscall(SYS_ioprio_get, 1, 0);
+}
+
+static void *check_priority_of_thread(void *userdata)
+{
+        (void) userdata;
+        CHECK(getpriority(PRIO_PROCESS, syscall(SYS_gettid)) == PRIORITY_UNPACK_NICE);
+        CHECK(sched_getscheduler(0) == SCHED_BATCH);
+        CHECK(io_priority() == (IO_BEST_EFFORT << IO_CLASS_SHIFT | 7));
+        return NULL;
+}
+
+static void check_priority(const char *dir)
+{
+        pthread_t thread;
+
+        (void) dir;
+        priority_lower(PRIORITY_UNPACK_NICE, true);
+        (void) check_priority_of_thread(NULL);
+        CHECK(pthread_create(&thread, NULL, check_priority_of_thread, NULL) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void check_priority_of_unit(const char *dir)
+{
+        const struct sched_param none = {};
+
+        (void) dir;
+        CHECK(setpriority(PRIO_PROCESS, 0, 19) == 0);
+        CHECK(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
+        CHECK(syscall(SYS_ioprio_set, 1, 0, IO_IDLE << IO_CLASS_SHIFT) == 0);
+        priority_lower(PRIORITY_UNPACK_NICE, true);
+        CHECK(getpriority(PRIO_PROCESS, 0) == 19);
+        CHECK(sched_getscheduler(0) == SCHED_IDLE);
+        CHECK(io_priority() >> IO_CLASS_SHIFT == IO_IDLE);
+}
+
+static void priority(void **state)
+{
+        run_child(check_priority, *state);
+        run_child(check_priority_of_unit, *state);
 }
 
 static void *set_flag(void *userdata)
@@ -256,6 +307,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 test_in_dir(basics),
+                test_in_dir(priority),
                 test_in_dir(files),
                 test_in_dir(scope),
                 test_in_dir(system_calls),

@@ -21,6 +21,9 @@ LARGE_SEC = 120
 # proc_pid_oom_score_adj(5): of slipwayd and of its children
 SPARED, FIRST = -500, 500
 CAP_SYS_RESOURCE = 24
+# proc_pid_stat(5), after the name of the program; sched(7)
+NICE, POLICY = 16, 38
+SCHED_OTHER, SCHED_BATCH = 0, 3
 
 
 def service(host, *properties):
@@ -141,6 +144,36 @@ def test_memory_runs_out(host, s3, bucket, s3_proxy):
     stall.release()
     web.assert_whole("r2")
     assert service(host, "MainPID") == agent
+
+
+def priority(host, pid):
+    """(nice, scheduling policy, class and priority of I/O) of a process and of its threads, which have the same."""
+    found = set()
+    for task in host.run(["ls", f"/proc/{pid}/task"]).stdout.split():
+        fields = host.read(f"/proc/{pid}/task/{task}/stat").rpartition(")")[2].split()
+        found.add((int(fields[NICE]), int(fields[POLICY]), host.run(["ionice", "-p", task]).stdout.strip()))
+    [shown] = found
+    return shown
+
+
+def test_priority(host, s3, bucket, s3_proxy):
+    """A deployment stands back for what the host is for; polls and the way back less so."""
+    web = toy.Toy(host, formats.S3Store(s3.client(), bucket))
+    web.release()
+    toy.start([web], url=web.store.url, environment=slipway.store_environment(s3, endpoint=s3_proxy.endpoint))
+    web.assert_whole("r1")
+    stall = faults.StallAfter(20)
+    s3_proxy.fault(r"/r2/artifact", stall, times=1)
+    web.release()
+    wait_for(lambda: "slipway-unpack" in processes(host).values(), toy.WAIT_SEC, "slipway-unpack to wait for the artifact")
+    pids = {name: pid for pid, name in processes(host).items()}
+    wait_for(lambda: priority(host, pids["slipway-unpack"]) == (10, SCHED_BATCH, "best-effort: prio 7"), toy.WAIT_SEC,
+             "slipway-unpack to stand back")
+    assert priority(host, pids["slipway-fetch"]) == (5, SCHED_OTHER, "best-effort: prio 7")
+    assert priority(host, pids["slipwayd"])[:2] == (0, SCHED_OTHER)
+    assert service(host, "CPUWeight", "IOWeight") == {"CPUWeight": "10", "IOWeight": "10"}
+    stall.release()
+    web.assert_whole("r2")
 
 
 def memory_bytes(host, pid):
