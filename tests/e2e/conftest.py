@@ -20,6 +20,7 @@ import s3_server
 import sandbox
 import slipway
 import ssm_server
+import toy
 
 HOSTS = pytest.StashKey()
 SUMMARY = pytest.StashKey()  # lines for the end of the run
@@ -79,6 +80,16 @@ def make_module_hosts(fleet, request):
 def host(make_hosts):
     """A fresh host for this test."""
     return make_hosts(1)[0]
+
+
+@pytest.fixture
+def web(host):
+    """An application on a fresh host, whose release r1 is live."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.release()
+    toy.start([web])
+    web.assert_whole("r1")
+    return web
 
 
 @pytest.fixture
@@ -202,6 +213,13 @@ def boto(s3):
 @pytest.fixture
 def s3_proxy(s3):
     """A fault proxy in front of the S3 server, with TLS, reachable from the hosts; see fault_proxy."""
+    with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def proxy(s3):
+    """The same for all tests of a module."""
     with fault_proxy.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
         yield proxy
 

@@ -47,12 +47,6 @@ EXPIRED_SEC = FREEZE_SEC + follower_module.REFUSE_TIMEOUT_SEC
 
 
 @pytest.fixture(scope="module")
-def proxy(s3):
-    with faults.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
 def follower(make_follower, proxy):
     """Two of three keys must sign; the third one is nobody's here."""
     follower = make_follower(proxy.endpoint)

@@ -8,16 +8,9 @@ import pytest
 
 import fault_proxy as faults
 import formats
-import sandbox
 from waiting import wait_for
 
 PAYLOAD_MAX_BYTES = 180 << 10
-
-
-@pytest.fixture(scope="module")
-def proxy(s3):
-    with faults.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 
 import fault_proxy as faults
 import formats
-import sandbox
 from waiting import wait_for
 
 MANIFEST = r"/channels/prod/manifest\.json"
@@ -17,12 +16,6 @@ ARTIFACT = r"/artifact\.tar\.zst"
 N_TRIES = 4
 UNREACHABLE = 4  # of slipwayd --once
 LARGE_BYTES = 20 << 20  # three ranges
-
-
-@pytest.fixture(scope="module")
-def proxy(s3):
-    with faults.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 import formats
 import slipway
 import toy
@@ -26,15 +24,6 @@ def assert_says(host, level, area, text):
     assert [f for f in findings if f[:2] == (level, area) and text in f[2]], findings
     assert rc == (1 if any(f[0] == "fail" for f in findings) else 0)
     assert level != "fail" or rc == 1
-
-
-@pytest.fixture
-def web(host):
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.wait_live("r1")
-    return web
 
 
 def test_good_host(web):

@@ -5,8 +5,6 @@ import json
 import subprocess
 import time
 
-import pytest
-
 import slipway
 import toy
 from test_crash import enable, kill_agent
@@ -17,16 +15,6 @@ CONTROL = "/srv/web/control"
 
 # confirms itself, or the release that its first argument names
 CONFIRM = f'echo "${{1:-$(cat name)}}" >{CONTROL}/confirm'
-
-
-@pytest.fixture
-def web(host):
-    """Release r1 is live."""
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.assert_whole("r1")
-    return web
 
 
 def make_control(web, mode="0700", owner="daemon"):

@@ -16,16 +16,6 @@ STOP_MAX_SEC = 2
 
 
 @pytest.fixture
-def web(host):
-    """Release r1 is live."""
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.assert_whole("r1")
-    return web
-
-
-@pytest.fixture
 def slow_web(s3, bucket, s3_proxy, host):
     """Release r1 is live, by way of the fault proxy."""
     web = toy.Toy(host, formats.S3Store(s3.client(), bucket))

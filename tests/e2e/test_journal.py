@@ -5,8 +5,6 @@ import pathlib
 import re
 import types
 
-import pytest
-
 import formats
 import slipway
 import toy
@@ -35,15 +33,6 @@ def wait_entry(host, name, count=1, text=""):
 def assert_fields(entry, **fields):
     assert {name: entry.get(f"SLIPWAY_{name.upper()}") for name in fields} == fields, entry
     assert entry["_SYSTEMD_UNIT"] == "slipwayd.service" and entry["_UID"] == "0"
-
-
-@pytest.fixture
-def web(host):
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.wait_live("r1")
-    return web
 
 
 def test_ways(web):

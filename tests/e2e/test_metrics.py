@@ -7,7 +7,6 @@ import shutil
 import subprocess
 
 import prometheus_client.parser
-import pytest
 import yaml
 
 import toy
@@ -44,15 +43,6 @@ def metrics(host, **options):
 def declared():
     """The names that metrics.c has."""
     return set(re.findall(r'"(slipway_[a-z_]+)"', (SOURCE / "agent/metrics.c").read_text()))
-
-
-@pytest.fixture
-def web(host):
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.wait_live("r1")
-    return web
 
 
 def test_values(web):

@@ -11,7 +11,6 @@ import application
 import fault_proxy as faults
 import follower as follower_module
 import formats
-import sandbox
 import slipway
 from waiting import wait_for
 
@@ -20,12 +19,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PROVENANCE = r"/provenance\.json"
 GITHUB = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://ci.example", "GITHUB_REPOSITORY": "acme/web",
           "GITHUB_WORKFLOW_REF": "acme/web/.github/workflows/release.yml@refs/heads/main", "GITHUB_SHA": COMMIT}
-
-
-@pytest.fixture(scope="module")
-def proxy(s3):
-    with faults.FaultProxy(sandbox.SERVER_ADDRESS, s3.address, tls=s3.tls_context()) as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,6 @@ from waiting import wait_for
 STOP_MAX_SEC = 2
 
 
-@pytest.fixture
-def web(host):
-    """Release r1 is live."""
-    web = toy.Toy(host, toy.local_store(host))
-    web.release()
-    toy.start([web])
-    web.assert_whole("r1")
-    return web
-
-
 def stop(host):
     """Ends slipwayd; what is bounded is that it waits for nothing."""
     begun = time.monotonic()
