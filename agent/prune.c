@@ -112,7 +112,7 @@ static uint64_t total_bytes(const State *s)
         uint64_t bytes = 0;
 
         for (size_t i = 0; i < s->n_releases; i++)
-                bytes += s->releases[i].size_bytes;
+                bytes += s->releases[i].own_bytes;
         return bytes;
 }
 

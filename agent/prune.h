@@ -16,7 +16,7 @@
 
 /* Takes the releases out of the state's list (the caller saves before deleting) and gives the names
  * to delete: an array to be freed with its strings; *ret_n may be 0. budget_bytes: what all trees
- * may take together, as far as their sizes are known; 0: no limit. */
+ * may take together, what they share once, as far as their sizes are known; 0: no limit. */
 _must_check_ int prune_select(int releases_fd, State *state, size_t keep, uint64_t budget_bytes,
                               char ***ret, size_t *ret_n);
 

@@ -375,13 +375,17 @@ static int parse_installed(const cJSON *v, const char *path, void *target, char 
                 FIELD("installed", json_parse_time, Installed, installed_sec, true),
                 FIELD("index", json_parse_sha256, Installed, index_sha256, true),
                 FIELD("size", json_parse_uint, Installed, size_bytes, false),
+                FIELD("own", json_parse_uint, Installed, own_bytes, false),
                 FIELD("activate", parse_activate, Installed, activate, true),
                 {}
         };
         State *s = target;
         Installed *i = array_grow((void **) &s->releases, &s->n_releases, sizeof(Installed));
+        int r = i ? json_dispatch(v, path, fields, i, reterr) : -ENOMEM;
 
-        return i ? json_dispatch(v, path, fields, i, reterr) : -ENOMEM;
+        if (r >= 0 && i->own_bytes == 0)
+                i->own_bytes = i->size_bytes;
+        return r;
 }
 
 static int parse_event(const cJSON *v, const char *path, void *target, char **reterr)
@@ -671,6 +675,7 @@ static bool add_installed(cJSON *list, const Installed *i)
             !add_time(v, "installed", i->installed_sec) ||
             !add_sha256(v, "index", &i->index_sha256) ||
             (i->size_bytes > 0 && !cJSON_AddNumberToObject(v, "size", i->size_bytes)) ||
+            (i->own_bytes > 0 && !cJSON_AddNumberToObject(v, "own", i->own_bytes)) ||
             activate_format(&i->activate, &activate) < 0)
                 return false;
         if (cJSON_AddItemToObject(v, "activate", activate))
@@ -1000,8 +1005,10 @@ int state_add_release(State *s, const char *release, uint64_t deployment, uint64
                 free(i.release);
                 return -ENOMEM;
         }
-        if (place && sha256_equal(&place->index_sha256, index_sha256))
+        if (place && sha256_equal(&place->index_sha256, index_sha256)) {
                 i.size_bytes = place->size_bytes;
+                i.own_bytes = place->own_bytes;
+        }
         if (place)
                 installed_done(place);
         else
@@ -1017,12 +1024,14 @@ int state_add_release(State *s, const char *release, uint64_t deployment, uint64
         return 0;
 }
 
-void state_set_release_size(State *s, const char *release, uint64_t size_bytes)
+void state_set_release_size(State *s, const char *release, uint64_t size_bytes, uint64_t own_bytes)
 {
         Installed *i = find_release(s, release);
 
-        if (i)
-                i->size_bytes = size_bytes;
+        if (!i)
+                return;
+        i->size_bytes = MIN(size_bytes, JSON_UINT_MAX);
+        i->own_bytes = MIN(own_bytes, i->size_bytes);
 }
 
 void state_remove_release(State *s, const char *release)
@@ -1031,6 +1040,8 @@ void state_remove_release(State *s, const char *release)
 
         if (!i)
                 return;
+        if (i + 1 < s->releases + s->n_releases)
+                i[1].own_bytes = MIN(i[1].size_bytes, i[1].own_bytes + i->own_bytes);
         installed_done(i);
         s->n_releases--;
         memmove(i, i + 1, (s->releases + s->n_releases - i) * sizeof(Installed));

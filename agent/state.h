@@ -33,7 +33,8 @@
  *     "failed": { "release": "...", "deployment": 43, "reason": "...", "at": "..." },
  *     "channels": [ { "channel": "prod", "serial": 58, "deployment": 43, "sha256": "..." } ],
  *     "releases": [ { "release": "...", "deployment": 42, "serial": 57, "installed": "...",
- *                     "index": "<sha256>", "size": 431120384, "activate": { ... } } ],
+ *                     "index": "<sha256>", "size": 431120384, "own": 1880064,
+ *                     "activate": { ... } } ],
  *     "history":  [ { "at": "...", "action": "deploy", "release": "...", "from": "...",
  *                     "deployment": 42, "result": "done", "reason": "...", "by": "agent",
  *                     "took_ms": 5312, "phases_ms": { "fetching": 1211, "switching": 9,
@@ -153,6 +154,7 @@ typedef struct Installed {
         char *release;
         uint64_t deployment, serial, installed_sec;
         uint64_t size_bytes; /* of its tree on the disk; 0: not known */
+        uint64_t own_bytes;  /* of these, what it does not share with those before it in the list */
         Sha256 index_sha256; /* tells whether an id on disk is the release that a manifest names */
         Activate activate;
 } Installed;
@@ -241,10 +243,11 @@ const char *state_release_before(const State *s);
 _must_check_ int state_add_release(State *s, const char *release, uint64_t deployment,
                                    uint64_t serial, const Sha256 *index_sha256,
                                    const Activate *activate);
+/* What it shared, as far as is known, is its successor's own then. */
 void state_remove_release(State *s, const char *release);
 
-/* Notes what the tree of a release in the list takes on the disk. */
-void state_set_release_size(State *s, const char *release, uint64_t size_bytes);
+/* Notes what the tree of a release in the list takes on the disk, and what goes with it. */
+void state_set_release_size(State *s, const char *release, uint64_t size_bytes, uint64_t own_bytes);
 
 /* The floor of the state's channel; serial 0 when it has none yet. */
 const Floor *state_floor(const State *s);

@@ -186,7 +186,7 @@ static void take_in(Transaction *t)
                                   &m->index.sha256, &m->activate);
 
         if (r >= 0 && t->tree_bytes > 0)
-                state_set_release_size(t->site->state, m->release, t->tree_bytes);
+                state_set_release_size(t->site->state, m->release, t->tree_bytes, t->tree_bytes);
         if (r >= 0 && t->stage) {
                 end_later(t);
                 return;

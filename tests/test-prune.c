@@ -23,7 +23,7 @@ static void tried(const char *release, uint64_t deployment, Result result)
                 0);
         assert_int_equal(state_add_release(s, release, deployment, deployment, &index, &nothing),
                          0);
-        state_set_release_size(s, release, 100);
+        state_set_release_size(s, release, 100, 100);
         assert_int_equal(state_end(s, result, result == RESULT_DONE ? NULL : "it crashed"), 0);
         assert_int_equal(state_set(&s->failed, result == RESULT_DONE ? NULL : release), 0);
         if (result != RESULT_DONE)
@@ -142,6 +142,33 @@ static void the_budget_counts_bytes(void **state)
         expect_pruned(5, NULL, 0);
 }
 
+static void shared(const char *release, uint64_t deployment, uint64_t own_bytes)
+{
+        tried(release, deployment, RESULT_DONE);
+        state_set_release_size(s, release, 100, own_bytes);
+}
+
+static void what_releases_share_counts_once(void **state)
+{
+        (void) state;
+        shared("r1", 1, 100);
+        shared("r2", 2, 10);
+        shared("r3", 3, 20);
+        shared("r4", 4, 5);
+        budget_bytes = 135;
+        expect_pruned(9, NULL, 0);
+        /* What r1 and r2 had in common stays, now for r2 alone. */
+        budget_bytes = 134;
+        PRUNED(9, "r1");
+        assert_int_equal(state_find_release(s, "r2")->own_bytes, 100);
+        expect_pruned(9, NULL, 0);
+        /* Each that goes frees what was its own alone. */
+        budget_bytes = 124;
+        PRUNED(9, "r2");
+        assert_int_equal(state_find_release(s, "r3")->own_bytes, 100);
+        assert_int_equal(state_find_release(s, "r4")->own_bytes, 5);
+}
+
 static void evidence_goes_last_for_the_budget(void **state)
 {
         (void) state;
@@ -204,6 +231,7 @@ int main(void)
                                                 teardown),
                 cmocka_unit_test_setup_teardown(what_is_held_stays, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_budget_counts_bytes, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_releases_share_counts_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(evidence_goes_last_for_the_budget, setup, teardown),
                 cmocka_unit_test_setup_teardown(pinned_and_staged_are_not_for_the_budget, setup,
                                                 teardown),
