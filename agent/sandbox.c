@@ -139,15 +139,33 @@ static int filter_set(const struct sock_filter *filter, size_t n, char **reterr)
         return 0;
 }
 
+/* After filter_head: what openat() and fchmod() may not do, even where they are allowed. */
+static const struct sock_filter filter_files_head[] = {
+        SKIP_UNLESS_EQUAL(SYS_openat, 6),
+        LOAD(args[2]),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_ACCMODE | O_TRUNC, 0, 3),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, O_CREAT | O_EXCL),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, O_CREAT | O_EXCL, 1, 0),
+        RETURN(SECCOMP_RET_ERRNO | EPERM),
+        LOAD(nr),
+        SKIP_UNLESS_EQUAL(SYS_fchmod, 5),
+        LOAD(args[1]),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0644, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0755, 1, 0),
+        RETURN(SECCOMP_RET_ERRNO | EPERM),
+        LOAD(nr),
+};
+
 int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr)
 {
-        size_t n = ELEMENTSOF(filter_head);
+        size_t n = ELEMENTSOF(filter_head) + ELEMENTSOF(filter_files_head);
         _cleanup_free_ struct sock_filter *filter =
                 calloc(n + 2 * n_allowed + 1, sizeof(struct sock_filter));
 
         if (!filter)
                 return -ENOMEM;
         memcpy(filter, filter_head, sizeof(filter_head));
+        memcpy(filter + ELEMENTSOF(filter_head), filter_files_head, sizeof(filter_files_head));
         for (size_t i = 0; i < n_allowed; i++) {
                 if (allowed[i] < 0)
                         continue;

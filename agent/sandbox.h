@@ -47,8 +47,10 @@ typedef struct SandboxRule {
 _must_check_ int sandbox_files(const SandboxRule *rules, size_t n_rules, char **reterr);
 
 /* seccomp: only these system calls (negative numbers, of calls that an architecture lacks, are
- * passed over), and clone() for threads. Others fail with ENOSYS, so that libc falls back to an
- * older call where it has one; those of another architecture kill. Needs no_new_privs. */
+ * passed over), and clone() for threads. Of openat() reading and the making of files, so that none
+ * that is there can be written to by any of its names; of fchmod() 0644 and 0755. Others fail with
+ * ENOSYS, so that libc falls back to an older call where it has one; those of another architecture
+ * kill. Needs no_new_privs. */
 _must_check_ int sandbox_system_calls(const int *allowed, size_t n_allowed, char **reterr);
 
 /* seccomp for a program whose libraries call what they like: all but those that run programs, reach

@@ -195,16 +195,16 @@ static void files(void **state)
         run_child(check_files, *state);
 }
 
+/* The sanitizers' own needs are in this list, too. */
+#define HARMLESS                                                                                 \
+        -1, SYS_read, SYS_close, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_futex,     \
+                SYS_rseq, SYS_exit, SYS_set_robust_list, SYS_exit_group, SYS_getpid, SYS_gettid, \
+                SYS_rt_sigprocmask, SYS_sigaltstack, SYS_prctl, SYS_write, SYS_sched_yield,      \
+                SYS_sched_getaffinity
+
 static void check_system_calls(const char *dir)
 {
-        /* The sanitizers' own needs are in this list, too. */
-        static const int allowed[] = {
-                -1,         SYS_read,     SYS_close,           SYS_mmap,
-                SYS_munmap, SYS_mprotect, SYS_madvise,         SYS_futex,
-                SYS_rseq,   SYS_exit,     SYS_set_robust_list, SYS_exit_group,
-                SYS_getpid, SYS_gettid,   SYS_rt_sigprocmask,  SYS_sigaltstack,
-                SYS_prctl,  SYS_write,    SYS_sched_yield,     SYS_sched_getaffinity,
-        };
+        static const int allowed[] = { HARMLESS };
         pthread_t thread;
         int flag = 0;
 
@@ -224,6 +224,40 @@ static void check_system_calls(const char *dir)
 static void system_calls(void **state)
 {
         run_child(check_system_calls, *state);
+}
+
+static void check_files_that_are_there(const char *dir)
+{
+        static const int allowed[] = { HARMLESS, SYS_openat, SYS_fchmod };
+        static const int writing[] = { O_WRONLY,
+                                       O_RDWR,
+                                       O_ACCMODE,
+                                       O_RDONLY | O_TRUNC,
+                                       O_WRONLY | O_CREAT,
+                                       O_WRONLY | O_EXCL,
+                                       O_WRONLY | O_APPEND,
+                                       O_RDWR | O_TMPFILE,
+                                       O_WRONLY | O_CREAT | O_TRUNC };
+        const int dir_fd = dir_open_at(AT_FDCWD, dir);
+        int fd = openat(dir_fd, "there", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+        CHECK(fd >= 0 && sandbox_basics(20, NULL) == 0);
+        CHECK(sandbox_system_calls(allowed, ELEMENTSOF(allowed), NULL) == 0);
+        for (size_t i = 0; i < ELEMENTSOF(writing); i++)
+                CHECK(openat(dir_fd, "there", writing[i] | O_CLOEXEC, 0600) < 0 && errno == EPERM);
+        CHECK(openat(dir_fd, "there", O_RDONLY | O_CLOEXEC) >= 0);
+        CHECK(openat(dir_fd, "there", O_RDONLY | O_DIRECTORY) < 0 && errno == ENOTDIR);
+        CHECK(openat(dir_fd, "there", O_WRONLY | O_CREAT | O_EXCL, 0600) < 0 && errno == EEXIST);
+        fd = openat(dir_fd, "new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        CHECK(fd >= 0 && write(fd, "x", 1) == 1);
+        CHECK(fchmod(fd, 0644) == 0 && fchmod(fd, 0755) == 0);
+        CHECK(fchmod(fd, 04755) < 0 && errno == EPERM);
+        CHECK(fchmod(fd, 0) < 0 && errno == EPERM);
+}
+
+static void files_that_are_there(void **state)
+{
+        run_child(check_files_that_are_there, *state);
 }
 
 static void check_system_calls_except(const char *dir)
@@ -311,6 +345,7 @@ int main(void)
                 test_in_dir(files),
                 test_in_dir(scope),
                 test_in_dir(system_calls),
+                test_in_dir(files_that_are_there),
                 test_in_dir(system_calls_except),
 #if defined(__x86_64__)
                 test_in_dir(other_architectures),

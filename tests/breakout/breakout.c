@@ -210,7 +210,7 @@ static void change_files(void)
         if (tell("link in release", link(VICTIM, RELEASES "/linked")))
                 (void) unlinkat(AT_FDCWD, RELEASES "/linked", 0);
         if (tell("unlink in release", unlinkat(AT_FDCWD, VICTIM, 0)))
-                fd_close(open(VICTIM, O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+                fd_close(open(VICTIM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
         tell("unlink current", unlinkat(AT_FDCWD, "/srv/web/current", 0));
         tell("rename current", rename("/srv/web/current", "/srv/web/other"));
         tell("rename release", rename(RELEASE, "/srv/web/r1"));
@@ -231,6 +231,7 @@ static void fill_staging(int staging_fd)
                 tell("chown in staging", fchown(fd, 0, 0));
                 fd_close(fd);
         }
+        tell_fd("write what is in staging", openat(staging_fd, "new", O_WRONLY | O_CLOEXEC));
         tell_fd("read in staging", openat(staging_fd, "new", O_RDONLY | O_CLOEXEC));
         tell("link in staging", linkat(staging_fd, "new", staging_fd, "linked", 0));
         tell("rename in staging", renameat(staging_fd, "new", staging_fd, "renamed"));
