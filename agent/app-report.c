@@ -27,7 +27,7 @@ void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_art
         const Manifest *m = a->transaction ? transaction_manifest(a->transaction) : NULL;
 
         *ret_available_bytes = m ? transaction_available(a->transaction) : 0;
-        *ret_artifact_bytes = m && *ret_available_bytes > 0 ? m->artifact.size_bytes : 0;
+        *ret_artifact_bytes = *ret_available_bytes > 0 ? transaction_wanted(a->transaction) : 0;
 }
 
 static AppStatus status_now(App *a)

@@ -137,7 +137,7 @@ _must_check_ int app_confirm(App *a, const char *by, char **ret, char **reterr);
  * at once. */
 _must_check_ int app_resume(App *a, char **reterr);
 
-/* Of the artifact that is being fetched: what is here, and its size. 0 of 0: none is. */
+/* Of the artifact that is being fetched: what is here, of what is needed of it. 0 of 0: none is. */
 void app_progress(const App *a, uint64_t *ret_available_bytes, uint64_t *ret_artifact_bytes);
 
 /* One element of "apps" in Describe() (agent-bus.h). */

@@ -11,22 +11,25 @@
 #include "err.h"
 #include "fd.h"
 #include "message.h"
+#include "take-over.h"
 
 /* One more than are read ahead: the caller keeps the one it got last. */
 #define N_SLOTS (FRAMES_AHEAD + 1)
 
 struct FrameReader {
-        int socket_fd, artifact_fd, stop_fd;
-        const Index *index;
+        int socket_fd, stop_fd;
+        FramePlan plan;
 
         /* The thread's own */
         uint8_t *compressed;
         ZSTD_DCtx *context;
         uint64_t n_available_bytes;
 
-        /* Frame n lies in contents[n % N_SLOTS]. The lock guards what follows. */
+        /* The n-th of the needed frames lies in slot n % N_SLOTS. The lock guards what follows. */
         uint8_t *contents[N_SLOTS];
+        size_t sizes[N_SLOTS];
         size_t n_read, n_returned;
+        bool ended;
         int result;
         char *err;
         bool stop;
@@ -50,17 +53,17 @@ static int check_header(const uint8_t *p, size_t size, const Frame *f)
         return window_log + (mantissa > 0) <= FRAME_WINDOW_LOG_MAX ? 0 : -EBADMSG;
 }
 
-static int decompress(FrameReader *r, size_t n, char **reterr)
+static int decompress(FrameReader *r, size_t n, uint8_t *content, char **reterr)
 {
-        const Frame *f = index_frame(r->index, n);
+        const Frame *f = index_frame(r->plan.index, n);
 
         if (check_header(r->compressed, f->size_bytes, f) < 0)
                 return fail(reterr, -EBADMSG,
                             "frame %zu of the artifact is not a zstd frame of the size and window "
                             "that the index allows",
                             n);
-        size_t size = ZSTD_decompressDCtx(r->context, r->contents[n % N_SLOTS],
-                                          f->content_size_bytes, r->compressed, f->size_bytes);
+        size_t size = ZSTD_decompressDCtx(r->context, content, f->content_size_bytes, r->compressed,
+                                          f->size_bytes);
         if (ZSTD_isError(size) || size != f->content_size_bytes)
                 return fail(reterr, -EBADMSG, "frame %zu of the artifact does not decompress", n);
         return 0;
@@ -89,7 +92,7 @@ static int receive(FrameReader *r, Message *ret, char **reterr)
         if (q < 0)
                 return fail_errno(reterr, q, "cannot receive from slipwayd");
         if (ret->type == MESSAGE_AVAILABLE && ret->size >= r->n_available_bytes &&
-            ret->size <= index_artifact_size(r->index)) {
+            ret->size <= index_artifact_size(r->plan.index)) {
                 r->n_available_bytes = ret->size;
                 return 0;
         }
@@ -116,7 +119,7 @@ static int await_available(FrameReader *r, const Frame *f, char **reterr)
 static int read_frame(FrameReader *r, const Frame *f, char **reterr)
 {
         Sha256 d;
-        int q = fd_pread_exactly(r->artifact_fd, r->compressed, f->size_bytes, f->offset);
+        int q = fd_pread_exactly(r->plan.artifact_fd, r->compressed, f->size_bytes, f->offset);
 
         if (q == -ENODATA)
                 return 0;
@@ -143,9 +146,9 @@ static int await_replaced(FrameReader *r, const Frame *f, char **reterr)
         return 0;
 }
 
-static int get_frame(FrameReader *r, size_t n, char **reterr)
+static int fetch_frame(FrameReader *r, size_t n, uint8_t *content, char **reterr)
 {
-        const Frame *f = index_frame(r->index, n);
+        const Frame *f = index_frame(r->plan.index, n);
         int q = await_available(r, f, reterr);
 
         if (q < 0)
@@ -155,7 +158,7 @@ static int get_frame(FrameReader *r, size_t n, char **reterr)
                 if (q < 0)
                         return q;
                 if (q > 0)
-                        return decompress(r, n, reterr);
+                        return decompress(r, n, content, reterr);
                 if (n_tries == FRAME_TRIES)
                         return fail(reterr, -EKEYREJECTED,
                                     "frame %zu of the artifact is not the one that was signed, "
@@ -167,32 +170,72 @@ static int get_frame(FrameReader *r, size_t n, char **reterr)
         }
 }
 
-/* Waits until frame n may be put in its slot; false: stop. */
-static bool await_slot(FrameReader *r, size_t n)
+/* It was there a moment ago: another try fetches it. */
+static int copy_frame(FrameReader *r, size_t n, const DeltaSource *source, uint8_t *content,
+                      char **reterr)
+{
+        int q = take_over_read_piece(index_frame(r->plan.index, n), source, r->plan.piece_fds[n],
+                                     content);
+
+        return q != 0 ? MIN(q, 0)
+                      : fail(reterr, -ESTALE,
+                             "'%s' of an installed release changed while it was copied",
+                             source->file->path);
+}
+
+static int get_frame(FrameReader *r, size_t n, uint8_t *content, char **reterr)
+{
+        DeltaSource source;
+
+        return delta_frame(r->plan.delta, n, &source) == DELTA_COPY
+                       ? copy_frame(r, n, &source, content, reterr)
+                       : fetch_frame(r, n, content, reterr);
+}
+
+/* Waits for a slot that may be written to; NULL: stop. */
+static uint8_t *await_slot(FrameReader *r)
 {
         pthread_mutex_lock(&r->lock);
-        while (n - r->n_returned >= FRAMES_AHEAD && !r->stop)
+        while (r->n_read - r->n_returned >= FRAMES_AHEAD && !r->stop)
                 pthread_cond_wait(&r->changed, &r->lock);
-        bool stop = r->stop;
+        uint8_t *slot = r->stop ? NULL : r->contents[r->n_read % N_SLOTS];
         pthread_mutex_unlock(&r->lock);
-        return !stop;
+        return slot;
+}
+
+/* Negative: it is the last thing that happens. */
+static void note_read(FrameReader *r, int result, size_t size, char *err)
+{
+        pthread_mutex_lock(&r->lock);
+        r->result = result;
+        r->err = err;
+        if (result >= 0)
+                r->sizes[r->n_read++ % N_SLOTS] = size;
+        pthread_cond_signal(&r->changed);
+        pthread_mutex_unlock(&r->lock);
 }
 
 static void *read_ahead(void *userdata)
 {
         FrameReader *r = userdata;
+        uint8_t *slot;
         int q = 0;
 
-        for (size_t n = 0; q >= 0 && n < index_n_frames(r->index) && await_slot(r, n); n++) {
+        for (size_t n = 0; q >= 0 && n < index_n_frames(r->plan.index); n++) {
                 char *err = NULL;
-                q = get_frame(r, n, &err);
-                pthread_mutex_lock(&r->lock);
-                r->result = q;
-                r->err = err;
-                r->n_read += q >= 0;
-                pthread_cond_signal(&r->changed);
-                pthread_mutex_unlock(&r->lock);
+
+                if (delta_frame(r->plan.delta, n, NULL) == DELTA_SKIP)
+                        continue;
+                slot = await_slot(r);
+                if (!slot)
+                        return NULL;
+                q = get_frame(r, n, slot, &err);
+                note_read(r, q, index_frame(r->plan.index, n)->content_size_bytes, err);
         }
+        pthread_mutex_lock(&r->lock);
+        r->ended = true;
+        pthread_cond_signal(&r->changed);
+        pthread_mutex_unlock(&r->lock);
         return NULL;
 }
 
@@ -211,7 +254,7 @@ static int allocate(FrameReader *r)
         return r->stop_fd < 0 ? -errno : 0;
 }
 
-int frame_reader_new(int socket_fd, int artifact_fd, const Index *index, FrameReader **ret)
+int frame_reader_new(int socket_fd, const FramePlan *plan, FrameReader **ret)
 {
         _cleanup_(frame_reader_freep) FrameReader *r = malloc(sizeof(FrameReader));
         int q;
@@ -220,9 +263,8 @@ int frame_reader_new(int socket_fd, int artifact_fd, const Index *index, FrameRe
                 return -ENOMEM;
         *r = (FrameReader){
                 .socket_fd = socket_fd,
-                .artifact_fd = artifact_fd,
                 .stop_fd = -EBADF,
-                .index = index,
+                .plan = *plan,
                 .lock = PTHREAD_MUTEX_INITIALIZER,
                 .changed = PTHREAD_COND_INITIALIZER,
         };
@@ -270,19 +312,18 @@ FrameReader *frame_reader_free(FrameReader *r)
 
 int frame_reader_next(FrameReader *r, const void **ret_data, size_t *ret_size, char **reterr)
 {
-        if (r->n_returned == index_n_frames(r->index))
-                return 0;
         pthread_mutex_lock(&r->lock);
-        while (r->n_read == r->n_returned && r->result >= 0)
+        while (r->n_read == r->n_returned && !r->ended)
                 pthread_cond_wait(&r->changed, &r->lock);
         bool has_frame = r->n_read > r->n_returned;
         size_t n = r->n_returned;
         r->n_returned += has_frame;
         pthread_cond_signal(&r->changed);
         pthread_mutex_unlock(&r->lock);
-        if (!has_frame)
-                return fail(reterr, r->result, "%s", err_text(r->result, r->err));
-        *ret_data = r->contents[n % N_SLOTS];
-        *ret_size = index_frame(r->index, n)->content_size_bytes;
-        return 1;
+        if (has_frame) {
+                *ret_data = r->contents[n % N_SLOTS];
+                *ret_size = r->sizes[n % N_SLOTS];
+                return 1;
+        }
+        return r->result < 0 ? fail(reterr, r->result, "%s", err_text(r->result, r->err)) : 0;
 }

@@ -20,6 +20,9 @@
 #define MESSAGE_FD       3
 #define MESSAGE_TEXT_MAX 4096
 
+/* Releases that another may have something of. */
+#define SEEDS_MAX 4
+
 /* How long slipway-fetch says nothing of polls that find nothing new. */
 #define WATCH_QUIET_USEC (UINT64_C(15) * 1000000)
 
@@ -85,22 +88,31 @@ typedef enum MessageType {
         MESSAGE_LINKS, /* descriptor: the paths that become links to shared/ (shared-link.h); size:
                         * of it. After INDEX; or as the first message, for a release that is there.
                         */
+        MESSAGE_SEED,  /* descriptor: the index of a release that is there; size, sha256: what it
+                        * must be; text: the release; offset: 1: nobody but slipway-unpack's user can
+                        * write to its tree. After INDEX and LINKS, at most SEEDS_MAX of them. */
         MESSAGE_RELEASES, /* descriptor: the releases directory; text: name of the directory to make
                            * there (staging), or, without INDEX, of the release. */
+        MESSAGE_TAKE,     /* there is room: take over what the seeds have. */
         MESSAGE_ARTIFACT, /* descriptor: the artifact's spool file; size: of the whole artifact. */
         /* MESSAGE_AVAILABLE: as above */
         MESSAGE_REPLACED, /* offset, size: this part was fetched again, try it once more. */
         MESSAGE_REMOVE, /* descriptor: the releases directory; text: name of a tree to delete there.
-                         * May be sent several times instead of the three above; each is answered by
+                         * May be sent several times instead of those above; each is answered by
                          * REMOVED. */
 
         /* slipway-unpack to slipwayd */
-        MESSAGE_NEEDS, /* size: bytes that the release will take on the disk; offset: inodes. Comes
-                        * before anything is written; ARTIFACT has to wait for it. */
+        MESSAGE_NEEDS, /* size: bytes that will be written to the disk; offset: inodes. Comes before
+                        * anything is written; waits for TAKE. */
+        MESSAGE_WANTED,    /* descriptor: ranges of the artifact (range_set_pack()) that are needed;
+                            * offset: bytes that are still to be written to the disk; result: number of
+                            * files that were taken over; text: what could not be, though it should; or
+                            * none. Waits for ARTIFACT, unless the ranges are none. */
         MESSAGE_BAD_FRAME, /* offset, size: these bytes are not what the index says. Waits for
                               REPLACED. */
         MESSAGE_UNPACKED,  /* result: 0 (everything written and synced) or a negative errno; text:
-                              why. Then it exits. */
+                            * why; size: bytes of the tree on the disk; offset: of these, what it
+                            * does not share with seeds. Then it exits. */
         MESSAGE_LINKED,    /* result: 0 (links made and synced) or a negative errno; text: why. Then
                             * it exits. */
         MESSAGE_REMOVED,   /* result; text: the name, or why not. */

@@ -25,10 +25,11 @@ static uint64_t round_up(uint64_t bytes, uint64_t block)
         return (bytes + block - 1) / block * block;
 }
 
-int room_measure(const Index *index, int dir_fd, uint64_t *ret_bytes, uint64_t *ret_inodes)
+int room_measure(const Index *index, int dir_fd, room_counts_t counts, void *userdata,
+                 uint64_t *ret_bytes, uint64_t *ret_inodes)
 {
+        uint64_t bytes, n_inodes = 1;
         struct statvfs s;
-        uint64_t bytes;
 
         if (fstatvfs(dir_fd, &s) < 0)
                 return -errno;
@@ -36,6 +37,9 @@ int room_measure(const Index *index, int dir_fd, uint64_t *ret_bytes, uint64_t *
         for (size_t n = 0; n < index_n_files(index); n++) {
                 const IndexFile *f = index_file(index, n);
 
+                if (counts && !counts(n, userdata))
+                        continue;
+                n_inodes++;
                 bytes += INODE_BYTES;
                 if (f->type == FILE_REGULAR)
                         bytes += round_up(f->size_bytes, block_bytes(&s));
@@ -43,7 +47,7 @@ int room_measure(const Index *index, int dir_fd, uint64_t *ret_bytes, uint64_t *
                         bytes += block_bytes(&s);
         }
         *ret_bytes = bytes;
-        *ret_inodes = index_n_files(index) + 1;
+        *ret_inodes = n_inodes;
         return 0;
 }
 

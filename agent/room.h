@@ -7,9 +7,9 @@
 #include "macro.h"
 
 /*
- * Whether a release has room on the disk, asked when its index is here and before its artifact is
- * fetched. Others may fill the disk meanwhile: this is to fail early and in words, not the only
- * check.
+ * Whether a release has room on the disk, asked when its index is here and before anything of it is
+ * written, and again when it is known what has to be fetched. Others may fill the disk meanwhile:
+ * this is to fail early and in words, not the only check.
  */
 
 /* Stays free on a file system that a release is written to, unless the configuration says
@@ -23,11 +23,15 @@ typedef struct RoomNeed {
         uint64_t artifact_bytes; /* in the spool; 0 when nothing is fetched */
 } RoomNeed;
 
-/* What the files of an index take on the file system of dir_fd: content rounded up to blocks, a
- * block for each directory, half a kilobyte for each inode (some file systems take these from the
- * same space); *ret_inodes counts the tree's top as well. */
-_must_check_ int room_measure(const Index *index, int dir_fd, uint64_t *ret_bytes,
-                              uint64_t *ret_inodes);
+/* Whether file n of the index counts. */
+typedef bool (*room_counts_t)(size_t n, void *userdata);
+
+/* What the files of an index (of which `counts` may leave some out; NULL: none) take on the file
+ * system of dir_fd: content rounded up to blocks, a block for each directory, half a kilobyte for
+ * each inode (some file systems take these from the same space); *ret_inodes counts the tree's top
+ * as well. */
+_must_check_ int room_measure(const Index *index, int dir_fd, room_counts_t counts, void *userdata,
+                              uint64_t *ret_bytes, uint64_t *ret_inodes);
 
 typedef struct RoomPlace {
         int releases_fd;

@@ -11,10 +11,12 @@
 #include "name.h"
 #include "priority.h"
 #include "sandbox.h"
+#include "take-over.h"
 #include "unpack.h"
 
-/* One directory for each component of a path, and some for the rest. */
-#define N_FDS_MAX (TREE_DEPTH_MAX + 64)
+/* Each thread has a directory open for each component of two paths; and some for the rest. */
+#define N_FDS_MAX \
+        (TAKE_OVER_THREADS_MAX * 2 * TREE_DEPTH_MAX + TAKE_OVER_PIECE_FDS_MAX + SEEDS_MAX + 64)
 
 /* Newer architectures have ppoll() alone. */
 #ifndef SYS_poll
@@ -29,7 +31,7 @@ static const int denied_calls[] = { SYS_socket,  SYS_socketpair, SYS_connect,
 
 /* What reading frames and writing, syncing and removing a tree needs. No sockets, no programs, no
  * change of mode, owner or name by path, no writing to what is there (sandbox.h): other releases
- * belong to this user, too. */
+ * belong to this user, too, and the new one has links to their files. */
 static const int allowed_calls[] = {
         /* files */
         SYS_openat, SYS_close, SYS_read, SYS_pread64, SYS_write, SYS_lseek, SYS_fcntl, SYS_fstat,
@@ -44,8 +46,9 @@ static const int allowed_calls[] = {
         SYS_restart_syscall, SYS_getpid, SYS_gettid, SYS_tgkill, SYS_exit, SYS_exit_group
 };
 
-/* Staging is all that can be reached. Below the other releases only empty directories could be
- * removed: the right to remove staging itself, after a failure, can't be given more narrowly. */
+/* Staging is all that can be reached, besides the seeds' files that are open for reading. Below the
+ * other releases only empty directories could be removed: the right to remove staging itself, after
+ * a failure, can't be given more narrowly. */
 static int tighten(int releases_fd, int staging_fd, char **reterr)
 {
         const SandboxRule rules[] = {

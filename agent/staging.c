@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "fd.h"
 #include "index-store.h"
 #include "log.h"
+#include "range-set.h"
 #include "room.h"
 #include "shared-link.h"
 #include "staging.h"
@@ -27,8 +29,10 @@ struct Staging {
         FetchRequest *index_request, *artifact_request;
         int index_fd, artifact_fd;
         bool from_files, index_complete, has_room, artifact_sent;
-        bool unpacked; /* slipway-unpack says so: what it wrote counts when it is gone */
-        uint64_t available, available_sent, tree_bytes;
+        bool unpacked;    /* slipway-unpack says so: what it wrote counts when it is gone */
+        RangeSet *wanted; /* of the artifact; NULL: not known yet */
+        uint64_t available, available_sent; /* of the artifact's start, as far as it is wanted */
+        StagingResult counts;
         Child *unpack;
         sd_event_source *done_source, *limit_source;
         int result;
@@ -50,6 +54,7 @@ Staging *staging_free(Staging *s)
         sd_event_source_disable_unref(s->done_source);
         sd_event_source_disable_unref(s->limit_source);
         sd_event_unref(s->place.event);
+        range_set_free(s->wanted);
         free(s->reason);
         free(s);
         return NULL;
@@ -60,14 +65,27 @@ void staging_on_progress(Staging *s, void (*progress)(void *userdata))
         s->progress = progress;
 }
 
-uint64_t staging_available(const Staging *s)
+uint64_t staging_wanted(const Staging *s)
 {
-        return s->available;
+        return s->wanted ? range_set_bytes(s->wanted) : 0;
 }
 
-uint64_t staging_tree_bytes(const Staging *s)
+uint64_t staging_available(const Staging *s)
 {
-        return s->tree_bytes;
+        uint64_t bytes = 0;
+
+        for (size_t n = 0; s->wanted && n < range_set_n(s->wanted); n++) {
+                ByteRange range = range_set_get(s->wanted, n);
+                if (range.offset >= s->available)
+                        break;
+                bytes += MIN(range.size, s->available - range.offset);
+        }
+        return bytes;
+}
+
+StagingResult staging_result(const Staging *s)
+{
+        return s->counts;
 }
 
 static int on_done(sd_event_source *source, void *userdata)
@@ -144,6 +162,8 @@ static void on_unpacked(Staging *s, const Message *m)
                 return;
         }
         s->unpacked = true;
+        s->counts.tree_bytes = m->size;
+        s->counts.own_bytes = MIN(m->offset, m->size);
         /* Whatever becomes of slipway-fetch now. */
         s->index_request = fetch_request_free(s->index_request);
         s->artifact_request = fetch_request_free(s->artifact_request);
@@ -160,10 +180,9 @@ static void on_bad_frame(Staging *s, const Message *m)
                        "the artifact's file is not what was signed: bring the one of this release");
                 return;
         }
-        if (!s->artifact_request || m->size > s->manifest->artifact.size_bytes ||
-            m->offset > s->manifest->artifact.size_bytes - m->size) {
+        if (!s->artifact_request || !range_set_has(s->wanted, m->offset, m->size)) {
                 finish(s, -EPROTO,
-                       "slipway-unpack asked for a part that the artifact does not have");
+                       "slipway-unpack asked for a part of the artifact that it did not want");
                 return;
         }
         log_warning(
@@ -207,7 +226,7 @@ static int send_artifact(Staging *s)
         Message m = { .type = MESSAGE_ARTIFACT, .size = s->manifest->artifact.size_bytes };
         int r;
 
-        if (s->has_room && s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
+        if (s->wanted && s->unpack && s->artifact_fd >= 0 && !s->artifact_sent) {
                 r = tell_unpack(s, &m, s->artifact_fd);
                 if (r < 0)
                         return r;
@@ -218,8 +237,7 @@ static int send_artifact(Staging *s)
 
 static int fetch_artifact(Staging *s);
 
-/* What the release takes is known now, and nothing of it was written yet. */
-static void on_needs(Staging *s, const Message *m)
+static int check_room(Staging *s, const RoomNeed *need, char **reterr)
 {
         const StagingPlace *place = &s->place;
         const RoomPlace room = { .releases_fd = place->releases_fd,
@@ -227,21 +245,69 @@ static void on_needs(Staging *s, const Message *m)
                                  .cache_dir =
                                          s->from_files ? NULL : fetcher_cache_dir(place->fetcher),
                                  .reserve_bytes = place->reserve_bytes };
-        const RoomNeed need = { .tree_bytes = m->size,
-                                .n_inodes = m->offset,
-                                .artifact_bytes = s->manifest->artifact.size_bytes };
+
+        return room_check(&room, need, reterr);
+}
+
+/* What the tree takes is known now, and nothing of it was written yet. */
+static void on_needs(Staging *s, const Message *m)
+{
+        const RoomNeed need = { .tree_bytes = m->size, .n_inodes = m->offset };
+        const Message take = { .type = MESSAGE_TAKE };
         _cleanup_free_ char *err = NULL;
         int r;
 
         if (s->has_room)
                 return;
-        r = room_check(&room, &need, &err);
+        r = check_room(s, &need, &err);
         if (r < 0) {
                 finish(s, r, err);
                 return;
         }
         s->has_room = true;
-        s->tree_bytes = need.tree_bytes;
+        r = tell_unpack(s, &take, -1);
+        if (r < 0)
+                finish_errno(s, r, "can't talk to slipway-unpack");
+}
+
+static int take_wanted(Staging *s, int fd, char **reterr)
+{
+        struct stat st;
+        int r;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return fail(reterr, -EPROTO, "slipway-unpack did not say what it wants");
+        r = range_set_unpack(fd, st.st_size, s->manifest->artifact.size_bytes, &s->wanted);
+        /* It is not the release that is to blame. */
+        if (r == -EBADMSG)
+                return fail(reterr, -EPROTO,
+                            "slipway-unpack wants parts that the artifact does not have");
+        return r < 0 ? fail_errno(reterr, r, "can't read what slipway-unpack wants") : 0;
+}
+
+/* What there was is taken over: the rest is to be fetched. */
+static void on_wanted(Staging *s, const Message *m, int fd)
+{
+        RoomNeed need = { .tree_bytes = m->offset };
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (!s->has_room || s->wanted)
+                return;
+        r = take_wanted(s, fd, &err);
+        if (r >= 0) {
+                need.artifact_bytes = range_set_bytes(s->wanted);
+                r = check_room(s, &need, &err);
+        }
+        if (r < 0) {
+                finish(s, r, err);
+                return;
+        }
+        s->counts.n_taken_over = MAX(m->result, 0);
+        if (m->text[0])
+                log_warning("release %s: %s: fetching them", s->manifest->release, m->text);
+        if (need.artifact_bytes == 0)
+                return;
         r = s->from_files ? send_artifact(s) : fetch_artifact(s);
         if (r < 0)
                 finish_errno(s, r, "can't begin with the artifact");
@@ -252,13 +318,14 @@ static void on_unpack_message(Child *c, const Message *m, int *fd, void *userdat
         Staging *s = userdata;
 
         (void) c;
-        (void) fd;
         if (is_done(s) || s->unpacked)
                 return;
         if (m->type == MESSAGE_UNPACKED)
                 on_unpacked(s, m);
         else if (m->type == MESSAGE_NEEDS)
                 on_needs(s, m);
+        else if (m->type == MESSAGE_WANTED)
+                on_wanted(s, m, *fd);
         else if (m->type == MESSAGE_BAD_FRAME)
                 on_bad_frame(s, m);
 }
@@ -292,6 +359,45 @@ static int send_links(Staging *s)
         return fd < 0 ? fd : tell_unpack(s, &m, fd);
 }
 
+/* 1: sent; 0: it is of no use. */
+static int send_seed(Staging *s, const Installed *i)
+{
+        const StagingPlace *place = &s->place;
+        Message m = { .type = MESSAGE_SEED,
+                      .offset = place->identity.change, /* else the applications' user is ours */
+                      .sha256 = i->index_sha256 };
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+        int r;
+
+        if (streq(i->release, s->manifest->release) ||
+            faccessat(place->releases_fd, i->release, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                return 0;
+        fd = index_store_open(place->state_dir_fd, place->app, i->release);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return 0;
+        m.size = st.st_size;
+        (void) stpncpy(m.text, i->release, MESSAGE_TEXT_MAX);
+        r = tell_unpack(s, &m, fd);
+        return r < 0 ? r : 1;
+}
+
+/* The live release first, then those that came last. None of them is removed meanwhile: a release
+ * leaves the state, under the site's lock, before its tree gets another name and goes (pruner.h),
+ * and whoever stages has that lock. */
+static int send_seeds(Staging *s)
+{
+        const Installed *i;
+        int r = 0, n_sent = 0;
+
+        for (size_t n = 0; r >= 0 && n_sent < SEEDS_MAX && (i = state_seed(s->place.state, n));
+             n++) {
+                r = send_seed(s, i);
+                n_sent += r;
+        }
+        return MIN(r, 0);
+}
+
 static int start_unpack(Staging *s)
 {
         static const ChildCallbacks callbacks = { on_unpack_message, on_unpack_exited };
@@ -311,6 +417,8 @@ static int start_unpack(Staging *s)
         r = tell_unpack(s, &index, s->index_fd);
         if (r >= 0 && s->manifest->activate.n_shared > 0)
                 r = send_links(s);
+        if (r >= 0)
+                r = send_seeds(s);
         if (r >= 0)
                 r = tell_unpack(s, &releases, s->place.releases_fd);
         return r;
@@ -397,12 +505,14 @@ static void on_artifact(const Message *m, int *fd, void *userdata)
                 finish_errno(s, r, "can't talk to slipway-unpack");
 }
 
-static int get_object(Staging *s, const StoredObject *o, fetch_reply_t reply, FetchRequest **ret)
+/* ranges_fd: of the object, or negative: all of it. */
+static int get_object(Staging *s, const StoredObject *o, int ranges_fd, fetch_reply_t reply,
+                      FetchRequest **ret)
 {
         Message m = { .type = MESSAGE_GET, .size = o->size_bytes, .sha256 = o->sha256 };
 
         (void) stpncpy(m.text, o->path, MESSAGE_TEXT_MAX);
-        return fetcher_request(s->place.fetcher, &m, -1, reply, s, ret);
+        return fetcher_request(s->place.fetcher, &m, ranges_fd, reply, s, ret);
 }
 
 static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
@@ -428,7 +538,12 @@ static int add_sources(Staging *s)
 
 static int fetch_artifact(Staging *s)
 {
-        return get_object(s, &s->manifest->artifact, on_artifact, &s->artifact_request);
+        size_t size;
+        _cleanup_close_ int fd = range_set_pack(s->wanted, &size);
+
+        return fd < 0 ? fd
+                      : get_object(s, &s->manifest->artifact, fd, on_artifact,
+                                   &s->artifact_request);
 }
 
 static int take_files(Staging *s, const StagingFiles *files)
@@ -469,7 +584,7 @@ int staging_start(const StagingPlace *place, const Manifest *manifest, const Sta
         if (r < 0)
                 return r;
         r = files ? take_files(s, files)
-                  : get_object(s, &manifest->index, on_index, &s->index_request);
+                  : get_object(s, &manifest->index, -1, on_index, &s->index_request);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

@@ -5,14 +5,16 @@
 #include "fetcher.h"
 #include "macro.h"
 #include "manifest.h"
+#include "state.h"
 
 /*
- * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its spool,
- * then, if there is room for all of it (room.h), the artifact, while slipway-unpack checks and
- * writes below releases/.staging-<id>.<random>; once it said that it is done, and is gone, the tree
- * gets its final name, and its index is kept (index-store.h). What was begun and not finished is
- * for sweep.h to remove. Artifact and index that an administrator brought as files go straight to
- * slipway-unpack, which takes nothing on trust.
+ * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its spool;
+ * then, if there is room for it (room.h), slipway-unpack takes over what releases on this host have
+ * of it, below releases/.staging-<id>.<random>, and says which parts of the artifact it needs.
+ * These come through slipway-fetch while it checks and writes. Once it said that it is done, and is
+ * gone, the tree gets its final name, and its index is kept (index-store.h). What was begun and not
+ * finished is for sweep.h to remove. Artifact and index that an administrator brought as files go
+ * straight to slipway-unpack, which takes nothing on trust.
  */
 
 #define STAGING_PREFIX ".staging-"
@@ -25,6 +27,7 @@ typedef struct StagingPlace {
         const char *root;       /* for messages */
         uint64_t reserve_bytes; /* what has to stay free, see room.h */
         const char *app;        /* whose index is kept, in the agent's state directory */
+        const State *state;     /* whose releases may have something of the new one */
         int state_dir_fd;
 } StagingPlace;
 
@@ -56,8 +59,15 @@ DEFINE_CLEANUP_FUNC(Staging *, staging_free);
 /* Calls back, with done()'s userdata, whenever more of the artifact is here. */
 void staging_on_progress(Staging *s, void (*progress)(void *userdata));
 
-/* Bytes of the artifact that are here, for status. */
+/* Bytes of the artifact that are fetched, and of these the ones that are here. */
+uint64_t staging_wanted(const Staging *s);
 uint64_t staging_available(const Staging *s);
 
-/* What the tree takes on the disk, when it is there. */
-uint64_t staging_tree_bytes(const Staging *s);
+/* What came of it, once it is done. */
+typedef struct StagingResult {
+        uint64_t tree_bytes,
+                own_bytes;     /* on the disk; what it does not share with other releases */
+        unsigned n_taken_over; /* files that were here already */
+} StagingResult;
+
+StagingResult staging_result(const Staging *s);

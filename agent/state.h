@@ -232,7 +232,6 @@ const Installed *state_find_release(const State *s, const char *release);
 
 /* The releases that a new one may have something of, best first: the live one, then the newest.
  * NULL: there are not so many. */
-#define SEEDS_MAX 4 /* so many are looked at */
 const Installed *state_seed(const State *s, size_t n);
 
 /* The release that was live before the present one, as far as it is still here: what a rollback

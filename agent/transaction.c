@@ -23,7 +23,7 @@ struct Transaction {
         bool stage, from_files;
         bool was_live; /* the release, when the transaction began */
         StagingFiles files;
-        uint64_t tree_bytes;               /* of what was staged */
+        StagingResult counts;              /* of what was staged */
         sd_event_source *early_end_source; /* failed before the switch, or staged */
         int error;                         /* 0: staged */
         char *reason;
@@ -63,6 +63,11 @@ bool transaction_is_staging(const Transaction *t)
 char *transaction_waits_for(const Transaction *t)
 {
         return t->activation ? activation_waits_for(t->activation) : NULL;
+}
+
+uint64_t transaction_wanted(const Transaction *t)
+{
+        return t->staging ? staging_wanted(t->staging) : 0;
 }
 
 uint64_t transaction_available(const Transaction *t)
@@ -185,8 +190,9 @@ static void take_in(Transaction *t)
         int r = state_add_release(t->site->state, m->release, m->deployment, m->serial,
                                   &m->index.sha256, &m->activate);
 
-        if (r >= 0 && t->tree_bytes > 0)
-                state_set_release_size(t->site->state, m->release, t->tree_bytes, t->tree_bytes);
+        if (r >= 0 && t->counts.tree_bytes > 0)
+                state_set_release_size(t->site->state, m->release, t->counts.tree_bytes,
+                                       t->counts.own_bytes);
         if (r >= 0 && t->stage) {
                 end_later(t);
                 return;
@@ -209,6 +215,15 @@ static void drop_spool(const Transaction *t)
 
 /* Staging */
 
+static void log_staged(const Transaction *t)
+{
+        site_log(t->site, LOG_INFO,
+                 "App %s: %u files of release %s were here already; %" PRIu64 " of %" PRIu64
+                 " bytes of its artifact were fetched",
+                 t->site->config->app, t->counts.n_taken_over, t->manifest->release,
+                 t->from_files ? 0 : staging_wanted(t->staging), t->manifest->artifact.size_bytes);
+}
+
 static void on_staged(int result, const char *reason, void *userdata)
 {
         Transaction *t = userdata;
@@ -217,7 +232,8 @@ static void on_staged(int result, const char *reason, void *userdata)
                 fail_later(t, result, reason ? reason : strerror(-result));
                 return;
         }
-        t->tree_bytes = staging_tree_bytes(t->staging);
+        t->counts = staging_result(t->staging);
+        log_staged(t);
         t->staging = staging_free(t->staging);
         take_in(t);
 }
@@ -231,6 +247,7 @@ static void stage(Transaction *t)
                                .root = t->site->config->root,
                                .reserve_bytes = t->site->config->reserve_bytes,
                                .app = t->site->config->app,
+                               .state = t->site->state,
                                .state_dir_fd = t->site->state_dir_fd };
         int r = staging_start(&place, t->manifest, t->from_files ? &t->files : NULL, on_staged, t,
                               &t->staging);

@@ -90,5 +90,7 @@ const Manifest *transaction_manifest(const Transaction *t);
 /* What it waits for, in words for a person; allocated, NULL when for nothing in particular. */
 char *transaction_waits_for(const Transaction *t);
 
-/* Bytes of its artifact that are here; 0 when nothing is fetched. */
+/* Bytes of its artifact that are fetched, and of these the ones that are here; 0 when nothing is.
+ */
+uint64_t transaction_wanted(const Transaction *t);
 uint64_t transaction_available(const Transaction *t);

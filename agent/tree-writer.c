@@ -19,6 +19,7 @@
 
 typedef struct TreeWriter {
         const Index *index;
+        const Delta *delta;
         Beneath *beneath;
         struct archive *archive;
         tree_source_t source;
@@ -152,13 +153,16 @@ static void entry_times(const IndexFile *f, struct timespec ret[static 2])
         ret[0] = ret[1] = (struct timespec){ .tv_sec = f->mtime_sec };
 }
 
-static int make_file(TreeWriter *w, const IndexFile *f, int parent_fd, const char *name,
-                     char **reterr)
+static int make_file(TreeWriter *w, const IndexFile *f, char **reterr)
 {
-        _cleanup_close_ int fd =
-                openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        const char *name;
+        int parent_fd = beneath_parent(w->beneath, f->path, &name);
         struct timespec times[2];
 
+        if (parent_fd < 0)
+                return path_failed(parent_fd, "open the directory of", f->path, reterr);
+        _cleanup_close_ int fd =
+                openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return path_failed(-errno, "create", f->path, reterr);
         int r = write_content(w, f, fd, reterr);
@@ -184,20 +188,31 @@ static int make_symlink(const IndexFile *f, int parent_fd, const char *name, cha
         return 0;
 }
 
-static int make_entry(TreeWriter *w, const IndexFile *f, char **reterr)
+static int make_entry(Beneath *tree, const IndexFile *f, char **reterr)
 {
         const char *name;
-        int parent_fd = beneath_parent(w->beneath, f->path, &name);
+        int parent_fd = beneath_parent(tree, f->path, &name);
 
         if (parent_fd < 0)
                 return path_failed(parent_fd, "open the directory of", f->path, reterr);
-        if (f->type == FILE_REGULAR)
-                return make_file(w, f, parent_fd, name, reterr);
         if (f->type == FILE_SYMLINK)
                 return make_symlink(f, parent_fd, name, reterr);
         /* Its mode and time are set at the end, when nothing is made in it any more. */
         return mkdirat(parent_fd, name, 0700) < 0 ? path_failed(-errno, "create", f->path, reterr)
                                                   : 0;
+}
+
+int tree_prepare(int dir_fd, const Index *index, char **reterr)
+{
+        _cleanup_(beneath_freep) Beneath *tree = NULL;
+        int r = beneath_new(dir_fd, &tree);
+
+        for (size_t n = 0; r >= 0 && n < index_n_files(index); n++) {
+                const IndexFile *f = index_file(index, n);
+                if (f->type != FILE_REGULAR)
+                        r = make_entry(tree, f, reterr);
+        }
+        return r;
 }
 
 static int finish_directory(TreeWriter *w, const IndexFile *f, char **reterr)
@@ -234,14 +249,16 @@ static int read_header(TreeWriter *w, const IndexFile *f, char **reterr)
                                        : wrong_path(w->index, f, path, reterr);
 }
 
+/* libarchive passes over the content of what is reused. */
 static int write_entries(TreeWriter *w, char **reterr)
 {
         for (size_t n = 0; n < index_n_files(w->index); n++) {
                 const IndexFile *f = index_file(w->index, n);
-                int r = read_header(w, f, reterr);
-                if (r < 0)
-                        return r;
-                r = make_entry(w, f, reterr);
+                DeltaSource source;
+                bool make = f->type == FILE_REGULAR && !delta_file(w->delta, n, &source);
+                int r = delta_in_stream(w->delta, n) ? read_header(w, f, reterr) : 0;
+                if (r >= 0 && make)
+                        r = make_file(w, f, reterr);
                 if (r < 0)
                         return r;
         }
@@ -269,6 +286,14 @@ static int expect_end(TreeWriter *w, char **reterr)
         return r > 0 ? fail(reterr, -EBADMSG, "archive goes on after its end") : r;
 }
 
+static bool is_in_stream(const TreeWriter *w)
+{
+        for (size_t n = 0; n < index_n_files(w->index); n++)
+                if (delta_in_stream(w->delta, n))
+                        return true;
+        return false;
+}
+
 static int open_archive(TreeWriter *w, char **reterr)
 {
         w->archive = archive_read_new();
@@ -279,20 +304,25 @@ static int open_archive(TreeWriter *w, char **reterr)
         return 0;
 }
 
-int tree_write(int dir_fd, const Index *index, tree_source_t source, void *userdata, char **reterr)
+/* An archive of nothing at all is none. */
+static int write_files(TreeWriter *w, char **reterr)
 {
-        _cleanup_(writer_done)
-                TreeWriter w = { .index = index, .source = source, .userdata = userdata };
+        int r = is_in_stream(w) ? open_archive(w, reterr) : 0;
+
+        if (r >= 0 && w->archive)
+                r = write_entries(w, reterr);
+        return r < 0 ? r : expect_end(w, reterr);
+}
+
+int tree_write(int dir_fd, const Index *index, const Delta *delta, tree_source_t source,
+               void *userdata, char **reterr)
+{
+        _cleanup_(writer_done) TreeWriter w = {
+                .index = index, .delta = delta, .source = source, .userdata = userdata
+        };
         int r = beneath_new(dir_fd, &w.beneath);
 
-        if (r < 0)
-                return r;
-        r = open_archive(&w, reterr);
-        if (r < 0)
-                return r;
-        r = write_entries(&w, reterr);
-        if (r < 0)
-                return r;
-        r = expect_end(&w, reterr);
+        if (r >= 0)
+                r = write_files(&w, reterr);
         return r < 0 ? r : finish_directories(&w, reterr);
 }

@@ -2,17 +2,20 @@
 #include "unpack.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "fd.h"
 #include "frame-reader.h"
+#include "log.h"
 #include "manifest.h"
 #include "message.h"
 #include "name.h"
 #include "room.h"
 #include "shared-link.h"
+#include "take-over.h"
 #include "tree-writer.h"
 
 typedef struct Unpack {
@@ -20,6 +23,12 @@ typedef struct Unpack {
         char *staging;
         Index *index;
         SharedPaths links;
+        Seed seeds[SEEDS_MAX];
+        size_t n_seeds;
+        Delta *delta;
+        TakenOver taken;
+        uint64_t tree_bytes, own_bytes; /* on the disk */
+        bool has_links, wants;
 } Unpack;
 
 static void unpack_done(Unpack *u)
@@ -28,6 +37,10 @@ static void unpack_done(Unpack *u)
         fd_close(u->staging_fd);
         fd_close(u->artifact_fd);
         free(u->staging);
+        taken_over_done(&u->taken);
+        delta_free(u->delta);
+        for (size_t i = 0; i < u->n_seeds; i++)
+                seed_done(&u->seeds[i]);
         index_free(u->index);
         shared_paths_done(&u->links);
 }
@@ -37,16 +50,23 @@ static bool is_file_name(const char *s)
         return tree_path_is_valid(s) && !strchr(s, '/');
 }
 
+static int receive(int socket_fd, Message *ret, int *ret_fd, char **reterr)
+{
+        int r = message_receive(socket_fd, ret, ret_fd);
+
+        if (r == 0)
+                return fail(reterr, -ECONNRESET, "slipwayd is gone");
+        return r < 0 ? fail_errno(reterr, r, "cannot receive from slipwayd") : 0;
+}
+
 /* The next message, which must have a descriptor. */
 static int receive_with_fd(int socket_fd, Message *ret, int *ret_fd, char **reterr)
 {
         _cleanup_close_ int fd = -EBADF;
-        int r = message_receive(socket_fd, ret, &fd);
+        int r = receive(socket_fd, ret, &fd, reterr);
 
-        if (r == 0)
-                return fail(reterr, -ECONNRESET, "slipwayd is gone");
         if (r < 0)
-                return fail_errno(reterr, r, "cannot receive from slipwayd");
+                return r;
         if (fd < 0)
                 return fail(reterr, -EPROTO, "slipwayd sent message %u without a descriptor",
                             ret->type);
@@ -62,7 +82,7 @@ static int expect_type(const Message *m, MessageType type, char **reterr)
 }
 
 /* Reads the index into memory of our own before it is checked: the file may belong to others. */
-static int load_index(Unpack *u, const Message *m, int fd, char **reterr)
+static int load_index(const Message *m, int fd, Index **ret, char **reterr)
 {
         Sha256 d;
         int r;
@@ -74,13 +94,13 @@ static int load_index(Unpack *u, const Message *m, int fd, char **reterr)
                 return -ENOMEM;
         r = fd_pread_exactly(fd, data, m->size, 0);
         if (r < 0)
-                return fail_errno(reterr, r, "cannot read the fetched index");
+                return fail_errno(reterr, r, "cannot read the index");
         r = sha256(data, m->size, &d);
         if (r < 0)
                 return r;
         if (!sha256_equal(&d, &m->sha256))
                 return fail(reterr, -EKEYREJECTED, "index is not the one that was signed");
-        return index_parse(data, m->size, &u->index, reterr);
+        return index_parse(data, m->size, ret, reterr);
 }
 
 /* Staging stays closed to others until it is whole. */
@@ -110,61 +130,217 @@ static int load_links(const Message *m, int fd, SharedPaths *ret, char **reterr)
         return r < 0 ? fail_errno(reterr, r, "cannot read the list of links") : 0;
 }
 
-/* MESSAGE_LINKS, if it is there, then MESSAGE_RELEASES. */
+static int take_links(Unpack *u, const Message *m, int fd, char **reterr)
+{
+        int r = load_links(m, fd, &u->links, reterr);
+
+        u->has_links = true;
+        for (size_t i = 0; r >= 0 && i < u->links.n_paths; i++)
+                r = shared_link_judge(u->index, u->links.paths[i], reterr);
+        return r;
+}
+
+/* A release that is not as it should be is of no use, and no harm. */
+static int take_seed(Unpack *u, const Message *m, int fd, char **reterr)
+{
+        Seed *s = &u->seeds[u->n_seeds];
+        _cleanup_free_ char *err = NULL;
+        int r;
+
+        if (u->n_seeds == SEEDS_MAX || !is_file_name(m->text))
+                return fail(reterr, -EPROTO, "slipwayd named too many releases, or '%s'", m->text);
+        *s = (Seed){ .dir_fd = -EBADF, .may_link = m->offset == 1 };
+        r = load_index(m, fd, &s->index, &err);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                log_warning("can't take anything from release %s: %s", m->text, err_text(r, err));
+                return 0;
+        }
+        u->n_seeds++;
+        s->name = strdup(m->text);
+        return s->name ? 0 : -ENOMEM;
+}
+
+/* The orders after INDEX, up to MESSAGE_RELEASES. */
 static int take_place(Unpack *u, Message *m, char **reterr)
 {
-        _cleanup_close_ int fd = -EBADF;
-        int r = receive_with_fd(u->socket_fd, m, &fd, reterr);
+        for (;;) {
+                _cleanup_close_ int fd = -EBADF;
+                int r = receive_with_fd(u->socket_fd, m, &fd, reterr);
 
-        if (r >= 0 && m->type == MESSAGE_LINKS) {
-                r = load_links(m, fd, &u->links, reterr);
-                fd = fd_close(fd);
-                for (size_t i = 0; r >= 0 && i < u->links.n_paths; i++)
-                        r = shared_link_judge(u->index, u->links.paths[i], reterr);
-                if (r >= 0)
-                        r = receive_with_fd(u->socket_fd, m, &fd, reterr);
+                if (r >= 0 && m->type == MESSAGE_LINKS && !u->has_links)
+                        r = take_links(u, m, fd, reterr);
+                else if (r >= 0 && m->type == MESSAGE_SEED)
+                        r = take_seed(u, m, fd, reterr);
+                else {
+                        if (r >= 0)
+                                r = expect_type(m, MESSAGE_RELEASES, reterr);
+                        if (r >= 0)
+                                u->releases_fd = TAKE_FD(fd);
+                        return r;
+                }
+                if (r < 0)
+                        return r;
         }
-        if (r >= 0)
-                r = expect_type(m, MESSAGE_RELEASES, reterr);
-        if (r < 0)
-                return r;
-        u->releases_fd = TAKE_FD(fd);
-        return 0;
+}
+
+/* Those whose tree is not there are of no use. */
+static void open_seeds(Unpack *u)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < u->n_seeds; i++) {
+                Seed *s = &u->seeds[i];
+
+                s->dir_fd = dir_open_at(u->releases_fd, s->name);
+                if (s->dir_fd >= 0)
+                        u->seeds[n++] = *s;
+                else
+                        seed_done(s);
+        }
+        u->n_seeds = n;
+}
+
+static int compare(Unpack *u)
+{
+        const Index *indexes[SEEDS_MAX];
+
+        for (size_t i = 0; i < u->n_seeds; i++)
+                indexes[i] = u->seeds[i].index;
+        return delta_new(u->index, indexes, u->n_seeds, &u->delta);
+}
+
+/* As far as is known before anything is taken over. */
+static bool will_be_made(size_t n, void *userdata)
+{
+        const Unpack *u = userdata;
+        DeltaSource source;
+
+        return !delta_file(u->delta, n, &source) || !u->seeds[source.seed].may_link;
+}
+
+static bool will_be_written(size_t n, void *userdata)
+{
+        const Unpack *u = userdata;
+        DeltaSource source;
+
+        return index_file(u->index, n)->type == FILE_REGULAR && !delta_file(u->delta, n, &source);
+}
+
+static bool is_not_shared(size_t n, void *userdata)
+{
+        const Unpack *u = userdata;
+
+        return !u->taken.linked[n];
 }
 
 static int tell_needs(Unpack *u, char **reterr)
 {
         Message m = { .type = MESSAGE_NEEDS };
-        int r = room_measure(u->index, u->releases_fd, &m.size, &m.offset);
+        int r = room_measure(u->index, u->releases_fd, will_be_made, u, &m.size, &m.offset);
 
         if (r >= 0)
                 r = message_send(u->socket_fd, &m, -1);
         return r < 0 ? fail_errno(reterr, r, "cannot say what the release needs") : 0;
 }
 
-/* The orders after INDEX. */
+static int await_take(Unpack *u, char **reterr)
+{
+        _cleanup_close_ int fd = -EBADF;
+        Message m;
+        int r = receive(u->socket_fd, &m, &fd, reterr);
+
+        return r < 0 ? r : expect_type(&m, MESSAGE_TAKE, reterr);
+}
+
+/* The orders after INDEX, up to the staging directory. */
 static int take_orders(Unpack *u, char **reterr)
 {
-        Message m;
-        int r = take_place(u, &m, reterr);
+        Message place;
+        int r = take_place(u, &place, reterr);
 
         if (r < 0)
                 return r;
-        r = tell_needs(u, reterr);
+        open_seeds(u);
+        r = compare(u);
+        if (r >= 0)
+                r = tell_needs(u, reterr);
+        if (r >= 0)
+                r = await_take(u, reterr);
+        return r < 0 ? r : make_staging(u, place.text, reterr);
+}
+
+/* Everything that needs the installed releases. */
+static int take_over(Unpack *u, char **reterr)
+{
+        int r = tree_prepare(u->staging_fd, u->index, reterr);
+
+        if (r >= 0)
+                r = take_over_files(u->index, u->seeds, u->staging_fd, u->delta, &u->taken, reterr);
         if (r < 0)
                 return r;
-        r = make_staging(u, m.text, reterr);
-        if (r < 0)
-                return r;
-        r = receive_with_fd(u->socket_fd, &m, &u->artifact_fd, reterr);
-        if (r < 0)
-                return r;
-        r = expect_type(&m, MESSAGE_ARTIFACT, reterr);
-        if (r < 0)
-                return r;
-        if (m.size != index_artifact_size(u->index))
-                return fail(reterr, -EBADMSG, "artifact and index of the release differ in size");
-        return 0;
+        delta_settle(u->delta);
+        r = take_over_pieces(u->index, u->seeds, u->delta, &u->taken, reterr);
+        for (size_t i = 0; i < u->n_seeds; i++)
+                u->seeds[i].dir_fd = fd_close(u->seeds[i].dir_fd);
+        return r;
+}
+
+static void describe_lost(const TakenOver *t, char ret[static MESSAGE_TEXT_MAX + 1])
+{
+        if (t->n_lost > 0)
+                (void) snprintf(
+                        ret, MESSAGE_TEXT_MAX + 1,
+                        "%zu files or parts of files of installed releases are not what was "
+                        "signed, the first is %s",
+                        t->n_lost, t->first_lost);
+}
+
+/* While the file system can still be asked. */
+static int measure(Unpack *u, uint64_t *ret_rest)
+{
+        uint64_t n_inodes;
+        int r = room_measure(u->index, u->staging_fd, NULL, NULL, &u->tree_bytes, &n_inodes);
+
+        if (r >= 0)
+                r = room_measure(u->index, u->staging_fd, is_not_shared, u, &u->own_bytes,
+                                 &n_inodes);
+        if (r >= 0)
+                r = room_measure(u->index, u->staging_fd, will_be_written, u, ret_rest, &n_inodes);
+        return r;
+}
+
+static int tell_wanted(Unpack *u, char **reterr)
+{
+        Message m = { .type = MESSAGE_WANTED, .result = u->taken.n_files };
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        size_t size;
+        int r = delta_ranges(u->delta, &ranges);
+
+        if (r >= 0)
+                r = fd = range_set_pack(ranges, &size);
+        if (r >= 0)
+                r = measure(u, &m.offset);
+        if (r >= 0) {
+                describe_lost(&u->taken, m.text);
+                u->wants = range_set_n(ranges) > 0;
+                r = message_send(u->socket_fd, &m, fd);
+        }
+        return r < 0 ? fail_errno(reterr, r, "cannot say what of the release is wanted") : 0;
+}
+
+static int await_artifact(Unpack *u, char **reterr)
+{
+        Message m;
+        int r = receive_with_fd(u->socket_fd, &m, &u->artifact_fd, reterr);
+
+        if (r >= 0)
+                r = expect_type(&m, MESSAGE_ARTIFACT, reterr);
+        if (r >= 0 && m.size != index_artifact_size(u->index))
+                r = fail(reterr, -EBADMSG, "artifact and index of the release differ in size");
+        return r;
 }
 
 static int next_frame(void *userdata, const void **ret_data, size_t *ret_size, char **reterr)
@@ -174,12 +350,16 @@ static int next_frame(void *userdata, const void **ret_data, size_t *ret_size, c
 
 static int write_tree(Unpack *u, char **reterr)
 {
+        const FramePlan plan = { .index = u->index,
+                                 .delta = u->delta,
+                                 .piece_fds = u->taken.frame_fds,
+                                 .artifact_fd = u->artifact_fd };
         _cleanup_(frame_reader_freep) FrameReader *frames = NULL;
-        int r = frame_reader_new(u->socket_fd, u->artifact_fd, u->index, &frames);
+        int r = frame_reader_new(u->socket_fd, &plan, &frames);
 
         if (r < 0)
                 return r;
-        return tree_write(u->staging_fd, u->index, next_frame, frames, reterr);
+        return tree_write(u->staging_fd, u->index, u->delta, next_frame, frames, reterr);
 }
 
 static int make_links(const SharedPaths *links, int tree_fd, char **reterr)
@@ -206,12 +386,16 @@ static int unpack(Unpack *u, unpack_tighten_t tighten, char **reterr)
 {
         int r = take_orders(u, reterr);
 
-        if (r < 0)
-                return r;
-        r = tighten ? tighten(u->releases_fd, u->staging_fd, reterr) : 0;
-        if (r < 0)
-                return r;
-        r = write_tree(u, reterr);
+        if (r >= 0)
+                r = take_over(u, reterr);
+        if (r >= 0)
+                r = tell_wanted(u, reterr);
+        if (r >= 0 && tighten)
+                r = tighten(u->releases_fd, u->staging_fd, reterr);
+        if (r >= 0 && u->wants)
+                r = await_artifact(u, reterr);
+        if (r >= 0)
+                r = write_tree(u, reterr);
         if (r >= 0)
                 r = make_links(&u->links, u->staging_fd, reterr);
         return r < 0 ? r : finish_staging(u, reterr);
@@ -232,8 +416,9 @@ static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
                 .staging_fd = -EBADF,
                 .artifact_fd = -EBADF,
         };
+        Message done = { .type = MESSAGE_UNPACKED, .id = m->id };
         _cleanup_free_ char *err = NULL;
-        int r = load_index(&u, m, index_fd, &err);
+        int r = load_index(m, index_fd, &u.index, &err);
 
         if (r >= 0)
                 r = unpack(&u, tighten, &err);
@@ -245,9 +430,12 @@ static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
                                  u.staging, strerror(-q));
                 }
         }
-        return answered(message_reply(socket_fd, MESSAGE_UNPACKED, m->id, MIN(r, 0),
-                                      r < 0 ? err_text(r, err) : NULL),
-                        reterr);
+        done.result = MIN(r, 0);
+        done.size = u.tree_bytes;
+        done.offset = u.own_bytes;
+        if (r < 0)
+                (void) stpncpy(done.text, err_text(r, err), MESSAGE_TEXT_MAX);
+        return answered(message_send(socket_fd, &done, -1), reterr);
 }
 
 /* In a release that is there. */
@@ -324,12 +512,10 @@ int unpack_run(int socket_fd, unpack_tighten_t tighten, char **reterr)
 {
         _cleanup_close_ int fd = -EBADF;
         Message m;
-        int r = message_receive(socket_fd, &m, &fd);
+        int r = receive(socket_fd, &m, &fd, reterr);
 
-        if (r == 0)
-                return fail(reterr, -ECONNRESET, "slipwayd is gone");
         if (r < 0)
-                return fail_errno(reterr, r, "cannot receive from slipwayd");
+                return r;
         if (m.type == MESSAGE_INDEX && fd >= 0)
                 return unpack_and_answer(socket_fd, &m, fd, tighten, reterr);
         if (m.type == MESSAGE_LINKS && fd >= 0)

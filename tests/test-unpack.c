@@ -13,10 +13,19 @@
 #include "index.h"
 #include "message.h"
 #include "pack.h"
+#include "range-set.h"
 #include "shared-link.h"
 #include "tar-header.h"
 #include "test.h"
 #include "unpack.h"
+
+/* A release that is there. */
+typedef struct SeedOrder {
+        const char *name;
+        const void *index;
+        size_t index_size;
+        bool may_link;
+} SeedOrder;
 
 /* What slipwayd hands to the child, and how it plays its part. */
 typedef struct Order {
@@ -29,6 +38,9 @@ typedef struct Order {
         uint64_t artifact_size;   /* 0: the index's */
         uint64_t step_bytes;      /* announces so many at once; 0: all */
         uint64_t hang_up_at;      /* closes the socket after so many, if not 0 */
+        const SeedOrder *seeds;
+        size_t n_seeds;
+        void (*before_artifact)(void); /* called when everything was taken over */
         void (*repair)(int artifact_fd, unsigned n_bad, const Message *bad);
 } Order;
 
@@ -36,7 +48,10 @@ typedef struct Answer {
         int result;
         char text[MESSAGE_TEXT_MAX + 1];
         unsigned n_bad;
-        uint64_t tree_bytes, n_inodes;
+        uint64_t tree_bytes, n_inodes, rest_bytes; /* that it says it needs */
+        uint64_t wanted_bytes, size_bytes, own_bytes;
+        int n_taken_over;
+        char lost[MESSAGE_TEXT_MAX + 1];
         int run_result; /* of unpack_run() itself */
 } Answer;
 
@@ -80,12 +95,20 @@ static void send_links(int fd, const Activate *activate)
         send_order(fd, &m, links_fd);
 }
 
+static void send_seed(int fd, const SeedOrder *o)
+{
+        _cleanup_close_ int index_fd = sample_fd(o->index, o->index_size);
+        Message m = { .type = MESSAGE_SEED, .size = o->index_size, .offset = o->may_link };
+
+        assert_int_equal(sha256(o->index, o->index_size, &m.sha256), 0);
+        (void) snprintf(m.text, sizeof(m.text), "%s", o->name);
+        send_order(fd, &m, index_fd);
+}
+
 static void send_orders(int fd, const Order *o, int releases_fd)
 {
         _cleanup_close_ int index_fd = sample_fd(o->index, o->index_size);
-        _cleanup_(index_freep) Index *index = NULL;
         Message m = { .type = MESSAGE_INDEX, .id = 7, .size = o->index_size };
-        uint64_t size = o->artifact_size;
 
         if (o->index_sha256)
                 m.sha256 = *o->index_sha256;
@@ -94,13 +117,46 @@ static void send_orders(int fd, const Order *o, int releases_fd)
         send_order(fd, &m, index_fd);
         if (o->activate)
                 send_links(fd, o->activate);
+        for (size_t i = 0; i < o->n_seeds; i++)
+                send_seed(fd, &o->seeds[i]);
         m = (Message){ .type = MESSAGE_RELEASES };
         (void) snprintf(m.text, sizeof(m.text), "%s", o->staging);
         send_order(fd, &m, releases_fd);
-        if (size == 0 && index_parse(o->index, o->index_size, &index, NULL) == 0)
-                size = index_artifact_size(index);
-        m = (Message){ .type = MESSAGE_ARTIFACT, .size = size };
-        send_order(fd, &m, o->artifact_fd);
+}
+
+static void on_needs(int fd, const Message *m, Answer *ret)
+{
+        const Message take = { .type = MESSAGE_TAKE };
+
+        ret->tree_bytes = m->size;
+        ret->n_inodes = m->offset;
+        send_order(fd, &take, -1);
+}
+
+/* True: the artifact was sent. */
+static bool on_wanted(int fd, const Order *o, const Message *m, int ranges_fd, Answer *ret)
+{
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        _cleanup_(index_freep) Index *index = NULL;
+        Message artifact = { .type = MESSAGE_ARTIFACT, .size = o->artifact_size };
+        struct stat st;
+
+        assert_int_equal(index_parse(o->index, o->index_size, &index, NULL), 0);
+        if (artifact.size == 0)
+                artifact.size = index_artifact_size(index);
+        assert_return_code(fstat(ranges_fd, &st), errno);
+        assert_int_equal(
+                range_set_unpack(ranges_fd, st.st_size, index_artifact_size(index), &ranges), 0);
+        ret->wanted_bytes = range_set_bytes(ranges);
+        ret->rest_bytes = m->offset;
+        ret->n_taken_over = m->result;
+        memcpy(ret->lost, m->text, sizeof(m->text));
+        if (o->before_artifact)
+                o->before_artifact();
+        if (ret->wanted_bytes == 0)
+                return false;
+        send_order(fd, &artifact, o->artifact_fd);
+        return true;
 }
 
 static bool is_readable(int fd, int timeout_msec)
@@ -124,17 +180,28 @@ static bool announce(int fd, const Order *o, uint64_t *done, uint64_t size)
         return true;
 }
 
+static void on_bad_frame(int fd, const Order *o, Message *m, Answer *ret)
+{
+        assert_int_equal(m->type, MESSAGE_BAD_FRAME);
+        if (o->repair)
+                o->repair(o->artifact_fd, ret->n_bad, m);
+        ret->n_bad++;
+        m->type = MESSAGE_REPLACED;
+        assert_int_equal(message_send(fd, m, -1), 0);
+}
+
 static void play_slipwayd(int fd, const Order *o, Answer *ret)
 {
         uint64_t done = 0, size;
+        bool sent = false;
         struct stat st;
         Message m;
 
         assert_int_equal(fstat(o->artifact_fd, &st), 0);
         size = o->artifact_size > 0 ? o->artifact_size : (uint64_t) st.st_size;
         for (;;) {
-                int message_fd;
-                bool more = announce(fd, o, &done, size);
+                _cleanup_close_ int message_fd = -EBADF;
+                bool more = sent && announce(fd, o, &done, size);
                 if (o->hang_up_at > 0 && done >= o->hang_up_at)
                         return;
                 if (!is_readable(fd, more ? 0 : 30000)) {
@@ -143,23 +210,20 @@ static void play_slipwayd(int fd, const Order *o, Answer *ret)
                 }
                 int r = message_receive(fd, &m, &message_fd);
                 assert_int_equal(r, 1);
-                assert_int_equal(message_fd, -EBADF);
+                assert_int_equal(message_fd >= 0, m.type == MESSAGE_WANTED);
                 if (m.type == MESSAGE_UNPACKED)
                         break;
-                if (m.type == MESSAGE_NEEDS) {
-                        ret->tree_bytes = m.size;
-                        ret->n_inodes = m.offset;
-                        continue;
-                }
-                assert_int_equal(m.type, MESSAGE_BAD_FRAME);
-                if (o->repair)
-                        o->repair(o->artifact_fd, ret->n_bad, &m);
-                ret->n_bad++;
-                m.type = MESSAGE_REPLACED;
-                assert_int_equal(message_send(fd, &m, -1), 0);
+                if (m.type == MESSAGE_NEEDS)
+                        on_needs(fd, &m, ret);
+                else if (m.type == MESSAGE_WANTED)
+                        sent = on_wanted(fd, o, &m, message_fd, ret);
+                else
+                        on_bad_frame(fd, o, &m, ret);
         }
         assert_int_equal(m.id, 7);
         ret->result = m.result;
+        ret->size_bytes = m.size;
+        ret->own_bytes = m.offset;
         memcpy(ret->text, m.text, sizeof(m.text));
 }
 
@@ -614,10 +678,10 @@ static void truncated_artifact(void **state)
         Order o = craft_order(&c);
 
         o.artifact_size = c.offset;
-        assert_int_equal(ftruncate(c.fd, c.offset - 1), 0);
+        assert_int_equal(ftruncate(c.fd, 1), 0);
         Answer a = unpack_to(fd, &o);
         assert_int_equal(a.n_bad, 2);
-        assert_refused(&a, fd, -EKEYREJECTED, "frame 1", "truncated");
+        assert_refused(&a, fd, -EKEYREJECTED, "frame 0", "truncated");
 }
 
 /* Frames whose bytes are the signed ones, but not of the allowed form. */
@@ -950,6 +1014,234 @@ static void unpacks_what_was_packed(void **state)
         pack_result_done(&packed);
 }
 
+/* Release "r1", unpacked, and what the next one is to be: few files are others, of a large one a
+ * piece. */
+typedef struct Two {
+        int releases_fd, tree_fd, artifact_fd;
+        PackResult first, second;
+        SeedOrder seed;
+} Two;
+
+static void two_done(Two *t)
+{
+        fd_close(t->releases_fd);
+        fd_close(t->tree_fd);
+        fd_close(t->artifact_fd);
+        pack_result_done(&t->first);
+        pack_result_done(&t->second);
+}
+
+static void overwrite(int dir_fd, const char *path, const char *text, off_t offset)
+{
+        _cleanup_close_ int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
+
+        assert_return_code(fd, errno);
+        assert_int_equal(fd_pwrite_all(fd, text, strlen(text), offset), 0);
+}
+
+static Two two_new(const char *dir)
+{
+        const PackOptions options = { .source_time_sec = 1700000100, .level = 1 };
+        Two t = { .releases_fd = make_dir(dir, "releases") };
+        _cleanup_close_ int first_fd = pack_large(dir, &t.first);
+        _cleanup_(index_freep) Index *index = NULL;
+        Order o = { .artifact_fd = first_fd,
+                    .index = t.first.index,
+                    .index_size = t.first.index_size_bytes,
+                    .staging = "r1" };
+        Answer a = unpack_to(t.releases_fd, &o);
+
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.n_taken_over, 0);
+        assert_int_equal(a.size_bytes, a.own_bytes);
+        t.tree_fd = dir_open_at(t.releases_fd, "../tree");
+        overwrite(t.tree_fd, "large", "another piece", 3 << 20);
+        overwrite(t.tree_fd, "dir-20/file-3", "another file", 0);
+        assert_return_code(renameat(t.tree_fd, "dir-30/file-5", t.tree_fd, "moved"), errno);
+        t.artifact_fd = sample_fd("", 0);
+        assert_int_equal(index_parse(t.first.index, t.first.index_size_bytes, &index, NULL), 0);
+        assert_int_equal(pack_tree(t.tree_fd, &options, index, t.artifact_fd, &t.second, NULL), 0);
+        t.seed = (SeedOrder){ .name = "r1",
+                              .index = t.first.index,
+                              .index_size = t.first.index_size_bytes,
+                              .may_link = true };
+        return t;
+}
+
+static Order two_order(const Two *t)
+{
+        return (Order){ .artifact_fd = t->artifact_fd,
+                        .index = t->second.index,
+                        .index_size = t->second.index_size_bytes,
+                        .staging = "new",
+                        .seeds = &t->seed,
+                        .n_seeds = 1 };
+}
+
+/* The files of the index are there as it says, with their content. */
+static void assert_tree(int releases_fd, const PackResult *packed)
+{
+        _cleanup_close_ int new_fd = dir_open_at(releases_fd, "new");
+        _cleanup_(index_freep) Index *index = NULL;
+        struct stat st;
+        Sha256 d;
+
+        assert_int_equal(index_parse(packed->index, packed->index_size_bytes, &index, NULL), 0);
+        for (size_t n = 0; n < index_n_files(index); n++) {
+                const IndexFile *f = index_file(index, n);
+
+                assert_int_equal(fstatat(new_fd, f->path, &st, AT_SYMLINK_NOFOLLOW), 0);
+                assert_int_equal(st.st_mode & 07777, f->mode);
+                assert_int_equal(st.st_mtim.tv_sec, f->mtime_sec);
+                if (f->type != FILE_REGULAR)
+                        continue;
+                _cleanup_close_ int fd = openat(new_fd, f->path, O_RDONLY | O_CLOEXEC);
+                assert_int_equal(st.st_size, f->size_bytes);
+                assert_int_equal(sha256_fd(fd, 0, f->size_bytes, &d), 0);
+                assert_true(sha256_equal(&d, &f->sha256));
+        }
+}
+
+static bool same_inode(int dir_fd, const char *a, const char *b)
+{
+        struct stat x, y;
+
+        assert_return_code(fstatat(dir_fd, a, &x, AT_SYMLINK_NOFOLLOW), errno);
+        assert_return_code(fstatat(dir_fd, b, &y, AT_SYMLINK_NOFOLLOW), errno);
+        return x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+static void takes_over_what_is_there(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+        Answer a = unpack_to(t.releases_fd, &o);
+
+        assert_string_equal(a.text, "");
+        assert_string_equal(a.lost, "");
+        assert_tree(t.releases_fd, &t.second);
+        assert_true(same_inode(t.releases_fd, "r1/dir-20/file-4", "new/dir-20/file-4"));
+        /* It is as old as its path: content alone is taken over. */
+        assert_false(same_inode(t.releases_fd, "r1/dir-30/file-5", "new/moved"));
+        assert_false(same_inode(t.releases_fd, "r1/dir-20/file-3", "new/dir-20/file-3"));
+        assert_false(same_inode(t.releases_fd, "r1/large", "new/large"));
+        assert_int_equal(a.n_taken_over, 399);
+        /* two files, of one of them 5 MiB are copied; the directories and links */
+        assert_true(a.wanted_bytes > 0 && a.wanted_bytes < t.second.artifact_size_bytes / 3);
+        assert_in_range(a.rest_bytes, 5 << 20, 6 << 20);
+        assert_in_range(a.tree_bytes, a.rest_bytes, a.rest_bytes + (1 << 20));
+        assert_in_range(a.n_inodes, 46, 48);
+        assert_in_range(a.own_bytes, 5 << 20, 6 << 20);
+        assert_true(a.size_bytes > a.own_bytes + (3 << 20));
+}
+
+/* Who runs the application may write to what is there (--user). */
+static void copies_what_is_there(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+
+        t.seed.may_link = false;
+        Answer a = unpack_to(t.releases_fd, &o);
+        assert_string_equal(a.text, "");
+        assert_tree(t.releases_fd, &t.second);
+        assert_false(same_inode(t.releases_fd, "r1/dir-20/file-4", "new/dir-20/file-4"));
+        assert_int_equal(a.n_taken_over, 399);
+        assert_int_equal(a.own_bytes, a.size_bytes);
+        assert_int_equal(a.tree_bytes, a.size_bytes);
+        assert_true(a.wanted_bytes < t.second.artifact_size_bytes / 3);
+}
+
+/* Nothing is fetched, and no artifact is waited for. */
+static void nothing_is_new(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+
+        o.index = t.first.index;
+        o.index_size = t.first.index_size_bytes;
+        Answer a = unpack_to(t.releases_fd, &o);
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.wanted_bytes, 0);
+        assert_int_equal(a.rest_bytes, 4096);
+        assert_int_equal(a.n_taken_over, 401);
+        assert_tree(t.releases_fd, &t.first);
+}
+
+static void damaged_is_fetched(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+
+        overwrite(t.releases_fd, "r1/dir-20/file-4", "damage", 100);
+        overwrite(t.releases_fd, "r1/large", "damage", 1 << 20);
+        Answer a = unpack_to(t.releases_fd, &o);
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.result, 0);
+        assert_int_equal(a.n_taken_over, 398);
+        assert_non_null(strstr(a.lost, "2 files or parts of files"));
+        assert_non_null(strstr(a.lost, "'large' of release r1"));
+        assert_tree(t.releases_fd, &t.second);
+}
+
+static int raced_releases_fd;
+
+static void damage_late(void)
+{
+        overwrite(raced_releases_fd, "r1/large", "damage", 1 << 20);
+}
+
+/* A piece is another one when it is read. */
+static void changed_while_it_is_copied(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+
+        raced_releases_fd = t.releases_fd;
+        o.before_artifact = damage_late;
+        Answer a = unpack_to(t.releases_fd, &o);
+        assert_int_equal(a.result, -ESTALE);
+        assert_non_null(strstr(a.text, "'large'"));
+        assert_false(exists(t.releases_fd, "new"));
+        a = unpack_to(t.releases_fd, &(Order){ .artifact_fd = o.artifact_fd,
+                                               .index = o.index,
+                                               .index_size = o.index_size,
+                                               .staging = "new",
+                                               .seeds = o.seeds,
+                                               .n_seeds = 1 });
+        assert_string_equal(a.text, "");
+        assert_tree(t.releases_fd, &t.second);
+}
+
+/* What is no release, or not the one that was signed, is passed over. */
+static void seeds_of_no_use(void **state)
+{
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+        SeedOrder seeds[SEEDS_MAX + 1] = {
+                {.name = "gone",            .index = t.first.index, .index_size = t.first.index_size_bytes},
+                { .name = "r1",             .index = "no index",    .index_size = 8                       },
+                { .name = "../releases/r1", .index = "no index",    .index_size = 8                       },
+        };
+
+        o.seeds = seeds;
+        o.n_seeds = 2;
+        Answer a = unpack_to(t.releases_fd, &o);
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.n_taken_over, 0);
+        assert_tree(t.releases_fd, &t.second);
+        assert_int_equal(remove_tree_at(t.releases_fd, "new"), 0);
+        o.n_seeds = 3;
+        a = unpack_to(t.releases_fd, &o);
+        assert_int_equal(a.result, -EPROTO);
+        for (size_t n = 0; n < ELEMENTSOF(seeds); n++)
+                seeds[n] = t.seed;
+        o.n_seeds = ELEMENTSOF(seeds);
+        a = unpack_to(t.releases_fd, &o);
+        assert_int_equal(a.result, -EPROTO);
+        assert_false(exists(t.releases_fd, "new"));
+}
+
 /* slipwayd dies, or gives up, in the middle. */
 static void peer_goes_away(void **state)
 {
@@ -1070,6 +1362,27 @@ static void program_in_its_sandbox(void **state)
         pack_result_done(&packed);
 }
 
+/* Everything that it opens of the old release is open before the sandbox is. */
+static void program_takes_over(void **state)
+{
+        int fds[2], status;
+        Answer a = {};
+
+        if (!getenv("SLIPWAY_BUILD_ROOT"))
+                skip();
+        _cleanup_(two_done) Two t = two_new(*state);
+        Order o = two_order(&t);
+        pid_t pid = start_program(fds);
+        send_orders(fds[0], &o, t.releases_fd);
+        play_slipwayd(fds[0], &o, &a);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        fd_close(fds[0]);
+        assert_string_equal(a.text, "");
+        assert_int_equal(a.n_taken_over, 399);
+        assert_tree(t.releases_fd, &t.second);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -1088,9 +1401,16 @@ int main(void)
                 test_in_dir(disk_full),
                 test_in_dir(read_only),
                 test_in_dir(unpacks_what_was_packed),
+                test_in_dir(takes_over_what_is_there),
+                test_in_dir(copies_what_is_there),
+                test_in_dir(nothing_is_new),
+                test_in_dir(damaged_is_fetched),
+                test_in_dir(changed_while_it_is_copied),
+                test_in_dir(seeds_of_no_use),
                 test_in_dir(peer_goes_away),
                 test_in_dir(removes),
                 test_in_dir(program_in_its_sandbox),
+                test_in_dir(program_takes_over),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "fd.h"
 #include "macro.h"
 #include "message.h"
+#include "range-set.h"
 #include "takeover.h"
 
 /* In the place of slipway-unpack. */
@@ -37,6 +38,17 @@ static void answer(MessageType type, int result, uint64_t offset, uint64_t size)
         const Message m = { .type = type, .result = result, .offset = offset, .size = size };
 
         if (message_send(MESSAGE_FD, &m, -1) < 0)
+                exit(EXIT_FAILURE);
+}
+
+/* Parts of the artifact, or what is none of it, or nothing at all. */
+static void want(const void *ranges, size_t size)
+{
+        const Message m = { .type = MESSAGE_WANTED };
+        _cleanup_close_ int fd = ranges ? memfd_sealed("wanted", ranges, size) : -EBADF;
+
+        answer(MESSAGE_NEEDS, 0, 1, 4096);
+        if (message_send(MESSAGE_FD, &m, fd) < 0)
                 exit(EXIT_FAILURE);
 }
 
@@ -99,6 +111,13 @@ int main(void)
                 answer(MESSAGE_UNPACKED, 0, 0, 0);
         else if (strcmp(t.what, "needs") == 0) {
                 answer(MESSAGE_NEEDS, 0, 1, UINT64_MAX - 64);
+        } else if (strcmp(t.what, "want more") == 0) {
+                static const ByteRange more = { .offset = UINT64_C(1) << 40, .size = 1 };
+                want(&more, sizeof(more));
+        } else if (strcmp(t.what, "want odd") == 0) {
+                want("odd", 3);
+        } else if (strcmp(t.what, "want") == 0) {
+                want(NULL, 0);
         } else if (strcmp(t.what, "link") == 0) {
                 if (symlinkat("r1", releases_fd, releases.text) < 0)
                         abort();

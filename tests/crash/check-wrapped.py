@@ -18,7 +18,7 @@ HARMLESS_LIBC = re.compile(
     r"readlink(at)?|getopt_long|memfd_create|"                          # read only, or no file on a disk
     r"open_memstream|f?puts|fputc|fwrite|putchar|stdout|stderr|"        # streams in memory and the three standard ones
     r"fdopendir|opendir|pthread_create|"
-    r"ioctl|"                                                           # the width of a terminal
+    r"ioctl|"                                                           # crash-point.c looks which
     r"socket(pair)?|send(msg|to)?|setsockopt|prctl|"                    # messages to other processes, the bus's are below
     r"malloc_trim|mallopt|strcpy|stpn?cpy|mem(p)?cpy|__(mem|str|stp)n?cpy_chk")
 HARMLESS_BUS = re.compile(

@@ -42,6 +42,11 @@ def whole(follower):
     return faults.IgnoreRange(lambda path: follower.store.get(path.partition(prefix)[2]))
 
 
+def end_of_files(release):
+    """Where the last frame with files ends; the archive's own end is not fetched."""
+    return formats.Index.unpack(release.index).frames[-1].offset
+
+
 # what happens to the first request of an object, after which it is asked for again within the deployment
 ONCE = {
     "500": lambda f, r: faults.Answer(500),
@@ -52,7 +57,7 @@ ONCE = {
     "resets": lambda f, r: faults.ResetAfter(100),
     "answers no HTTP": lambda f, r: faults.Answer(500, body=b"\x00\xff<Error><Code>\xfe</Cod"),
     "flips a bit in the first frame": lambda f, r: faults.FlipBit(40),
-    "flips a bit in the last frame": lambda f, r: faults.FlipBit(len(r.artifact) - 10),
+    "flips a bit in the last frame": lambda f, r: faults.FlipBit(end_of_files(r) - 10),
 }
 
 

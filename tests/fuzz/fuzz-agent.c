@@ -19,6 +19,7 @@
 #include "log.h"
 #include "name.h"
 #include "orders.h"
+#include "range-set.h"
 #include "time-text.h"
 #include "unit-status.h"
 
@@ -308,15 +309,18 @@ static void serve_request(const Message *asked, unsigned variant)
 static void serve_order(Bench *b)
 {
         static const uint8_t answers[_MESSAGE_TYPE_MAX] = {
-                [MESSAGE_RELEASES] = MESSAGE_NEEDS,
-                [MESSAGE_ARTIFACT] = MESSAGE_UNPACKED,
-                [MESSAGE_AVAILABLE] = MESSAGE_UNPACKED,
+                [MESSAGE_RELEASES] = MESSAGE_NEEDS,    [MESSAGE_TAKE] = MESSAGE_WANTED,
+                [MESSAGE_ARTIFACT] = MESSAGE_UNPACKED, [MESSAGE_AVAILABLE] = MESSAGE_UNPACKED,
                 [MESSAGE_REMOVE] = MESSAGE_REMOVED,
         };
+        static const ByteRange wanted = { .size = 2 }; /* of an artifact of 3 */
         Message m = { .type = answers[b->ordered.type], .size = 4096, .offset = 2 };
+        _cleanup_close_ int fd = -EBADF;
 
+        if (m.type == MESSAGE_WANTED)
+                fd = memfd_sealed("wanted", &wanted, sizeof(wanted));
         if (m.type > 0)
-                say("slipway-unpack", &m, -1);
+                say("slipway-unpack", &m, fd);
         b->ordered.type = 0;
 }
 

@@ -96,6 +96,7 @@ static void check_alone(const char *parent)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         _cleanup_(index_freep) Index *index = make_index();
+        _cleanup_(delta_freep) Delta *delta = NULL;
         _cleanup_free_ char *err = NULL;
         char parent[] = "/tmp/slipway-fuzz.XXXXXX";
 
@@ -106,7 +107,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         _cleanup_close_ int parent_fd = dir_open_at(AT_FDCWD, parent);
         assert(mkdirat(parent_fd, "tree", 0700) == 0);
         _cleanup_close_ int fd = dir_open_at(parent_fd, "tree");
-        int r = tree_write(fd, index, next_piece, &source, &err);
+        assert(delta_new(index, NULL, 0, &delta) == 0);
+        delta_settle(delta);
+        assert(tree_prepare(fd, index, &err) == 0);
+        int r = tree_write(fd, index, delta, next_piece, &source, &err);
         assert(r == 0 || err);
         if (r == 0)
                 check_written(fd);

@@ -13,6 +13,7 @@
 #include "fuzz.h"
 #include "index.h"
 #include "message.h"
+#include "range-set.h"
 #include "unpack.h"
 
 /*
@@ -25,6 +26,9 @@
  *
  * What no mutation would get right is filled in: digests and sizes of frames, and with them the
  * index's header. So the index and the tar stream are tried together, and zstd has signed bytes.
+ *
+ * What could be unpacked is unpacked once more, from the tree of the first time, of which parts
+ * were damaged: it has to become the same.
  */
 
 enum {
@@ -186,23 +190,36 @@ static void announce(int socket_fd, const Input *in, uint64_t size)
         post(socket_fd, &m, -1);
 }
 
-static void send_orders(int socket_fd, Input *in, int releases_fd)
+static void send_seed(int socket_fd, Message m, int index_fd, bool may_link)
 {
-        _cleanup_close_ int artifact_fd = make_artifact(in), index_fd = -EBADF;
+        m.type = MESSAGE_SEED;
+        m.offset = may_link;
+        (void) stpcpy(m.text, "r1");
+        post(socket_fd, &m, index_fd);
+}
+
+static void send_orders(int socket_fd, const Input *in, int artifact_fd, int releases_fd,
+                        bool again)
+{
         const uint64_t size = in->index_size >= HEADER_SIZE ? get(in->index + 16, 8) : 0;
         Message m = { .type = MESSAGE_INDEX, .id = 7, .size = in->index_size };
+        _cleanup_close_ int index_fd = memfd_sealed("index", in->index, in->index_size);
 
-        index_fd = memfd_sealed("index", in->index, in->index_size);
         assert(index_fd >= 0 && sha256(in->index, in->index_size, &m.sha256) == 0);
         if (!(in->flags & ONLY_LINKS))
                 post(socket_fd, &m, index_fd);
+        if (again)
+                send_seed(socket_fd, m, index_fd, in->index_size % 2);
         if (in->flags & (WITH_LINKS | ONLY_LINKS))
                 send_links(socket_fd, in);
         if (in->flags & TWO_LINKS)
                 send_links(socket_fd, in);
-        m = (Message){ .type = MESSAGE_RELEASES, .text = "r1" };
+        m = (Message){ .type = MESSAGE_RELEASES };
+        (void) stpcpy(m.text, again ? "r2" : "r1");
         if (!(in->flags & NO_RELEASES))
                 post(socket_fd, &m, releases_fd);
+        m = (Message){ .type = MESSAGE_TAKE };
+        post(socket_fd, &m, -1);
         m = (Message){ .type = MESSAGE_ARTIFACT, .size = size };
         post(socket_fd, &m, artifact_fd);
         announce(socket_fd, in, size);
@@ -229,9 +246,9 @@ static void check_file(int dir_fd, const IndexFile *f)
         }
 }
 
-static void check_tree(int releases_fd, const Input *in)
+static void check_tree(int releases_fd, const char *name, const Input *in)
 {
-        _cleanup_close_ int dir_fd = dir_open_at(releases_fd, "r1");
+        _cleanup_close_ int dir_fd = dir_open_at(releases_fd, name);
         _cleanup_(index_freep) Index *index = NULL;
 
         assert(dir_fd >= 0 && index_parse(in->index, in->index_size, &index, NULL) == 0);
@@ -239,49 +256,124 @@ static void check_tree(int releases_fd, const Input *in)
                 check_file(dir_fd, index_file(index, i));
 }
 
-/* The answers, of which the last says what is there. */
-static void check_answers(int socket_fd, int releases_fd, const Input *in)
+static void check_wanted(int fd, const Input *in)
+{
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        struct stat st;
+
+        assert(fd >= 0 && fstat(fd, &st) == 0);
+        assert(range_set_unpack(fd, st.st_size, get(in->index + 16, 8), &ranges) == 0);
+}
+
+/* The answers, of which the last says what is there. True: a release. */
+static bool check_answers(int socket_fd, int releases_fd, const char *name, const Input *in)
 {
         Message m, last = {};
         int fd;
 
         while (message_receive(socket_fd, &m, &fd) == 1) {
-                assert(fd < 0 && last.type != MESSAGE_UNPACKED && last.type != MESSAGE_LINKED);
-                assert(m.type == MESSAGE_NEEDS || m.type == MESSAGE_BAD_FRAME ||
-                       m.type == MESSAGE_UNPACKED || m.type == MESSAGE_LINKED);
+                assert(last.type != MESSAGE_UNPACKED && last.type != MESSAGE_LINKED);
+                assert(m.type == MESSAGE_NEEDS || m.type == MESSAGE_WANTED ||
+                       m.type == MESSAGE_BAD_FRAME || m.type == MESSAGE_UNPACKED ||
+                       m.type == MESSAGE_LINKED);
+                assert((fd >= 0) == (m.type == MESSAGE_WANTED));
+                if (m.type == MESSAGE_WANTED)
+                        check_wanted(fd, in);
+                fd_close(fd);
                 last = m;
         }
         if (last.type == MESSAGE_LINKED)
-                return;
+                return false;
         assert(last.type == MESSAGE_UNPACKED && last.id == 7);
         assert(last.result == 0 || (last.result < 0 && last.text[0]));
         if (last.result == 0)
-                check_tree(releases_fd, in);
+                check_tree(releases_fd, name, in);
         else
-                assert(faccessat(releases_fd, "r1", F_OK, AT_SYMLINK_NOFOLLOW) < 0);
+                assert(faccessat(releases_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0);
+        return last.result == 0;
+}
+
+static bool unpack_once(const Input *in, int artifact_fd, int releases_fd, bool again)
+{
+        _cleanup_close_ int daemon_fd = -EBADF;
+        _cleanup_free_ char *err = NULL;
+        int fds[2], r;
+
+        assert(message_pair(fds) == 0);
+        daemon_fd = fds[0];
+        send_orders(daemon_fd, in, artifact_fd, releases_fd, again);
+        r = unpack_run(fds[1], NULL, &err);
+        assert(r == 0 || err);
+        fd_close(fds[1]);
+        return check_answers(daemon_fd, releases_fd, again ? "r2" : "r1", in);
+}
+
+static Sha256 digest_of(int dir_fd, const IndexFile *f)
+{
+        _cleanup_close_ int fd = openat(dir_fd, f->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        Sha256 d;
+
+        assert(fd >= 0 && sha256_fd(fd, 0, f->size_bytes, &d) == 0);
+        return d;
+}
+
+static void damage(int dir_fd, const IndexFile *f, size_t kind)
+{
+        _cleanup_close_ int fd = openat(dir_fd, f->path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+        assert(fd >= 0);
+        if (kind == 1)
+                assert(fd_pwrite_all(fd, "!", 1, f->size_bytes / 2) == 0);
+        else if (kind == 2)
+                assert(fchmod(fd, 0600) == 0);
+        else if (kind == 3)
+                assert(unlinkat(dir_fd, f->path, 0) == 0 &&
+                       symlinkat("/dev/zero", dir_fd, f->path) == 0);
+}
+
+/* Once more, from a tree that is partly another one. */
+static void unpack_again(const Input *in, int artifact_fd, int releases_fd)
+{
+        _cleanup_close_ int r1_fd = dir_open_at(releases_fd, "r1"), r2_fd = -EBADF;
+        _cleanup_(index_freep) Index *index = NULL;
+        _cleanup_free_ Sha256 *digests = NULL;
+
+        assert(r1_fd >= 0 && index_parse(in->index, in->index_size, &index, NULL) == 0);
+        digests = calloc(index_n_files(index) + 1, sizeof(Sha256));
+        assert(digests);
+        for (size_t i = 0; i < index_n_files(index); i++) {
+                const IndexFile *f = index_file(index, i);
+                if (f->type != FILE_REGULAR)
+                        continue;
+                digests[i] = digest_of(r1_fd, f);
+                damage(r1_fd, f, (i + in->index_size / 2) % 4);
+        }
+        assert(unpack_once(in, artifact_fd, releases_fd, true));
+        r2_fd = dir_open_at(releases_fd, "r2");
+        assert(r2_fd >= 0);
+        for (size_t i = 0; i < index_n_files(index); i++) {
+                const IndexFile *f = index_file(index, i);
+                const Sha256 d = f->type == FILE_REGULAR ? digest_of(r2_fd, f) : digests[i];
+                assert(sha256_equal(&d, &digests[i]));
+        }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        _cleanup_close_ int child_fd = -EBADF, daemon_fd = -EBADF, releases_fd = -EBADF;
-        _cleanup_free_ char *err = NULL;
+        _cleanup_close_ int releases_fd = -EBADF, artifact_fd = -EBADF;
         Input in;
-        int fds[2], r;
 
         if (!split(data, size, &in))
                 return 0;
         FuzzDir dir = fuzz_dir_make("releases");
         releases_fd = dir_open_at(dir.fd, "releases");
-        assert(releases_fd >= 0 && message_pair(fds) == 0);
-        daemon_fd = fds[0];
-        child_fd = fds[1];
+        assert(releases_fd >= 0);
         if (in.flags & ONLY_LINKS)
                 assert(mkdirat(releases_fd, "r1", 0755) == 0);
-        send_orders(daemon_fd, &in, releases_fd);
-        r = unpack_run(child_fd, NULL, &err);
-        assert(r == 0 || err);
-        child_fd = fd_close(child_fd);
-        check_answers(daemon_fd, releases_fd, &in);
+        artifact_fd = make_artifact(&in);
+        if (unpack_once(&in, artifact_fd, releases_fd, false) &&
+            !(in.flags & (WITH_LINKS | BAD_FRAME)))
+                unpack_again(&in, artifact_fd, releases_fd);
         fuzz_dir_remove(&dir);
         free(in.index);
         return 0;
