@@ -10,7 +10,7 @@
 #include "fd.h"
 #include "json-read.h"
 #include "name.h"
-#include "state.h"
+#include "state-file.h"
 
 #define SUFFIX ".json"
 

@@ -15,7 +15,7 @@
 #include "log.h"
 #include "paths.h"
 #include "progress.h"
-#include "state.h"
+#include "state-file.h"
 #include "table.h"
 #include "verify.h"
 

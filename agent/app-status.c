@@ -3,6 +3,7 @@
 
 #include "app-status.h"
 #include "json-read.h"
+#include "state-file.h"
 #include "time-text.h"
 
 #define REPORT_EVENTS_MAX 10

@@ -6,7 +6,7 @@
 #include "check.h"
 #include "err.h"
 #include "fd.h"
-#include "state.h"
+#include "state-file.h"
 #include "time-text.h"
 
 #define AREA "clock"

@@ -14,7 +14,7 @@
 #include "json-read.h"
 #include "judge.h"
 #include "secret.h"
-#include "state.h"
+#include "state-file.h"
 #include "time-text.h"
 
 #define AREA "store"

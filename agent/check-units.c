@@ -9,7 +9,7 @@
 #include "err.h"
 #include "fd.h"
 #include "rival.h"
-#include "state.h"
+#include "state-file.h"
 
 #define BUS_AREA   "bus"
 #define UNITS_AREA "units"

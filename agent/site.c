@@ -14,6 +14,7 @@
 #include "log.h"
 #include "name.h"
 #include "site.h"
+#include "state-file.h"
 
 /* About what is under way, or else about what is live. */
 static JournalFields journal_fields(const Site *s, const char *id)

@@ -51,10 +51,10 @@
  * before the switch: it is tried again later). "hooks": hook-log.h.
  */
 
-#define STATE_SIZE_MAX     (8 * 1024 * 1024)
 #define STATE_HISTORY_MAX  50
 #define STATE_CHANNELS_MAX 256
 #define STATE_RELEASES_MAX 128
+#define PENDING_RAN_MAX    (2 * ACTIVATE_UNITS_MAX)
 
 /* Where a transaction stands, in the order of the way forward; before SWITCHING nothing has
  * changed. The moves are listed in state.c; state_move() asserts them. After a crash in FETCHING
@@ -202,18 +202,8 @@ _must_check_ int state_new(const char *app, const char *channel, State **ret);
 State *state_free(State *s);
 DEFINE_CLEANUP_FUNC(State *, state_free);
 
-/* Reads <app>.json in dir_fd. -ENOENT: there is none; -EBADMSG: damaged; -EPROTONOSUPPORT: made by
- * a newer version, *reterr says what to do. */
-_must_check_ int state_load(int dir_fd, const char *app, State **ret, char **reterr);
-
-/* Replaces <app>.json, durably. */
-_must_check_ int state_save(const State *s, int dir_fd);
-
-/* Takes a damaged <app>.json out of the way: it becomes <app>.json.damaged-<random>. */
-_must_check_ int state_set_aside(int dir_fd, const char *app);
-
-/* The JSON above. */
-_must_check_ int state_format(const State *s, cJSON **ret);
+/* One more at the end of a list of these, zeroed; NULL: no memory. */
+void *state_grow(void **array, size_t *n, size_t size);
 
 /* Changes the phase by a listed move; anything else is a bug (assert). The caller saves. */
 void state_move(State *s, Phase next);

@@ -156,7 +156,7 @@ def check_examples():
 MEMBERS = {
     "slipway-manifest.5": (["common/manifest.c", "common/dsse.c"], []),
     "slipway-trust.5": (["common/trust.c"], []),
-    "slipway-state.5": (["agent/state.c", "agent/hold.c", "agent/hook-log.c", "agent/ssm-memory.c"], []),
+    "slipway-state.5": (["agent/state-file.c", "agent/hold.c", "agent/hook-log.c", "agent/ssm-memory.c"], []),
     "slipway-store.5": (["agent/brake.c", "common/provenance.c"], ["publisher/publish-halt.c", "agent/app-status.c:identity_describe",
                                             "agent/app-status.c:add_tags", "agent/app-status.c:trust_describe",
                                             "agent/app-status.c:add_expiry", "agent/app-status.c:app_status_report"]),

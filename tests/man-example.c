@@ -23,7 +23,7 @@
 #include "provenance.h"
 #include "spec.h"
 #include "ssm-memory.h"
-#include "state.h"
+#include "state-file.h"
 #include "trust.h"
 
 typedef struct Text {

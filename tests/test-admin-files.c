@@ -6,7 +6,7 @@
 #include "admin-files.h"
 #include "admin-view.h"
 #include "json-read.h"
-#include "state.h"
+#include "state-file.h"
 
 static void save(int dir_fd, const char *app)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "state-file.h"
 #include "test.h"
 
 #include <dirent.h>

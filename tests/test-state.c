@@ -3,7 +3,7 @@
 
 #include "outcome.h"
 #include "prune.h"
-#include "state.h"
+#include "state-file.h"
 
 static const Sha256 digest = {
         .bytes = {1, 2, 3}

@@ -20,6 +20,7 @@
 #include "name.h"
 #include "orders.h"
 #include "range-set.h"
+#include "state-file.h"
 #include "time-text.h"
 #include "unit-status.h"
 

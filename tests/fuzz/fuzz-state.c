@@ -5,7 +5,7 @@
 
 #include "fd.h"
 #include "fuzz.h"
-#include "state.h"
+#include "state-file.h"
 
 /* In memory, because each input is synced; of this process, because libFuzzer has workers. */
 static int state_dir(void)
