@@ -111,12 +111,12 @@ int main(void)
                 answer(MESSAGE_UNPACKED, 0, 0, 0);
         else if (strcmp(t.what, "needs") == 0) {
                 answer(MESSAGE_NEEDS, 0, 1, UINT64_MAX - 64);
-        } else if (strcmp(t.what, "want more") == 0) {
+        } else if (strcmp(t.what, "want-more") == 0) {
                 static const ByteRange more = { .offset = UINT64_C(1) << 40, .size = 1 };
                 want(&more, sizeof(more));
-        } else if (strcmp(t.what, "want odd") == 0) {
+        } else if (strcmp(t.what, "want-odd") == 0) {
                 want("odd", 3);
-        } else if (strcmp(t.what, "want") == 0) {
+        } else if (strcmp(t.what, "want-nothing") == 0) {
                 want(NULL, 0);
         } else if (strcmp(t.what, "link") == 0) {
                 if (symlinkat("r1", releases_fd, releases.text) < 0)

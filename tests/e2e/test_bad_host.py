@@ -41,7 +41,7 @@ NO_ROOM = {
                                                r"but \d MiB are free, of which 1 have to stay so: make room"),
     "out of inodes": ([Entry(f"file-{i:04}") for i in range(RELEASES_INODES)],
                       r"the release has 4\d\d files and directories, but only 3\d\d more can be made on /srv/web"),
-    "spool full": ([noise(SPOOL_BYTES + (1 << 20))],
+    "spool full": ([noise(SPOOL_BYTES + (3 << 19))],
                    r"the release needs 6 MiB on /var/cache/slipway for the download, but \d MiB are free"),
 }
 

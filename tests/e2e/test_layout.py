@@ -84,22 +84,40 @@ def test_shared_links_that_cannot_be(host):
     web.assert_whole(web.release(also=links("data")))
 
 
+def noise(n):
+    return [formats.Entry("noise", content=random.Random(n).randbytes(3 << 20))]
+
+
 def test_disk_budget(host):
     """Releases beyond the budget go, but for the live one and the one before it."""
     web = toy.Toy(host, toy.local_store(host))
     web.config["disk"] = {"budget": "8M"}
-    more = [formats.Entry("noise", content=random.Random(1).randbytes(3 << 20))]
-    web.release(more=more)
+    web.release(more=noise(1))
     toy.start([web])
     web.assert_whole("r1")
-    web.assert_whole(web.release(more=more))
+    web.assert_whole(web.release(more=noise(2)))
     assert [r["size"] >> 20 for r in web.state()["releases"]] == [3, 3]
-    web.assert_whole(web.release(more=more))
+    web.assert_whole(web.release(more=noise(3)))
     assert host.listdir("/srv/web/releases") == ["r2", "r3"]
     web.release(toy.CRASHING)
     web.wait_failed("r4")
     web.assert_whole("r3")
     assert host.listdir("/srv/web/releases") == ["r2", "r3", "r4"]
+
+
+def test_disk_budget_of_what_is_shared(host):
+    """It counts once, also when the release goes that had it first."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config |= {"disk": {"budget": "6M"}, "keep": 3}
+    web.release(more=noise(1))
+    toy.start([web])
+    web.assert_whole("r1")
+    for _ in range(3):
+        web.assert_whole(web.release(more=noise(1)))
+    assert host.listdir("/srv/web/releases") == ["r2", "r3", "r4"]
+    assert [(r["size"] >> 20, r["own"] >> 20) for r in web.state()["releases"]] == [(3, 3), (3, 0), (3, 0)]
+    web.assert_whole(web.release(more=noise(2)))
+    assert host.listdir("/srv/web/releases") == ["r4", "r5"]
 
 
 def verify(host, *args):

@@ -221,9 +221,9 @@ def unpack_taken_over(web, install, what):
     ("link", "can't give the unpacked release its name: Not a directory"),
     ("twice", "Input/output error"),
     ("needs", "needs 17592186044416 MiB"),
-    ("want more", "wants parts that the artifact does not have"),
-    ("want odd", "wants parts that the artifact does not have"),
-    ("want", "did not say what it wants"),
+    ("want-more", "wants parts that the artifact does not have"),
+    ("want-odd", "wants parts that the artifact does not have"),
+    ("want-nothing", "did not say what it wants"),
 ])
 def test_false_success(web, install, what, words):
     """Said too early, of something that is no tree, after a failure, with numbers that no disk has; and wishes for what is not
