@@ -465,6 +465,7 @@ WRAP(long, syscall, long number, ...)
                 SYS_close_range,       SYS_pidfd_open,
                 SYS_pidfd_send_signal, SYS_landlock_create_ruleset,
                 SYS_landlock_add_rule, SYS_landlock_restrict_self,
+                SYS_ioprio_get,        SYS_ioprio_set,
         };
         long a[6];
         size_t i;
