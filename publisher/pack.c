@@ -8,6 +8,7 @@
 #include "chunk.h"
 #include "err.h"
 #include "fd.h"
+#include "file-times.h"
 #include "frame-writer.h"
 #include "manifest.h"
 #include "tar-header.h"
@@ -17,7 +18,7 @@
 
 typedef struct Packer {
         const PackOptions *options;
-        const Index *predecessor;
+        FileTimes *times;
         Tree *tree;
         Beneath *beneath;
         IndexWriter *index;
@@ -32,6 +33,7 @@ static void packer_done(Packer *p)
         frame_writer_free(p->frames);
         index_writer_free(p->index);
         beneath_free(p->beneath);
+        file_times_free(p->times);
         tree_free(p->tree);
 }
 
@@ -70,27 +72,6 @@ static int packer_add_padding(Packer *p, uint64_t content_size, char **reterr)
         return packer_add(p, zero, tar_padding(content_size), reterr);
 }
 
-static bool same_content(const IndexFile *a, const IndexFile *b)
-{
-        if (a->type != b->type)
-                return false;
-        return streq_ptr(a->link, b->link) && a->size_bytes == b->size_bytes &&
-               sha256_equal(&a->sha256, &b->sha256);
-}
-
-/* The rule that keeps ETags and caches right, see the design of the artifact: what is unchanged
- * keeps its time, what is changed never gets an older one. */
-static uint64_t decide_mtime(const Packer *p, const IndexFile *f)
-{
-        const IndexFile *old = p->predecessor ? index_find(p->predecessor, f->path) : NULL;
-
-        if (!old)
-                return p->options->source_time_sec;
-        if (same_content(old, f))
-                return old->mtime_sec;
-        return MAX(p->options->source_time_sec, old->mtime_sec);
-}
-
 static int changed_while_read(const char *path, char **reterr)
 {
         return fail(reterr, -ESTALE,
@@ -118,7 +99,7 @@ static int pack_small(Packer *p, IndexFile *f, const uint8_t *data, char **reter
                 if (r < 0)
                         return r;
         }
-        f->mtime_sec = decide_mtime(p, f);
+        f->mtime_sec = file_times_decide(p->times, f);
         size_t header_size = tar_header_format(f, header);
         size_t size = header_size + f->size_bytes + tar_padding(f->size_bytes);
         r = chunk_cut_before_entry(f->path, size);
@@ -176,7 +157,7 @@ static int pack_large(Packer *p, int fd, IndexFile *f, char **reterr)
                 return changed_while_read(f->path, reterr);
         if (r < 0)
                 return fail_errno(reterr, r, "cannot read '%s'", f->path);
-        f->mtime_sec = decide_mtime(p, f);
+        f->mtime_sec = file_times_decide(p->times, f);
         r = packer_cut(p, reterr);
         if (r < 0)
                 return r;
@@ -256,7 +237,8 @@ static unsigned decide_threads(unsigned wanted)
         return n < 1 ? 1 : MIN(n, (long) THREADS_MAX);
 }
 
-static int packer_init(Packer *p, int tree_fd, int artifact_fd, char **reterr)
+static int packer_init(Packer *p, int tree_fd, const Index *predecessor, int artifact_fd,
+                       char **reterr)
 {
         int level = p->options->level > 0 ? p->options->level : PACK_LEVEL_DEFAULT;
         int r = tree_scan(tree_fd, &p->tree, reterr);
@@ -270,6 +252,9 @@ static int packer_init(Packer *p, int tree_fd, int artifact_fd, char **reterr)
         if (!p->buffer)
                 return -ENOMEM;
         r = beneath_new(tree_fd, &p->beneath);
+        if (r < 0)
+                return r;
+        r = file_times_new(predecessor, p->options->source_time_sec, &p->times);
         if (r < 0)
                 return r;
         r = index_writer_new(&p->index);
@@ -305,12 +290,12 @@ static int packer_finish(Packer *p, PackResult *ret, char **reterr)
 int pack_tree(int tree_fd, const PackOptions *o, const Index *predecessor, int artifact_fd,
               PackResult *ret, char **reterr)
 {
-        _cleanup_(packer_done) Packer p = { .options = o, .predecessor = predecessor };
+        _cleanup_(packer_done) Packer p = { .options = o };
         int r;
 
         if (o->source_time_sec >> 33 != 0)
                 return fail(reterr, -EINVAL, "the source's time is out of range");
-        r = packer_init(&p, tree_fd, artifact_fd, reterr);
+        r = packer_init(&p, tree_fd, predecessor, artifact_fd, reterr);
         if (r < 0)
                 return r;
         for (size_t n = 0; n < tree_n_entries(p.tree); n++) {

@@ -44,8 +44,8 @@ void pack_result_done(PackResult *r);
 
 /*
  * Packs what is in the directory tree_fd (which is not itself an entry) into artifact_fd, an empty
- * regular file open for writing. predecessor: the index of the release before this one, whose
- * mtimes unchanged entries keep; may be NULL. *ret is written on success only.
+ * regular file open for writing. predecessor: the index of the release before this one, of which
+ * times are kept (see file-times.h); may be NULL. *ret is written on success only.
  *
  * Modes become 0755 (directories, and files that their owner may execute) or 0644; owners are
  * dropped; hard links become separate files.

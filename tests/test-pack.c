@@ -337,7 +337,7 @@ static void times(void **state)
 
         put_text(fd, "changed", "22");
         put_text(fd, "same-size", "2");
-        put_text(fd, "new", "1");
+        put_text(fd, "new", "new");
         assert_int_equal(unlinkat(fd, "type", 0), 0);
         assert_int_equal(symlinkat("1", fd, "type"), 0);
         assert_int_equal(unlinkat(fd, "link", 0), 0);
@@ -353,7 +353,7 @@ static void times(void **state)
 
         /* A build of an older commit changes the content, but no time goes back. */
         put_text(fd, "changed", "1");
-        put_text(fd, "newer", "1");
+        put_text(fd, "newer", "newer");
         o.source_time_sec = 1500;
         _cleanup_(packed_done) Packed third = pack_with(fd, &o, second.index);
         assert_int_equal(mtime_of(&third, "changed"), 2000);
@@ -361,6 +361,65 @@ static void times(void **state)
         assert_int_equal(mtime_of(&third, "same"), 1000);
         _cleanup_(packed_done) Packed again = pack_with(fd, &o, second.index);
         assert_same(&third, &again);
+}
+
+static void rename_file(int fd, const char *from, const char *to)
+{
+        assert_int_equal(renameat(fd, from, fd, to), 0);
+}
+
+/* The content is what keeps its time, wherever it goes. */
+static void times_of_moved_files(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "tree");
+        PackOptions o = { .source_time_sec = 1000, .level = 1 };
+
+        put_text(fd, "a", "moved");
+        put_text(fd, "old-twin", "twin");
+        put_text(fd, "swapped-1", "1");
+        put_text(fd, "swapped-2", "2");
+        put(fd, "program", "#!", 2, 0755);
+        put_text(fd, "replaced", "older content");
+        put_random(fd, "large", 2 << 20, 1);
+        assert_int_equal(symlinkat("a", fd, "link"), 0);
+        _cleanup_(packed_done) Packed first = pack_with(fd, &o, NULL);
+        put_text(fd, "new-twin", "twin, not yet");
+        put_text(fd, "newer", "newer content");
+        o.source_time_sec = 2000;
+        _cleanup_(packed_done) Packed second = pack_with(fd, &o, first.index);
+        put_text(fd, "new-twin", "another");
+        o.source_time_sec = 3000;
+        _cleanup_(packed_done) Packed third = pack_with(fd, &o, second.index);
+        put_text(fd, "new-twin", "twin");
+        o.source_time_sec = 2500;
+        _cleanup_(packed_done) Packed fourth = pack_with(fd, &o, third.index);
+        assert_int_equal(mtime_of(&fourth, "new-twin"), 3000); /* it had other content */
+
+        rename_file(fd, "a", "z-moved");
+        rename_file(fd, "large", "z-large");
+        rename_file(fd, "link", "z-link");
+        rename_file(fd, "swapped-1", "x");
+        rename_file(fd, "swapped-2", "swapped-1");
+        rename_file(fd, "x", "swapped-2");
+        rename_file(fd, "program", "z-program");
+        put(fd, "program-no-more", "#!", 2, 0644);
+        put_text(fd, "third-twin", "twin");
+        rename_file(fd, "newer", "replaced");
+        o.source_time_sec = 4000;
+        _cleanup_(packed_done) Packed p = pack_with(fd, &o, fourth.index);
+        assert_int_equal(mtime_of(&p, "z-moved"), 1000);
+        assert_int_equal(mtime_of(&p, "z-large"), 1000);
+        assert_int_equal(mtime_of(&p, "z-program"), 1000);
+        assert_int_equal(mtime_of(&p, "z-link"), 4000);          /* it has no content */
+        assert_int_equal(mtime_of(&p, "program-no-more"), 4000); /* another mode */
+        assert_int_equal(mtime_of(&p, "third-twin"), 3000);      /* the latest of two */
+        assert_int_equal(mtime_of(&p, "old-twin"), 1000);        /* its own comes first */
+        assert_int_equal(mtime_of(&p, "replaced"), 2000);        /* later than what was there */
+        /* Path, time and size would be those of the other content. */
+        assert_int_equal(mtime_of(&p, "swapped-1"), 4000);
+        assert_int_equal(mtime_of(&p, "swapped-2"), 4000);
+        _cleanup_(packed_done) Packed again = pack_with(fd, &o, fourth.index);
+        assert_same(&p, &again);
 }
 
 /* Packs what must be refused; the text must name `path`. */
@@ -610,6 +669,7 @@ int main(void)
                 test_in_dir(same_tree_same_bytes),
                 test_in_dir(empty_tree),
                 test_in_dir(times),
+                test_in_dir(times_of_moved_files),
                 test_in_dir(refuses),
                 test_in_dir(refuses_depth),
                 test_in_dir(changes_while_packed),
