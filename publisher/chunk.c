@@ -16,6 +16,41 @@ int chunk_cut_before_entry(const char *path, uint64_t entry_size_bytes)
         return hash % CHUNK_ENTRY_SIZE_MEAN < entry_size_bytes;
 }
 
+static bool cut_before_newer(ChunkTimes *t, ChunkPlace place, uint64_t mtime_sec, ChunkPlace *ret)
+{
+        *t = (ChunkTimes){ .any = true, .newest_sec = mtime_sec };
+        if (place.offset < CHUNK_RUN_SIZE_MIN)
+                return false;
+        *ret = place;
+        return true;
+}
+
+static bool cut_before_older(ChunkTimes *t, ChunkPlace place, size_t size_bytes, uint64_t mtime_sec,
+                             ChunkPlace *ret)
+{
+        if (t->older.offset == 0) {
+                t->older = place;
+                t->older_newest_sec = mtime_sec;
+        }
+        t->older_newest_sec = MAX(t->older_newest_sec, mtime_sec);
+        if (place.offset + size_bytes - t->older.offset < CHUNK_RUN_SIZE_MIN)
+                return false;
+        *ret = t->older;
+        *t = (ChunkTimes){ .any = true, .newest_sec = t->older_newest_sec };
+        return true;
+}
+
+bool chunk_cut_by_time(ChunkTimes *t, ChunkPlace place, size_t size_bytes, uint64_t mtime_sec,
+                       ChunkPlace *ret)
+{
+        if (t->any && mtime_sec < t->newest_sec)
+                return cut_before_older(t, place, size_bytes, mtime_sec, ret);
+        if (t->any && mtime_sec > t->newest_sec)
+                return cut_before_newer(t, place, mtime_sec, ret);
+        *t = (ChunkTimes){ .any = true, .newest_sec = mtime_sec };
+        return false;
+}
+
 /* Gear hashing as in FastCDC (Xia et al., USENIX ATC 2016): each byte shifts the hash by one bit,
  * so that its upper bits depend on the last 64 bytes. The table's numbers only have to be random
  * and always the same: splitmix64 (Steele et al., OOPSLA 2014) of the byte. */
@@ -30,8 +65,8 @@ static uint64_t gear_number(uint64_t byte)
 
 /* Upper bits of the hash that are zero at a cut. Fewer cuts before the normal size, more after it,
  * keep sizes close to it (FastCDC's normalized chunking). */
-#define CUT_BITS_BEFORE 20
-#define CUT_BITS_AFTER  18
+#define CUT_BITS_BEFORE 18
+#define CUT_BITS_AFTER  16
 
 /* The first cut in [from, to), or `to`. */
 static size_t find_cut(const uint64_t *gear, uint64_t *hash, const uint8_t *data, size_t from,

@@ -224,6 +224,18 @@ int frame_writer_cut(FrameWriter *w)
         return w->n_filled - w->n_written == w->n_slots ? write_oldest(w) : 0;
 }
 
+int frame_writer_cut_at(FrameWriter *w, size_t size)
+{
+        Slot *s = slot_of(w, w->n_filled);
+        size_t rest = s->content_size - size;
+        int r;
+
+        s->content_size = size;
+        r = frame_writer_cut(w);
+        /* What is behind the frame's end stays there until its slot is filled again. */
+        return r < 0 ? r : frame_writer_add(w, s->content + size, rest);
+}
+
 size_t frame_writer_pending(const FrameWriter *w)
 {
         return slot_of(w, w->n_filled)->content_size;

@@ -14,7 +14,7 @@
  */
 
 /* The most that may stand between two cuts. */
-#define FRAME_WRITER_CONTENT_MAX ((size_t) 3 << 20)
+#define FRAME_WRITER_CONTENT_MAX ((size_t) 5 << 18)
 
 typedef struct FrameWriter FrameWriter;
 
@@ -32,6 +32,10 @@ _must_check_ int frame_writer_add(FrameWriter *w, const void *data, size_t size)
 
 /* Ends the frame, if anything was added to it. May write frames, and fail by that. */
 _must_check_ int frame_writer_cut(FrameWriter *w);
+
+/* Ends the frame after its first `size` bytes, 1..frame_writer_pending(); the others begin the next
+ * one. As frame_writer_cut(). */
+_must_check_ int frame_writer_cut_at(FrameWriter *w, size_t size);
 
 /* Bytes in the frame that is being filled. */
 size_t frame_writer_pending(const FrameWriter *w);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pack.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -16,6 +17,11 @@
 
 #define THREADS_MAX 8
 
+/* What one buffer and one frame have to hold. */
+static_assert(CHUNK_ENTRY_SIZE_MAX <= CHUNK_SIZE_MAX, "an entry fits");
+static_assert(CHUNK_SIZE_MAX + TAR_HEADER_SIZE_MAX + TAR_BLOCK_SIZE <= FRAME_WRITER_CONTENT_MAX,
+              "headers and padding fit, too");
+
 typedef struct Packer {
         const PackOptions *options;
         FileTimes *times;
@@ -23,12 +29,16 @@ typedef struct Packer {
         Beneath *beneath;
         IndexWriter *index;
         FrameWriter *frames;
-        uint8_t *buffer; /* CHUNK_SIZE_MAX */
+        uint8_t *buffer;  /* CHUNK_SIZE_MAX */
+        IndexFile *files; /* of each entry; strings are the tree's */
+        size_t n_files;
+        ChunkTimes frame_times;
         uint64_t total_bytes, done_bytes;
 } Packer;
 
 static void packer_done(Packer *p)
 {
+        free(p->files);
         free(p->buffer);
         frame_writer_free(p->frames);
         index_writer_free(p->index);
@@ -62,6 +72,7 @@ static int packer_cut(Packer *p, char **reterr)
 {
         int r = frame_writer_cut(p->frames);
 
+        p->frame_times = (ChunkTimes){};
         return r < 0 ? fail_errno(reterr, r, "cannot write the artifact") : 0;
 }
 
@@ -88,6 +99,26 @@ static int read_content(int fd, const char *path, void *data, size_t size, uint6
         return r < 0 ? fail_errno(reterr, r, "cannot read '%s'", path) : 0;
 }
 
+/* Before an entry of `size` bytes. */
+static int cut_before_entry(Packer *p, const IndexFile *f, size_t size, char **reterr)
+{
+        ChunkPlace end;
+        int r = chunk_cut_before_entry(f->path, size);
+
+        if (r < 0)
+                return r;
+        if (r > 0 || frame_writer_pending(p->frames) + size > CHUNK_ENTRY_SIZE_MAX)
+                r = packer_cut(p, reterr);
+        const ChunkPlace place = { frame_writer_pending(p->frames), p->n_files };
+        if (r < 0 || f->size_bytes == 0 ||
+            !chunk_cut_by_time(&p->frame_times, place, size, f->mtime_sec, &end))
+                return r;
+        r = frame_writer_cut_at(p->frames, end.offset);
+        for (size_t n = end.entry; n < p->n_files; n++)
+                p->files[n].first_frame++;
+        return r < 0 ? fail_errno(reterr, r, "cannot write the artifact") : 0;
+}
+
 /* A directory, a symlink or a small file: data is its whole content. */
 static int pack_small(Packer *p, IndexFile *f, const uint8_t *data, char **reterr)
 {
@@ -102,11 +133,7 @@ static int pack_small(Packer *p, IndexFile *f, const uint8_t *data, char **reter
         f->mtime_sec = file_times_decide(p->times, f);
         size_t header_size = tar_header_format(f, header);
         size_t size = header_size + f->size_bytes + tar_padding(f->size_bytes);
-        r = chunk_cut_before_entry(f->path, size);
-        if (r < 0)
-                return r;
-        if (r > 0 || frame_writer_pending(p->frames) + size > CHUNK_ENTRY_SIZE_MAX)
-                r = packer_cut(p, reterr);
+        r = cut_before_entry(p, f, size, reterr);
         if (r >= 0)
                 r = packer_add(p, header, header_size, reterr);
         f->first_frame = frame_writer_n_frames(p->frames) - 1;
@@ -219,7 +246,8 @@ static int pack_entry(Packer *p, const TreeEntry *e, char **reterr)
         if (r < 0)
                 return r;
         f.n_frames = frame_writer_n_frames(p->frames) - f.first_frame;
-        return index_writer_add_file(p->index, &f);
+        p->files[p->n_files++] = f;
+        return 0;
 }
 
 static int pack_end(Packer *p, char **reterr)
@@ -249,7 +277,8 @@ static int packer_init(Packer *p, int tree_fd, const Index *predecessor, int art
                 if (tree_entry(p->tree, n)->type == FILE_REGULAR)
                         p->total_bytes += tree_entry(p->tree, n)->st.st_size;
         p->buffer = malloc(CHUNK_SIZE_MAX);
-        if (!p->buffer)
+        p->files = calloc(MAX(tree_n_entries(p->tree), (size_t) 1), sizeof(IndexFile));
+        if (!p->buffer || !p->files)
                 return -ENOMEM;
         r = beneath_new(tree_fd, &p->beneath);
         if (r < 0)
@@ -273,7 +302,10 @@ static int packer_finish(Packer *p, PackResult *ret, char **reterr)
 
         if (r < 0)
                 return fail_errno(reterr, r, "cannot write the artifact");
-        r = index_writer_format(p->index, &index, &result.index_size_bytes, reterr);
+        for (size_t n = 0; n < p->n_files && r >= 0; n++)
+                r = index_writer_add_file(p->index, &p->files[n]);
+        if (r >= 0)
+                r = index_writer_format(p->index, &index, &result.index_size_bytes, reterr);
         if (r < 0)
                 return r;
         if (result.artifact_size_bytes > ARTIFACT_SIZE_MAX ||

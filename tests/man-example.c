@@ -203,6 +203,7 @@ static const struct {
         LIMIT("slipway-artifact.5", TREE_DEPTH_MAX),
         LIMIT("slipway-artifact.5", CHUNK_ENTRY_SIZE_MEAN),
         LIMIT("slipway-artifact.5", CHUNK_ENTRY_SIZE_MAX),
+        LIMIT("slipway-artifact.5", CHUNK_RUN_SIZE_MIN),
         LIMIT("slipway-artifact.5", CHUNK_SIZE_MIN),
         LIMIT("slipway-artifact.5", CHUNK_SIZE_MAX),
         LIMIT("slipway-store.5", ENVELOPE_SIZE_MAX),

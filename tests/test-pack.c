@@ -8,6 +8,7 @@
 #include <zstd.h>
 
 #include "chunk.h"
+#include "delta.h"
 #include "digest.h"
 #include "err.h"
 #include "index.h"
@@ -565,24 +566,35 @@ static size_t n_shared_frames(const Packed *a, const Packed *b)
         return n_shared;
 }
 
+static void put_many(int fd, int n, size_t size)
+{
+        char name[32];
+
+        for (int i = 0; i < n; i++) {
+                (void) snprintf(name, sizeof(name), "file-%d", i);
+                put_random(fd, name, size, i);
+        }
+}
+
+static Packed pack_at(int fd, uint64_t time_sec, const Packed *predecessor)
+{
+        return pack_with(fd, &(PackOptions){ .source_time_sec = time_sec, .level = 1 },
+                         predecessor ? predecessor->index : NULL);
+}
+
 /* What the cuts are for: a change costs the frames around it, not those behind it. */
 static void small_changes_keep_frames(void **state)
 {
         _cleanup_close_ int fd = make_dir(*state, "tree");
-        char name[32];
 
-        for (int i = 0; i < 2000; i++) {
-                (void) snprintf(name, sizeof(name), "file-%d", i);
-                put_random(fd, name, 4000, i);
-        }
+        put_many(fd, 3000, 4000);
         put_random(fd, "large", 12 << 20, 77);
-        _cleanup_(packed_done) Packed a = pack(fd);
+        _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
         size_t n = index_n_frames(a.index);
-        assert_in_range(n, 2000 * 4608 / CHUNK_ENTRY_SIZE_MEAN / 2 + 12, 100);
+        assert_in_range(n, 3000 * 4608 / CHUNK_ENTRY_SIZE_MEAN / 2 + 60, 160);
 
         put_random(fd, "file-1000a", 4000, 1);
-        _cleanup_(packed_done) Packed b = pack_with(
-                fd, &(PackOptions){ .source_time_sec = SOURCE_TIME, .level = 1 }, a.index);
+        _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
         assert_in_range(n_shared_frames(&a, &b), n - 2, n - 1);
 
         _cleanup_free_ char *data = NULL;
@@ -590,12 +602,89 @@ static void small_changes_keep_frames(void **state)
         assert_int_equal(file_read_at(fd, "large", 13 << 20, &data, &size), 0);
         memmove(data + (6 << 20), data + (6 << 20) + 1, size - (6 << 20) - 1);
         put(fd, "large", data, size - 1, 0644);
-        _cleanup_(packed_done) Packed c = pack_with(
-                fd, &(PackOptions){ .source_time_sec = SOURCE_TIME, .level = 1 }, b.index);
+        _cleanup_(packed_done) Packed c = pack_at(fd, 3000, &b);
         /* The header's frame, the one with the change, perhaps its neighbour, and the last, whose
          * padding is longer. */
         assert_in_range(n_shared_frames(&b, &c), index_n_frames(b.index) - 4,
                         index_n_frames(b.index) - 3);
+}
+
+/* Of all that has to be fetched by who has `old`. */
+static uint64_t content_to_fetch(const Packed *old, const Packed *new)
+{
+        const Index *seed = old->index;
+        _cleanup_(delta_freep) Delta *d = NULL;
+        uint64_t bytes = 0;
+
+        assert_int_equal(delta_new(new->index, &seed, 1, &d), 0);
+        delta_settle(d);
+        for (size_t n = 0; n < index_n_frames(new->index); n++)
+                if (delta_frame(d, n, NULL) == DELTA_FETCH)
+                        bytes += index_frame(new->index, n)->content_size_bytes;
+        return bytes;
+}
+
+/* What changed has frames of its own, also for hosts that are more than one release behind. */
+static void changed_files_lie_together(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "tree");
+
+        put_many(fd, 3000, 4000); /* entries of 4608 bytes */
+        assert_int_equal(mkdirat(fd, "file-2000d", 0755), 0);
+        _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
+
+        put_random(fd, "file-1000", 3500, 1); /* entries of 4096 bytes */
+        put_random(fd, "file-1002", 3500, 2);
+        put_random(fd, "file-2000", 3500, 3);
+        put_random(fd, "file-2000d/new", 3500, 4); /* a new directory is between them */
+        _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
+        assert_tar_is_index(&b);
+        assert_int_equal(content_to_fetch(&a, &b), 4 * 4096 + 512);
+        put_random(fd, "file-1001", 3500, 5);
+        put_random(fd, "file-1500", 3500, 6);
+        _cleanup_(packed_done) Packed c = pack_at(fd, 3000, &b);
+        assert_tar_is_index(&c);
+        assert_int_equal(content_to_fetch(&b, &c), 2 * 4096);
+        assert_int_equal(content_to_fetch(&a, &c), 6 * 4096 + 512);
+        _cleanup_(packed_done) Packed d = pack_at(fd, 4000, &c);
+        assert_same(&c, &d);
+}
+
+/* What is shorter than a run stays between changed files. */
+static void short_runs_do_not_cut(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "tree");
+
+        put_many(fd, 3000, 1000); /* entries of 1536 bytes */
+        _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
+        put_random(fd, "file-1000", 3500, 1);
+        put_random(fd, "file-1003", 3500, 2); /* after two entries: 3072 bytes */
+        put_random(fd, "file-1007", 3500, 3); /* after three: 4608 */
+        _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
+        assert_tar_is_index(&b);
+        assert_int_equal(content_to_fetch(&a, &b), 3 * 4096 + 2 * 1536);
+}
+
+/* Sixteen regions of a large file are written in place, a hundredth of it; then bytes come in. */
+static void large_file_changes(void **state)
+{
+        _cleanup_close_ int fd = make_dir(*state, "tree");
+        const size_t size = 64 << 20, region = size / 100 / 16;
+        _cleanup_free_ char *data = NULL;
+        size_t n;
+
+        put_random(fd, "large", size, 1);
+        _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
+        assert_int_equal(file_read_at(fd, "large", size, &data, &n), 0);
+        for (size_t i = 0; i < 16; i++)
+                memset(data + i * (size / 16) + 12345, 'x', region);
+        put(fd, "large", data, size, 0644);
+        _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
+        assert_in_range(content_to_fetch(&a, &b), 1, size / 12);
+        memmove(data + size / 2 + 1000, data + size / 2, size / 2 - 1000);
+        put(fd, "large", data, size, 0644);
+        _cleanup_(packed_done) Packed c = pack_at(fd, 3000, &b);
+        assert_in_range(content_to_fetch(&b, &c), 1, size / 100);
 }
 
 static void chunk_sizes(void **state)
@@ -618,7 +707,7 @@ static void chunk_sizes(void **state)
                 assert_int_equal(chunk_cut_content(data, CHUNK_SIZE_MAX), cut);
                 sum += cut;
         }
-        assert_in_range(sum / n, 400 << 10, 650 << 10);
+        assert_in_range(sum / n, 120 << 10, 180 << 10);
 }
 
 static void assert_header_is_read(const IndexFile *f)
@@ -675,6 +764,9 @@ int main(void)
                 test_in_dir(changes_while_packed),
                 test_in_dir(write_errors),
                 test_in_dir(small_changes_keep_frames),
+                test_in_dir(changed_files_lie_together),
+                test_in_dir(short_runs_do_not_cut),
+                test_in_dir(large_file_changes),
                 cmocka_unit_test(chunk_sizes),
                 cmocka_unit_test(extreme_headers),
         };
