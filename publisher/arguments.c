@@ -58,6 +58,8 @@ static const OptionInfo options[_OPTION_MAX] = {
                                "may begin then: 'Mon-Thu 09:00-16:00' (UTC)" },
         [OPTION_BUILDER]   = { "builder",   0,   KIND_STRING, FIELD(builder),   "URI",
                                "who builds, for the provenance (default: the CI's)" },
+        [OPTION_LEVEL]     = { "level",     0,   KIND_STRING, FIELD(level),     "N",
+                               "of compression, 1 to 19 (default 3)" },
         [OPTION_TYPE]      = { "type",      0,   KIND_STRING, FIELD(type),      "TYPE",
                                "ed25519 (default) or ecdsa-p256" },
         [OPTION_THRESHOLD] = { "threshold", 0,   KIND_STRING, FIELD(threshold), "N",

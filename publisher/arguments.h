@@ -26,6 +26,7 @@ typedef enum Option {
         OPTION_WITHIN,
         OPTION_WINDOW,
         OPTION_BUILDER,
+        OPTION_LEVEL,
         OPTION_TYPE,
         OPTION_THRESHOLD,
         OPTION_ROOT_KEY,
@@ -55,7 +56,7 @@ typedef struct Strings {
 /* What was given. Strings are argv's and NULL where nothing was. */
 typedef struct Arguments {
         const char *store, *app, *channel, *from, *to, *trust, *after, *spec, *id, *expires,
-                *within, *builder, *type, *threshold, *root_threshold, *output, *number;
+                *within, *builder, *level, *type, *threshold, *root_threshold, *output, *number;
         Strings keys, root_keys, signers, add_keys, remove_keys, add_root_keys, remove_root_keys,
                 windows, units;
         bool all, json, help;

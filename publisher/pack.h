@@ -15,8 +15,9 @@
  * compress. (Another version of libzstd may compress differently.)
  */
 
-/* zstd's level when PackOptions has 0. */
-#define PACK_LEVEL_DEFAULT 9
+/* zstd's level when PackOptions has 0: as fast as tar | zstd. */
+#define PACK_LEVEL_DEFAULT 3
+#define PACK_LEVEL_MAX     19
 
 /* Bytes of the artifact's content that are done, of all. */
 typedef void (*pack_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
@@ -24,7 +25,7 @@ typedef void (*pack_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void 
 typedef struct PackOptions {
         uint64_t source_time_sec; /* the source commit's time or SOURCE_DATE_EPOCH: mtime of what is
                                      new or changed; below 2^33 */
-        int level;                /* zstd's, 1..19; 0: PACK_LEVEL_DEFAULT */
+        int level;                /* zstd's, 1..PACK_LEVEL_MAX; 0: PACK_LEVEL_DEFAULT */
         unsigned n_threads;       /* that compress; 0: one per CPU, at most 8 */
         pack_progress_t progress; /* may be NULL; called in the caller's thread */
         void *userdata;

@@ -32,9 +32,9 @@ typedef struct Build {
         char *directory; /* where git is asked */
         Spec spec;
         Source source;
-        uint64_t time_sec, started_sec;
-        char *builder; /* a URI */
-        char *id;      /* NULL until it is known */
+        uint64_t time_sec, started_sec, level; /* level: see PackOptions */
+        char *builder;                         /* a URI */
+        char *id;                              /* NULL until it is known */
         PackResult packed;
 } Build;
 
@@ -200,6 +200,7 @@ static int pack(const Publication *p, Build *b, char **reterr)
                 return r;
         const PackOptions options = {
                 .source_time_sec = b->time_sec,
+                .level = b->level,
                 .progress = progress_update,
                 .userdata = progress,
         };
@@ -332,8 +333,11 @@ int verb_release(const Arguments *a, cJSON *result, char **reterr)
         _cleanup_(build_done)
                 Build b = { .tree_fd = -EBADF, .artifact_fd = -EBADF, .started_sec = now_sec() };
         _cleanup_(manifest_freep) Manifest *m = NULL;
-        int r = publication_begin(a, a->channel, &p, reterr);
+        int r;
 
+        if (a->level && arguments_number("level", a->level, PACK_LEVEL_MAX, &b.level, reterr) < 0)
+                return PUBLISH_USAGE;
+        r = publication_begin(a, a->channel, &p, reterr);
         if (r >= 0)
                 r = prepare(a, &p, &b, reterr);
         if (r >= 0)

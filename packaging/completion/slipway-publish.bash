@@ -24,7 +24,7 @@ _slipway_publish_options() {
         'trust sign') options='--key --after' ;;
         'trust publish') options='--store --trust' ;;
         import) options='--unit --output' ;;
-        release) options="$place --key --spec --id --builder --expires --window --trust" ;;
+        release) options="$place --key --spec --id --builder --level --expires --window --trust" ;;
         promote) options='--store --app --from --to --key --spec --expires --window --trust' ;;
         rollback) options="$place --key --expires --window --trust" ;;
         refresh) options="$place --key --expires --within --trust" ;;

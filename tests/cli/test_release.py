@@ -56,6 +56,14 @@ class Release(Case):
         self.assertEqual((third["release"], third["artifact"], third["index"]),
                          (first["release"], first["artifact"], first["index"]))
 
+    def test_level(self):
+        (self.tree / "text").write_text("".join(f"{i * i}\n" for i in range(50000)))
+        default = self.release("--id", "one").json["artifact"]["size"]
+        self.assertEqual(self.release("--id", "two", "--level", "3").json["artifact"]["size"], default)
+        self.assertLess(self.release("--id", "three", "--level", "9").json["artifact"]["size"], default)
+        for bad in ("0", "20", "x"):
+            self.assertIn("--level", self.release("--level", bad, code=2).json["error"])
+
     def test_same_id_after_others(self):
         """A commit that is built again gives its old bytes, whatever was released in between."""
         env = {"SOURCE_DATE_EPOCH": "1700000000"}
