@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "beneath.h"
+#include "delta.h"
 #include "err.h"
 #include "fd.h"
 #include "log.h"
@@ -32,15 +33,19 @@ typedef struct Build {
         char *directory; /* where git is asked */
         Spec spec;
         Source source;
-        uint64_t time_sec, started_sec, level; /* level: see PackOptions */
-        char *builder;                         /* a URI */
-        char *id;                              /* NULL until it is known */
+        uint64_t time_sec, started_sec;
+        uint64_t level; /* see PackOptions */
+        char *builder;  /* a URI */
+        char *id;       /* NULL until it is known */
+        Index *predecessor;
+        const char *before; /* the channel's release; NULL: the predecessor is not that */
         PackResult packed;
 } Build;
 
 static void build_done(Build *b)
 {
         pack_result_done(&b->packed);
+        index_free(b->predecessor);
         source_done(&b->source);
         spec_done(&b->spec);
         free(b->id);
@@ -163,20 +168,24 @@ static int find_builder(const Arguments *a, Build *b, char **reterr)
 /* The index whose mtimes unchanged files keep. A release of the same id comes first: the same
  * commit then gives the same bytes again, whatever was released in between. None is no hindrance.
  */
-static int find_predecessor(const Publication *p, const Build *b, Index **ret, char **reterr)
+static int find_predecessor(const Publication *p, Build *b, char **reterr)
 {
         _cleanup_free_ char *err = NULL;
         int r = STORE_ABSENT;
 
         if (b->id) {
-                r = release_object_find_index(p->store, p->channel.app, b->id, ret, &err);
+                r = release_object_find_index(p->store, p->channel.app, b->id, &b->predecessor,
+                                              &err);
                 if (r == 0)
                         return 0;
         }
         if ((r == STORE_ABSENT || r == -EBADMSG) && p->head.current) {
-                r = release_object_read_index(p->store, p->head.current->manifest, ret, &err);
-                if (r == 0)
+                const Manifest *m = p->head.current->manifest;
+                r = release_object_read_index(p->store, m, &b->predecessor, &err);
+                if (r == 0) {
+                        b->before = m->release;
                         return 0;
+                }
         }
         if (r == -ENOENT || r == -EKEYREJECTED || r == -EBADMSG)
                 log_warning("The index of the release before is not usable, so every file gets a "
@@ -184,15 +193,13 @@ static int find_predecessor(const Publication *p, const Build *b, Index **ret, c
                             err_text(r, err));
         else if (r < 0)
                 return fail(reterr, r, "%s", err_text(r, err));
-        *ret = NULL;
         return 0;
 }
 
 static int pack(const Publication *p, Build *b, char **reterr)
 {
         _cleanup_(progress_freep) Progress *progress = NULL;
-        _cleanup_(index_freep) Index *predecessor = NULL;
-        int r = find_predecessor(p, b, &predecessor, reterr);
+        int r = find_predecessor(p, b, reterr);
 
         if (r >= 0)
                 r = progress_new("packing", &progress);
@@ -208,7 +215,7 @@ static int pack(const Publication *p, Build *b, char **reterr)
                                 O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (b->artifact_fd < 0)
                 return fail_errno(reterr, -errno, "can't make a temporary file");
-        r = pack_tree(b->tree_fd, &options, predecessor, b->artifact_fd, &b->packed, reterr);
+        r = pack_tree(b->tree_fd, &options, b->predecessor, b->artifact_fd, &b->packed, reterr);
         if (r < 0)
                 return fail_prefix(reterr, r, "can't pack %s", b->directory);
         if (b->packed.n_files == 0)
@@ -261,6 +268,43 @@ static void tell_packed(const Build *b, bool reused)
                  b->id, b->packed.n_files, bytes_format(b->packed.content_bytes, content),
                  bytes_format(b->packed.artifact_size_bytes, artifact),
                  b->source.commit ? ", of commit " : "", strempty(b->source.commit));
+}
+
+/* What an instance fetches that has the release before, besides the index. */
+static int find_fetch(const Build *b, uint64_t *ret_bytes, size_t *ret_n_requests, char **reterr)
+{
+        const Index *const seed = b->predecessor;
+        _cleanup_(index_freep) Index *index = NULL;
+        _cleanup_(delta_freep) Delta *delta = NULL;
+        _cleanup_(range_set_freep) RangeSet *ranges = NULL;
+        int r = index_parse(b->packed.index, b->packed.index_size_bytes, &index, reterr);
+
+        if (r >= 0)
+                r = delta_new(index, &seed, 1, &delta);
+        if (r < 0)
+                return r;
+        delta_settle(delta);
+        r = delta_ranges(delta, &ranges);
+        if (r < 0)
+                return r;
+        *ret_bytes = range_set_bytes(ranges);
+        *ret_n_requests = range_set_n(ranges);
+        return 0;
+}
+
+static int tell_fetch(const Build *b, cJSON *result, char **reterr)
+{
+        char fetch[BYTES_TEXT_SIZE], artifact[BYTES_TEXT_SIZE];
+        uint64_t bytes = 0;
+        size_t n = 0;
+        int r = b->before ? find_fetch(b, &bytes, &n, reterr) : 0;
+
+        if (r < 0 || !b->before)
+                return r;
+        log_info("A host with release %s fetches %s in %zu request%s, of %s.", b->before,
+                 bytes_format(bytes, fetch), n, n == 1 ? "" : "s",
+                 bytes_format(b->packed.artifact_size_bytes, artifact));
+        return result_add_uint(result, "fetch_bytes", bytes);
 }
 
 /* Hands over what the build has: spec and source. */
@@ -352,5 +396,7 @@ int verb_release(const Arguments *a, cJSON *result, char **reterr)
                 r = result_add_uint(result, "entries", b.packed.n_files);
         if (r >= 0)
                 r = result_add_uint(result, "content_bytes", b.packed.content_bytes);
+        if (r >= 0)
+                r = tell_fetch(&b, result, reterr);
         return r < 0 ? r : publication_finish(&p, m, a, result, reterr);
 }

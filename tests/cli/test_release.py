@@ -56,6 +56,19 @@ class Release(Case):
         self.assertEqual((third["release"], third["artifact"], third["index"]),
                          (first["release"], first["artifact"], first["index"]))
 
+    def test_what_will_be_fetched(self):
+        self.assertNotIn("fetch_bytes", self.release("--id", "one").json)
+        self.assertEqual(self.release("--id", "two").json["fetch_bytes"], 0)
+        (self.tree / "new.bin").write_bytes(os.urandom(100_000))
+        result = self.release("--id", "three")
+        self.assertTrue(100_000 < result.json["fetch_bytes"] < 105_000, result.json)
+        self.assertLess(result.json["fetch_bytes"], result.json["artifact"]["size"])
+        self.assertRegex(result.err, r"A host with release two fetches .* in 1 request, of ")
+        # The same once more: hosts have it.
+        again = self.release("--id", "three").json
+        self.assertTrue(again["reused"])
+        self.assertNotIn("fetch_bytes", again)
+
     def test_level(self):
         (self.tree / "text").write_text("".join(f"{i * i}\n" for i in range(50000)))
         default = self.release("--id", "one").json["artifact"]["size"]
