@@ -7,7 +7,9 @@
 
 #include "fd.h"
 
-#define SLOTS_PER_THREAD 3 /* keeps threads busy while the oldest frame is a slow one */
+/* Keep threads busy while the oldest frame is a slow one, or its thread has to wait for a CPU. */
+#define SLOTS_PER_THREAD 3
+#define SLOTS_MIN        15
 
 /* A frame on its way. */
 typedef struct Slot {
@@ -133,7 +135,7 @@ int frame_writer_new(int fd, int level, unsigned n_threads, IndexWriter *index, 
                 .fd = fd,
                 .level = level,
                 .index = index,
-                .n_slots = (size_t) n_threads * SLOTS_PER_THREAD + 1,
+                .n_slots = MAX((size_t) n_threads * SLOTS_PER_THREAD, (size_t) SLOTS_MIN) + 1,
                 .compressed_size_max = ZSTD_compressBound(FRAME_WRITER_CONTENT_MAX),
                 .lock = PTHREAD_MUTEX_INITIALIZER,
                 .filled = PTHREAD_COND_INITIALIZER,

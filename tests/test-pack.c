@@ -587,11 +587,11 @@ static void small_changes_keep_frames(void **state)
 {
         _cleanup_close_ int fd = make_dir(*state, "tree");
 
-        put_many(fd, 3000, 4000);
+        put_many(fd, 1500, 4000);
         put_random(fd, "large", 12 << 20, 77);
         _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
         size_t n = index_n_frames(a.index);
-        assert_in_range(n, 3000 * 4608 / CHUNK_ENTRY_SIZE_MEAN / 2 + 60, 160);
+        assert_in_range(n, 1500 * 4608 / CHUNK_ENTRY_SIZE_MEAN / 2 + 60, 160);
 
         put_random(fd, "file-1000a", 4000, 1);
         _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
@@ -629,19 +629,19 @@ static void changed_files_lie_together(void **state)
 {
         _cleanup_close_ int fd = make_dir(*state, "tree");
 
-        put_many(fd, 3000, 4000); /* entries of 4608 bytes */
-        assert_int_equal(mkdirat(fd, "file-2000d", 0755), 0);
+        put_many(fd, 900, 4000); /* entries of 4608 bytes */
+        assert_int_equal(mkdirat(fd, "file-200d", 0755), 0);
         _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
 
-        put_random(fd, "file-1000", 3500, 1); /* entries of 4096 bytes */
-        put_random(fd, "file-1002", 3500, 2);
-        put_random(fd, "file-2000", 3500, 3);
-        put_random(fd, "file-2000d/new", 3500, 4); /* a new directory is between them */
+        put_random(fd, "file-100", 3500, 1); /* entries of 4096 bytes */
+        put_random(fd, "file-102", 3500, 2);
+        put_random(fd, "file-200", 3500, 3);
+        put_random(fd, "file-200d/new", 3500, 4); /* a new directory is between them */
         _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
         assert_tar_is_index(&b);
         assert_int_equal(content_to_fetch(&a, &b), 4 * 4096 + 512);
-        put_random(fd, "file-1001", 3500, 5);
-        put_random(fd, "file-1500", 3500, 6);
+        put_random(fd, "file-101", 3500, 5);
+        put_random(fd, "file-150", 3500, 6);
         _cleanup_(packed_done) Packed c = pack_at(fd, 3000, &b);
         assert_tar_is_index(&c);
         assert_int_equal(content_to_fetch(&b, &c), 2 * 4096);
@@ -655,11 +655,11 @@ static void short_runs_do_not_cut(void **state)
 {
         _cleanup_close_ int fd = make_dir(*state, "tree");
 
-        put_many(fd, 3000, 1000); /* entries of 1536 bytes */
+        put_many(fd, 900, 1000); /* entries of 1536 bytes */
         _cleanup_(packed_done) Packed a = pack_at(fd, 1000, NULL);
-        put_random(fd, "file-1000", 3500, 1);
-        put_random(fd, "file-1003", 3500, 2); /* after two entries: 3072 bytes */
-        put_random(fd, "file-1007", 3500, 3); /* after three: 4608 */
+        put_random(fd, "file-100", 3500, 1);
+        put_random(fd, "file-103", 3500, 2); /* after two entries: 3072 bytes */
+        put_random(fd, "file-107", 3500, 3); /* after three: 4608 */
         _cleanup_(packed_done) Packed b = pack_at(fd, 2000, &a);
         assert_tar_is_index(&b);
         assert_int_equal(content_to_fetch(&a, &b), 3 * 4096 + 2 * 1536);
