@@ -1,7 +1,7 @@
 """The benchmark of the agent: what it costs while nothing happens, how long a release takes from the S3 server to `current`, and
 how long an administrator waits for it, here or from afar.
 
-    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand|ssm]
+    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand|ssm|node|jvm|binary|tiny|pack|huge]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
 the real application of the tests. It measures everything and prints the table; then it ends with 1 if a target was missed.
@@ -21,13 +21,14 @@ import time
 import application
 import fault_proxy
 import host as host_module
+import releases
 import s3_server
 import sandbox
 import slipway
 import ssm
 import toy
 from common import (DEPLOY_LIMIT_SEC, MANIFEST, N_POLLS_FORGET, UNIT, Bench, CloseAfterAnswer, Processes, Row, count_polls,
-                    memory_row, parts, print_table, report_missed, verdict, wait_current, wait_idle, wait_polls)
+                    make_disk, memory_row, parts, print_table, report_missed, verdict, wait_current, wait_idle, wait_polls)
 from waiting import wait_for
 
 POLLS_PER_SAMPLE = 20
@@ -421,14 +422,15 @@ def parse_arguments():
     parser.add_argument("--polls", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tries", type=int, default=30)
-    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand", "ssm"])
+    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand", "ssm", *releases.NAMES])
+    parser.add_argument("--on", choices=["disk", "memory"], default="disk")
     return parser.parse_args()
 
 
 def measure(bench, arguments):
     rows = [Row("what", "median", "ratio, or parts", "target")]
     if arguments.only in (None, "deploy"):
-        rows += deploy_rows(bench, bench.work / "disk", "disk", arguments.pairs)
+        rows += deploy_rows(bench, bench.disk / "deploy", "disk", arguments.pairs)
         memory = bench.work / "memory"
         memory.mkdir()
         sandbox.run("mount", "-t", "tmpfs", "-o", "size=4g", "tmpfs", str(memory))
@@ -443,6 +445,8 @@ def measure(bench, arguments):
         rows += hand_rows(bench, arguments.tries)
     if arguments.only in (None, "ssm"):
         rows += ssm.rows(bench)
+    if arguments.only in (None, *releases.NAMES):
+        rows += releases.rows(bench, arguments.pairs, arguments.only)
     about(bench)
     print_table(rows)
     return 1 if report_missed(rows) else 0
@@ -457,12 +461,14 @@ def main():
         s3.start()
         s3.client().create_bucket(Bucket=BUCKET)
         publisher = slipway.Publisher(install, work / "publisher", f"s3://{BUCKET}/deploy", slipway.store_environment(s3))
-        releases = application.Releases(pathlib.Path(os.environ["SLIPWAY_E2E_APP_TREE"]), work)
-        publisher.release(releases.first(), "large", spec=SPEC)
+        disk = make_disk(work, arguments.on)
+        if arguments.only not in releases.NAMES:
+            large = application.Releases(pathlib.Path(os.environ["SLIPWAY_E2E_APP_TREE"]), disk).first()
+            publisher.release(large, "large", spec=SPEC)
         small = application.small_tree(work / "small", "0")
         publisher.release(small, "small", spec=SPEC)
         lower = host_module.make_layer(work, pathlib.Path(os.environ["SLIPWAY_E2E_HOST_ROOT"]), install)
-        return measure(Bench(s3, publisher, lower, work, small), arguments)
+        return measure(Bench(s3, publisher, lower, work, disk, small), arguments)
     finally:
         s3.stop()
 

@@ -30,10 +30,10 @@ class Publisher:
         self.key = formats.Key.load(self.key_path)
         self.run("trust", "init", "--key", directory / "deploy.pub", "-o", self.root_path)
 
-    def run(self, *args, check=True, environment=None):
+    def run(self, *args, check=True, environment=None, timeout_sec=RUN_TIMEOUT_SEC):
         """Runs slipway-publish with these arguments alone."""
         args = [str(self._program), *map(str, args)]
-        done = subprocess.run(args, capture_output=True, text=True, timeout=RUN_TIMEOUT_SEC, cwd=self.directory,
+        done = subprocess.run(args, capture_output=True, text=True, timeout=timeout_sec, cwd=self.directory,
                               env={**self._environment, **(environment or {})})
         result = host_module.Result(args, done.returncode, done.stdout, done.stderr)
         if check and result.rc != 0:
@@ -49,13 +49,14 @@ class Publisher:
     def channel_args(self):
         return ["--store", self.url, "--app", self.app, "--channel", self.channel]
 
-    def release(self, tree, release_id=None, *options, spec=UNITS, check=True, environment=None):
+    def release(self, tree, release_id=None, *options, spec=UNITS, check=True, environment=None,
+                timeout_sec=RUN_TIMEOUT_SEC):
         """Publishes a tree and returns what --json says of it, or with check=False the Result."""
         spec_path = self.directory / "spec.json"
         spec_path.write_text(json.dumps(spec), encoding="utf-8")
         args = ["release", *self.channel_args(), "--key", self.key_path, "--spec", spec_path, "--json"]
         args += ["--id", release_id] if release_id is not None else []
-        result = self.run(*args, *options, tree, check=check, environment=environment)
+        result = self.run(*args, *options, tree, check=check, environment=environment, timeout_sec=timeout_sec)
         return json.loads(result.stdout) if check else result
 
     def verify(self, *, check=True):
