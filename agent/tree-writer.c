@@ -11,16 +11,18 @@
 #include "beneath.h"
 #include "err.h"
 #include "fd.h"
+#include "small-files.h"
 
 /* From this size on, a file's content starts its way to the disk at once (a hint, which may fail),
  * while the rest is still being fetched: the sync at the end then has little left to do. For
  * smaller ones the call costs more than it gains. */
-#define WRITEBACK_SIZE_MIN (UINT64_C(64) << 10)
+#define WRITEBACK_SIZE_MIN SMALL_FILE_MAX
 
 typedef struct TreeWriter {
         const Index *index;
         const Delta *delta;
-        Beneath *beneath;
+        Beneath *beneath, *beneath_small;
+        SmallFiles *small;
         struct archive *archive;
         tree_source_t source;
         void *userdata;
@@ -30,6 +32,8 @@ typedef struct TreeWriter {
 
 static void writer_done(TreeWriter *w)
 {
+        small_files_free(w->small);
+        beneath_free(w->beneath_small);
         beneath_free(w->beneath);
         (void) archive_read_free(w->archive);
         free(w->source_err);
@@ -124,7 +128,8 @@ static int check_entry(const IndexFile *f, struct archive_entry *e, char **reter
         return 0;
 }
 
-static int write_content(TreeWriter *w, const IndexFile *f, int fd, char **reterr)
+/* To the file, or into memory. */
+static int write_content(TreeWriter *w, const IndexFile *f, int fd, uint8_t *room, char **reterr)
 {
         uint64_t n_written = 0;
 
@@ -140,7 +145,10 @@ static int write_content(TreeWriter *w, const IndexFile *f, int fd, char **reter
                 if (offset < 0 || (uint64_t) offset != n_written ||
                     size > f->size_bytes - n_written)
                         return differs(f, "content's size", reterr);
-                r = fd_write_all(fd, data, size);
+                if (room)
+                        memcpy(room + n_written, data, size);
+                else
+                        r = fd_write_all(fd, data, size);
                 if (r < 0)
                         return path_failed(r, "write", f->path, reterr);
                 n_written += size;
@@ -153,27 +161,63 @@ static void entry_times(const IndexFile *f, struct timespec ret[static 2])
         ret[0] = ret[1] = (struct timespec){ .tv_sec = f->mtime_sec };
 }
 
-static int make_file(TreeWriter *w, const IndexFile *f, char **reterr)
+static int create_file(Beneath *tree, const IndexFile *f, char **reterr)
 {
         const char *name;
-        int parent_fd = beneath_parent(w->beneath, f->path, &name);
-        struct timespec times[2];
+        int parent_fd = beneath_parent(tree, f->path, &name);
 
         if (parent_fd < 0)
                 return path_failed(parent_fd, "open the directory of", f->path, reterr);
-        _cleanup_close_ int fd =
+        int fd =
                 openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return path_failed(-errno, "create", f->path, reterr);
-        int r = write_content(w, f, fd, reterr);
-        if (r < 0)
-                return r;
-        if (f->size_bytes >= WRITEBACK_SIZE_MIN)
-                (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return fd < 0 ? path_failed(-errno, "create", f->path, reterr) : fd;
+}
+
+static int finish_file(const IndexFile *f, int fd, char **reterr)
+{
+        struct timespec times[2];
+
         entry_times(f, times);
         if (fchmod(fd, f->mode) < 0 || futimens(fd, times) < 0)
                 return path_failed(-errno, "set mode and time of", f->path, reterr);
         return 0;
+}
+
+/* In its own thread. */
+static int make_small(void *userdata, const IndexFile *f, const void *content, char **reterr)
+{
+        _cleanup_close_ int fd = create_file(userdata, f, reterr);
+
+        if (fd < 0)
+                return fd;
+        int r = fd_write_all(fd, content, f->size_bytes);
+        return r < 0 ? path_failed(r, "write", f->path, reterr) : finish_file(f, fd, reterr);
+}
+
+static int add_small(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        void *room;
+        int r = small_files_room(w->small, &room, reterr);
+
+        if (r >= 0)
+                r = write_content(w, f, -EBADF, room, reterr);
+        if (r >= 0)
+                small_files_add(w->small, f);
+        return r;
+}
+
+static int make_file(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        if (f->size_bytes < WRITEBACK_SIZE_MIN)
+                return add_small(w, f, reterr);
+        _cleanup_close_ int fd = create_file(w->beneath, f, reterr);
+        if (fd < 0)
+                return fd;
+        int r = write_content(w, f, fd, NULL, reterr);
+        if (r < 0)
+                return r;
+        (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return finish_file(f, fd, reterr);
 }
 
 static int make_symlink(const IndexFile *f, int parent_fd, const char *name, char **reterr)
@@ -311,6 +355,8 @@ static int write_files(TreeWriter *w, char **reterr)
 
         if (r >= 0 && w->archive)
                 r = write_entries(w, reterr);
+        if (r >= 0)
+                r = small_files_finish(w->small, reterr);
         return r < 0 ? r : expect_end(w, reterr);
 }
 
@@ -322,6 +368,10 @@ int tree_write(int dir_fd, const Index *index, const Delta *delta, tree_source_t
         };
         int r = beneath_new(dir_fd, &w.beneath);
 
+        if (r >= 0)
+                r = beneath_new(dir_fd, &w.beneath_small);
+        if (r >= 0)
+                r = small_files_new(make_small, w.beneath_small, &w.small);
         if (r >= 0)
                 r = write_files(&w, reterr);
         return r < 0 ? r : finish_directories(&w, reterr);
