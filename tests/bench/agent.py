@@ -1,7 +1,7 @@
 """The benchmark of the agent: what it costs while nothing happens, how long a release takes from the S3 server to `current`, and
 how long an administrator waits for it, here or from afar.
 
-    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand|ssm|node|jvm|binary|tiny|pack|huge]
+    agent.py [--polls N] [--pairs N] [--tries N] [--only idle|start|deploy|fetch|hand|polite|ssm|node|jvm|binary|tiny|pack|huge]
 
 Started by run.py inside the sandbox. A host with systemd runs the installed agent against the S3 server over TLS; the release is
 the real application of the tests. It measures everything and prints the table; then it ends with 1 if a target was missed.
@@ -21,6 +21,7 @@ import time
 import application
 import fault_proxy
 import host as host_module
+import polite
 import releases
 import s3_server
 import sandbox
@@ -422,7 +423,7 @@ def parse_arguments():
     parser.add_argument("--polls", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tries", type=int, default=30)
-    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand", "ssm", *releases.NAMES])
+    parser.add_argument("--only", choices=["idle", "start", "deploy", "fetch", "hand", "polite", "ssm", *releases.NAMES])
     parser.add_argument("--on", choices=["disk", "memory"], default="disk")
     return parser.parse_args()
 
@@ -443,6 +444,8 @@ def measure(bench, arguments):
         rows += fetch_rows(bench, arguments.pairs)
     if arguments.only in (None, "hand"):
         rows += hand_rows(bench, arguments.tries)
+    if arguments.only in (None, "polite"):
+        rows += polite.rows(bench, arguments.pairs)
     if arguments.only in (None, "ssm"):
         rows += ssm.rows(bench)
     if arguments.only in (None, *releases.NAMES):
