@@ -41,8 +41,8 @@ typedef struct SsmRecord {
 
 void ssm_record_done(SsmRecord *r);
 
-/* One file's text; data[size] must be NUL. -EBADMSG: not by the rules above. *ret_reply: the
- * payload, NULL without one. */
+/* One file's text; data[size] must be NUL. -EBADMSG: not by the rules above;
+ * -EPROTONOSUPPORT: a newer version wrote it. *ret_reply: the payload, NULL without one. */
 _must_check_ int ssm_record_parse(const char *data, size_t size, SsmRecord *ret, char **ret_reply,
                                   char **reterr);
 
