@@ -3,7 +3,8 @@
 
     upgrade.py BUILD_DIRECTORY OLD_TREE NEW_TREE [LEVEL]
 
-Runs in the Python of `tests/e2e/make/cached python-env`. Prints how many files changed, what a host with OLD_TREE fetches and in how many requests, the changed files compressed one by one and
+Runs in the Python of `tests/e2e/make/cached python-env`. Prints how many files changed, what a host with OLD_TREE fetches and in
+how many requests, the changed files compressed one by one and
 as one tar archive (both by zstd, at the same level), the ratios of these, and how large the index is beside the artifact.
 """
 
