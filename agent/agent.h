@@ -31,6 +31,7 @@ typedef struct Orders Orders;
 typedef struct AgentOptions {
         bool user;       /* everything unprivileged, on the user's bus and below XDG directories */
         bool once;       /* one round, then end with its result */
+        bool stage;      /* beside once: releases are brought here, and go live at a later start */
         bool offline;    /* only what is on this host: no trust root, no fetch, no polls (slipway
                             rollback) */
         bool from_files; /* beside offline: the trust root and slipway-fetch, to deploy from files

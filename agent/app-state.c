@@ -38,6 +38,12 @@ int app_record_adopted(App *a)
         return r < 0 ? r : site_save(a->site);
 }
 
+int app_record_ahead(App *a)
+{
+        state_unstage(a->site->state);
+        return site_save(a->site);
+}
+
 int app_record_again(App *a)
 {
         return site_save(a->site);

@@ -10,6 +10,7 @@
 int app_change_state(App *a, int (*change)(App *a), char **reterr);
 
 int app_record_adopted(App *a); /* `wanted` is what is live */
+int app_record_ahead(App *a);   /* what was staged goes live by itself */
 int app_record_again(App *a);   /* what could not be saved */
 int app_record_hold(App *a);    /* new_hold, which is taken */
 int app_record_hold_ended(App *a);

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 
 #include "app-report.h"
+#include "app-state.h"
 #include "app-verdict.h"
 #include "app-work.h"
 #include "bus-service.h"
@@ -59,6 +60,16 @@ static void tell_order(App *a, const ActivationResult *result, bool staged)
                  strempty(text));
 }
 
+/* It does not wait for somebody who activates it, unless all do. */
+static void note_ahead(App *a)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = a->config->activate_by_hand ? 0 : app_change_state(a, app_record_ahead, &err);
+
+        if (r < 0)
+                app_refuse(a, r, err);
+}
+
 static void on_transaction_ended(const ActivationResult *result, void *userdata)
 {
         App *a = userdata;
@@ -77,6 +88,8 @@ static void on_transaction_ended(const ActivationResult *result, void *userdata)
         }
         a->rollback = (Told){};
         a->transaction = transaction_free(a->transaction);
+        if (staged && kept.result == RESULT_DONE && a->agent->options.stage)
+                note_ahead(a);
         /* By the next poll: at once it would fail again, and again. */
         if (left) {
                 app_refuse(a, kept.error, kept.reason);

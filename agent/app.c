@@ -325,6 +325,9 @@ void app_consider(App *a)
                 return;
         if (a->stage.told)
                 act_on_request(a, verdict);
+        else if (a->agent->options.stage && verdict != VERDICT_STAGED &&
+                 verdict_can_be_staged(verdict))
+                app_deploy(a, "agent", true);
         else
                 act(a, verdict);
 }

@@ -24,6 +24,8 @@ static void help(void)
                "                     0 nothing to do or deployed, 3 a deployment failed,\n"
                "                     4 the store can't be reached or has nothing,\n"
                "                     5 a manifest was refused, 1 anything else\n"
+               "      --stage        the same, but nothing goes live: for an image, whose\n"
+               "                     instances then fetch only what is newer\n"
                "      --user         without root: the user's units, files below XDG directories\n"
                "      --config FILE  configuration instead of /etc/slipway/agent.json\n"
                "  -h, --help         this text\n"
@@ -34,14 +36,15 @@ static void help(void)
 /* 1: go on; 0: done; negative: wrong usage. */
 static int parse_options(int argc, char *argv[])
 {
-        enum { ARG_ONCE = 0x100, ARG_USER, ARG_CONFIG, ARG_VERSION };
+        enum { ARG_ONCE = 0x100, ARG_STAGE, ARG_USER, ARG_CONFIG, ARG_VERSION };
         static const struct option options[] = {
                 {"once",       no_argument, NULL, ARG_ONCE },
-                { "user",        no_argument, NULL, ARG_USER },
-                { "config",           required_argument, NULL, ARG_CONFIG },
-                { "help",no_argument, NULL, 'h' },
-                { "version",    no_argument, NULL, ARG_VERSION },
-                {       }
+                { "stage",        no_argument, NULL, ARG_STAGE },
+                { "user",           no_argument, NULL, ARG_USER },
+                { "config",required_argument, NULL, ARG_CONFIG },
+                { "help",   no_argument, NULL, 'h' },
+                { "version",      no_argument, NULL, ARG_VERSION },
+                {          }
         };
         int c;
 
@@ -49,6 +52,9 @@ static int parse_options(int argc, char *argv[])
                 switch (c) {
                 case ARG_ONCE:
                         arg_options.once = true;
+                        break;
+                case ARG_STAGE:
+                        arg_options.once = arg_options.stage = true;
                         break;
                 case ARG_USER:
                         arg_options.user = true;

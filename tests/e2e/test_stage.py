@@ -1,10 +1,12 @@
 """A deployment in two halves: brought to the host now, made live by hand later."""
 
 import json
+import random
 import subprocess
 
 import pytest
 
+import formats
 import slipway
 import toy
 
@@ -92,6 +94,47 @@ def test_by_hand(host):
     ask(host, "stage", "web")
     ask(host, "resume", "web")
     web.assert_whole("r5")
+
+
+def once(host, *args):
+    """A round of slipwayd, as somebody does it who makes an image."""
+    return host.run(["systemd-run", "--quiet", "--wait", "--pipe", "/usr/lib/slipway/slipwayd", *args], check=False).rc
+
+
+def test_image(host):
+    """What is staged in an image goes live at boot without its store, and of what is newer only that is fetched."""
+    web = toy.Toy(host, toy.local_store(host))
+    large = formats.Entry("large", content=random.Random(1).randbytes(300_000))
+    web.release(more=[large])
+    toy.configure([web])
+    assert once(host, "--stage") == 0
+    assert not host.exists("/srv/web/current") and host.unit(web.unit, "ActiveState")["ActiveState"] == "inactive"
+    state = json.loads(host.read("/var/lib/slipway/web.json"))
+    [installed] = state["releases"]
+    assert installed["release"] == "r1" and "staged" not in state
+    assert once(host, "--stage") == 0
+
+    host.run(["rm", "/srv/store/web/releases/r1/artifact.tar.zst"])
+    host.start_unit("slipwayd.service")
+    web.assert_whole("r1")
+    web.release([*toy.GOOD[:1], "true", *toy.GOOD[1:]], more=[large])
+    web.assert_whole("r2")
+    said = host.wait_journal(r"(\d+) files of release r2 were here already; (\d+) of (\d+) bytes", unit="slipwayd.service")
+    n_files, n_fetched, n_bytes = map(int, said.groups())
+    assert n_files >= 1 and n_fetched < 10_000 < 300_000 < n_bytes
+
+
+def test_image_of_a_manual_one(host):
+    """It waits for somebody in the image as it does elsewhere."""
+    web = toy.Toy(host, toy.local_store(host))
+    web.config["activate"] = "manual"
+    web.release()
+    toy.configure([web])
+    assert once(host, "--stage") == 0
+    host.start_unit("slipwayd.service")
+    wait_staged(web, "r1")
+    assert not host.exists("/srv/web/current")
+    assert ask(host, "activate", "web") == {"app": "web", "release": "r1"}
 
 
 def test_what_does_not_hold(host):
