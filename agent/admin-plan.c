@@ -120,10 +120,11 @@ static int add_travels(cJSON *plan, const PlanAnswer *answer, const Index *wante
         Delta *d = NULL;
         int r;
 
-        cJSON_ArrayForEach(seed,
-                           json_member(plan, "seeds")) if (n_seeds < SEEDS_MAX &&
-                                                           read_index(seed, answer, &seeds[n_seeds],
-                                                                      NULL) >= 0) n_seeds++;
+        cJSON_ArrayForEach(seed, json_member(plan, "seeds"))
+        {
+                if (n_seeds < SEEDS_MAX && read_index(seed, answer, &seeds[n_seeds], NULL) >= 0)
+                        n_seeds++;
+        }
         r = delta_new(wanted, (const Index *const *) seeds, n_seeds, &d);
         if (r >= 0) {
                 delta_settle(d);

@@ -221,12 +221,15 @@ static void fail_wants(Get *g, const char *path, int result, const char *text)
         }
 }
 
+static void tell_complete(Get *g);
+
 /* Ends it for those who gave the path that failed. True: it goes on by the path of another. */
 static bool get_fail(Get *g, int result, const char *text)
 {
         const Want *other;
 
         cancel_pieces(g);
+        tell_complete(g);
         fail_wants(g, g->path, result, text);
         other = find_waiting(g);
         if (other && get_begin(g, other->path) >= 0)
@@ -278,7 +281,7 @@ static void tell_available(Get *g)
         }
 }
 
-static void tell_got(Get *g)
+static void tell_complete(Get *g)
 {
         tell_available(g);
         for (Want *w = g->wants; w; w = w->next)
@@ -286,6 +289,11 @@ static void tell_got(Get *g)
                         w->got = true;
                         fetch_socket_answer(g->objects->socket, MESSAGE_GOT, w->id, 0, NULL);
                 }
+}
+
+static void tell_got(Get *g)
+{
+        tell_complete(g);
         get_settle(g);
 }
 
@@ -403,21 +411,37 @@ static bool want_next(Want *w, ByteRange *ret)
         return false;
 }
 
+/* They take turns, so that none is silent for so long that slipwayd takes us for hung. */
+static void want_move_to_end(Get *g, Want *w)
+{
+        Want **link = &g->wants;
+
+        while (*link != w)
+                link = &(*link)->next;
+        *link = w->next;
+        while (*link)
+                link = &(*link)->next;
+        *link = w;
+        w->next = NULL;
+}
+
 /* What to fetch next, and a place for it. */
 static Piece *find_next(Get *g, ByteRange *ret)
 {
-        ByteRange next = { .offset = UINT64_MAX }, range;
         Piece *p = g->pieces;
+        Want *w = g->wants;
 
         while (p < g->pieces + N_PIECES_MAX && p->call)
                 p++;
         if (p == g->pieces + N_PIECES_MAX)
                 return NULL;
-        for (Want *w = g->wants; w; w = w->next)
-                if (want_next(w, &range) && range.offset < next.offset)
-                        next = range;
-        *ret = (ByteRange){ next.offset, MIN(next.size, piece_size_max(g->objects)) };
-        return next.size > 0 ? p : NULL;
+        while (w && !want_next(w, ret))
+                w = w->next;
+        if (!w)
+                return NULL;
+        ret->size = MIN(ret->size, piece_size_max(g->objects));
+        want_move_to_end(g, w);
+        return p;
 }
 
 static void move_to_end(Get *g)
@@ -442,8 +466,13 @@ static void get_go_on(Get *g)
 
         while (is_paid(o) && (p = find_next(g, &range))) {
                 int r = piece_start(p, g, range);
-                if (r < 0 && !get_fail(g, r, strerror(-r)))
-                        return;
+                if (r < 0) {
+                        if (!get_fail(g, r, strerror(-r)))
+                                return;
+                        tell_got(g);
+                        if (g->ended)
+                                return;
+                }
                 if (o->bandwidth_bytes > 0)
                         move_to_end(g);
         }
@@ -568,8 +597,10 @@ int fetch_objects_get(FetchObjects *o, Store *store, const Message *m, int fd, c
         r = want_new(g, m, &ranges, reterr);
         if (r < 0) {
                 if (!shared) {
-                        /* A file without bytes would only take room. */
-                        g->dropped = range_set_n(spool_file_have(g->file)) == 0;
+                        /* A file without bytes would only take room, and so does what a full disk
+                         * had left for it. */
+                        g->dropped = r == -ENOSPC || r == -EDQUOT ||
+                                     range_set_n(spool_file_have(g->file)) == 0;
                         get_free(g);
                 }
                 return r;

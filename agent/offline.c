@@ -49,6 +49,15 @@ static int block_signals(void)
         return sigprocmask(SIG_BLOCK, &signals, NULL) < 0 ? -errno : 0;
 }
 
+/* --once or --stage, which may be shortened. */
+static bool is_round(const char *arguments, size_t size)
+{
+        for (const char *a = arguments; a < arguments + size; a += strlen(a) + 1)
+                if (strncmp(a, "--o", 3) == 0 || strncmp(a, "--s", 3) == 0)
+                        return true;
+        return false;
+}
+
 /* A single round is bounded by itself, and so is another `slipway`: only the service can be hung.
  */
 static bool is_service(pid_t pid)
@@ -61,10 +70,7 @@ static bool is_service(pid_t pid)
         if (file_read_at(AT_FDCWD, path, ARGUMENTS_MAX, &arguments, &size) < 0 || size == 0 ||
             !streq(basename(arguments), "slipwayd"))
                 return false;
-        for (const char *a = arguments; a < arguments + size; a += strlen(a) + 1)
-                if (streq(a, "--once"))
-                        return false;
-        return true;
+        return !is_round(arguments, size);
 }
 
 static int end_holder(pid_t pid, char **reterr)

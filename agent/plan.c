@@ -221,11 +221,13 @@ static int add_seeds(Plan *p, const Site *site)
 
         /* One place is the wanted release's. */
         for (size_t n = 0; r >= 0 && p->n_fds < SEEDS_MAX && (i = state_seed(site->state, n)); n++)
-                r = add_seed(p, list,
-                             streq_ptr(i->release, site->state->current)
-                                     ? cJSON_Duplicate(part(p, "live"), true)
-                                     : cJSON_CreateObject(),
-                             site, i);
+                if (i->serial > 0 && !streq(i->release, p->manifest->release) &&
+                    site_has_release(site, i->release))
+                        r = add_seed(p, list,
+                                     streq_ptr(i->release, site->state->current)
+                                             ? cJSON_Duplicate(part(p, "live"), true)
+                                             : cJSON_CreateObject(),
+                                     site, i);
         return r;
 }
 

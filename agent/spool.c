@@ -226,12 +226,15 @@ static int read_map(SpoolFile *f, uint64_t size)
         return r;
 }
 
-/* Without a map nobody knows what is there. The bytes go as well, for the room they take. */
+/* Without a map nobody knows what is there. The bytes go as well, for the room they take; after
+ * the map, which must not outlive them. */
 static int begin_anew(SpoolFile *f)
 {
-        if (ftruncate(f->fd, 0) < 0 || ftruncate(f->fd, f->size_bytes) < 0)
-                return -errno;
-        return spool_file_reset(f);
+        int r = spool_file_reset(f);
+
+        if (r < 0)
+                return r;
+        return ftruncate(f->fd, 0) < 0 || ftruncate(f->fd, f->size_bytes) < 0 ? -errno : 0;
 }
 
 static bool has_many_records(const SpoolFile *f)
@@ -257,6 +260,11 @@ static int open_files(SpoolFile *f, const Sha256 *sha256)
         if (r == -EBADMSG)
                 return begin_anew(f);
         return r >= 0 && has_many_records(f) ? write_map(f) : r;
+}
+
+static bool is_full(int error)
+{
+        return error == -ENOSPC || error == -EDQUOT;
 }
 
 static int spool_file_new(Spool *s, uint64_t size_bytes, SpoolFile **ret)
@@ -288,9 +296,9 @@ int spool_file_open(Spool *s, const Sha256 *sha256, uint64_t size_bytes, SpoolFi
                 r = spool_file_new(s, size_bytes, &f);
                 if (r >= 0)
                         r = open_files(f, sha256);
-                if (r == -ENOSPC)
+                if (is_full(r))
                         spool_drop(s, sha256); /* or it would be the oldest */
-        } while (r == -ENOSPC && drop_oldest(s));
+        } while (is_full(r) && drop_oldest(s));
         if (r < 0)
                 return fail_errno(reterr, r, "can't make a spool file of %llu bytes",
                                   (unsigned long long) size_bytes);
@@ -359,7 +367,7 @@ int spool_file_take_room(SpoolFile *f, const RangeSet *wanted, char **reterr)
 
         do
                 r = take_room_for_missing(f, wanted);
-        while (r == -ENOSPC && drop_oldest(f->spool));
+        while (is_full(r) && drop_oldest(f->spool));
         return r < 0 ? fail_errno(reterr, r, "can't take room for %llu bytes in the spool",
                                   (unsigned long long) range_set_bytes(wanted))
                      : 0;
@@ -378,12 +386,16 @@ int spool_file_add(SpoolFile *f, uint64_t offset, uint64_t size)
         if (r < 0)
                 return r;
         if (has_many_records(f))
-                return write_map(f);
-        r = fd_pwrite_all(f->map_fd, &range, RECORD_SIZE,
-                          MAP_HEAD_SIZE + f->n_records * RECORD_SIZE);
-        if (r >= 0)
-                f->n_records++;
-        return r;
+                r = write_map(f);
+        else {
+                r = fd_pwrite_all(f->map_fd, &range, RECORD_SIZE,
+                                  MAP_HEAD_SIZE + f->n_records * RECORD_SIZE);
+                f->n_records += r >= 0;
+        }
+        /* Only another process would read it: then that fetches these bytes again. */
+        if (r < 0)
+                log_debug("Can't note in the spool what is there: %s", strerror(-r));
+        return 0;
 }
 
 int spool_file_reset(SpoolFile *f)

@@ -29,8 +29,9 @@ struct Staging {
         FetchRequest *index_request, *artifact_request;
         int index_fd, artifact_fd;
         bool from_files, index_complete, has_room, artifact_sent;
-        bool unpacked;    /* slipway-unpack says so: what it wrote counts when it is gone */
-        RangeSet *wanted; /* of the artifact; NULL: not known yet */
+        bool unpacked;     /* slipway-unpack says so: what it wrote counts when it is gone */
+        bool is_replacing; /* a frame that did not hold is fetched again */
+        RangeSet *wanted;  /* of the artifact; NULL: not known yet */
         uint64_t available, available_sent; /* of the artifact's start, as far as it is wanted */
         StagingResult counts;
         Child *unpack;
@@ -180,11 +181,13 @@ static void on_bad_frame(Staging *s, const Message *m)
                        "the artifact's file is not what was signed: bring the one of this release");
                 return;
         }
-        if (!s->artifact_request || !range_set_has(s->wanted, m->offset, m->size)) {
+        if (!s->artifact_request || s->is_replacing || m->size == 0 || m->size > FRAME_SIZE_MAX ||
+            !range_set_has(s->wanted, m->offset, m->size)) {
                 finish(s, -EPROTO,
                        "slipway-unpack asked for a part of the artifact that it did not want");
                 return;
         }
+        s->is_replacing = true;
         log_warning(
                 "release %s: bytes %llu to %llu of the artifact are not what was signed: fetching them again",
                 s->manifest->release, (unsigned long long) m->offset,
@@ -359,8 +362,9 @@ static int send_links(Staging *s)
         return fd < 0 ? fd : tell_unpack(s, &m, fd);
 }
 
-/* 1: sent; 0: it is of no use. */
-static int send_seed(Staging *s, const Installed *i)
+/* 1: sent; 0: it is of no use, or its index too large beside the others: slipway-unpack has all of
+ * them in memory. One without serial was found on the disk, and what it was is not known. */
+static int send_seed(Staging *s, const Installed *i, uint64_t *left_bytes)
 {
         const StagingPlace *place = &s->place;
         Message m = { .type = MESSAGE_SEED,
@@ -370,13 +374,13 @@ static int send_seed(Staging *s, const Installed *i)
         struct stat st;
         int r;
 
-        if (streq(i->release, s->manifest->release) ||
+        if (i->serial == 0 || streq(i->release, s->manifest->release) ||
             faccessat(place->releases_fd, i->release, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
         fd = index_store_open(place->state_dir_fd, place->app, i->release);
-        if (fd < 0 || fstat(fd, &st) < 0)
+        if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t) st.st_size > *left_bytes)
                 return 0;
-        m.size = st.st_size;
+        *left_bytes -= m.size = st.st_size;
         (void) stpncpy(m.text, i->release, MESSAGE_TEXT_MAX);
         r = tell_unpack(s, &m, fd);
         return r < 0 ? r : 1;
@@ -387,12 +391,13 @@ static int send_seed(Staging *s, const Installed *i)
  * and whoever stages has that lock. */
 static int send_seeds(Staging *s)
 {
+        uint64_t left_bytes = INDEX_SIZE_MAX;
         const Installed *i;
         int r = 0, n_sent = 0;
 
         for (size_t n = 0; r >= 0 && n_sent < SEEDS_MAX && (i = state_seed(s->place.state, n));
              n++) {
-                r = send_seed(s, i);
+                r = send_seed(s, i, &left_bytes);
                 n_sent += r;
         }
         return MIN(r, 0);
@@ -491,7 +496,10 @@ static void on_artifact(const Message *m, int *fd, void *userdata)
                 s->available = m->size;
                 if (s->progress)
                         s->progress(s->userdata);
-                r = send_artifact(s);
+                /* With a limit for the bandwidth it may take longer than an hour. */
+                r = sd_event_source_set_time_relative(s->limit_source, UNPACK_MAX_USEC);
+                if (r >= 0)
+                        r = send_artifact(s);
         } else if (m->type == MESSAGE_GOT) {
                 s->available = total;
                 r = send_artifact(s);
@@ -499,6 +507,7 @@ static void on_artifact(const Message *m, int *fd, void *userdata)
                 Message replaced = { .type = MESSAGE_REPLACED,
                                      .offset = m->offset,
                                      .size = m->size };
+                s->is_replacing = false;
                 r = tell_unpack(s, &replaced, -1);
         }
         if (r < 0)
@@ -519,7 +528,7 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
 {
         (void) source;
         (void) usec;
-        finish(userdata, -ETIMEDOUT, "fetching and unpacking took more than an hour");
+        finish(userdata, -ETIMEDOUT, "nothing more came, and it was not unpacked, for an hour");
         return 0;
 }
 

@@ -479,14 +479,25 @@ void state_set_release_size(State *s, const char *release, uint64_t size_bytes, 
         i->own_bytes = MIN(own_bytes, i->size_bytes);
 }
 
+/* Which of those after it share what was its own is not known: taken is the next one that shares
+ * anything, since what the others share is mostly the same. */
+static void hand_down(State *s, const Installed *from)
+{
+        for (Installed *i = s->releases + (from - s->releases) + 1; i < s->releases + s->n_releases;
+             i++)
+                if (i->own_bytes < i->size_bytes) {
+                        i->own_bytes = MIN(i->size_bytes, i->own_bytes + from->own_bytes);
+                        return;
+                }
+}
+
 void state_remove_release(State *s, const char *release)
 {
         Installed *i = find_release(s, release);
 
         if (!i)
                 return;
-        if (i + 1 < s->releases + s->n_releases)
-                i[1].own_bytes = MIN(i[1].size_bytes, i[1].own_bytes + i->own_bytes);
+        hand_down(s, i);
         installed_done(i);
         s->n_releases--;
         memmove(i, i + 1, (s->releases + s->n_releases - i) * sizeof(Installed));

@@ -232,7 +232,7 @@ const char *state_release_before(const State *s);
 _must_check_ int state_add_release(State *s, const char *release, uint64_t deployment,
                                    uint64_t serial, const Sha256 *index_sha256,
                                    const Activate *activate);
-/* What it shared, as far as is known, is its successor's own then. */
+/* What others shared with it, as far as is known, is the next one's own then. */
 void state_remove_release(State *s, const char *release);
 
 /* Notes what the tree of a release in the list takes on the disk, and what goes with it. */

@@ -217,7 +217,10 @@ static bool will_be_made(size_t n, void *userdata)
         const Unpack *u = userdata;
         DeltaSource source;
 
-        return !delta_file(u->delta, n, &source) || !u->seeds[source.seed].may_link;
+        const IndexFile *f = index_file(u->index, n);
+
+        return !delta_file(u->delta, n, &source) || !u->seeds[source.seed].may_link ||
+               source.file->mode != f->mode || source.file->mtime_sec != f->mtime_sec;
 }
 
 static bool will_be_written(size_t n, void *userdata)
@@ -290,11 +293,10 @@ static int take_over(Unpack *u, char **reterr)
 static void describe_lost(const TakenOver *t, char ret[static MESSAGE_TEXT_MAX + 1])
 {
         if (t->n_lost > 0)
-                (void) snprintf(
-                        ret, MESSAGE_TEXT_MAX + 1,
-                        "%zu files or parts of files of installed releases are not what was "
-                        "signed, the first is %s",
-                        t->n_lost, t->first_lost);
+                (void) snprintf(ret, MESSAGE_TEXT_MAX + 1,
+                                "%zu files or parts of files of installed releases are missing or "
+                                "not what was signed, the first is %s",
+                                t->n_lost, t->first_lost);
 }
 
 /* While the file system can still be asked. */

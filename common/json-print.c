@@ -44,22 +44,19 @@ static void take_texts(cJSON *v)
 /* Only strings can have one. Takes text. */
 static char *escape_deletes(char *text)
 {
+        static const char escape[] = "\\u007f";
         _cleanup_free_ char *owned = text;
-        char *escaped = NULL;
-        size_t size;
-        FILE *f = text ? open_memstream(&escaped, &size) : NULL;
+        char *escaped = malloc(strlen(text) * (sizeof(escape) - 1) + 1), *to = escaped;
 
-        if (!f)
+        if (!escaped)
                 return NULL;
         for (const char *s = text; *s; s++)
                 if (*s == '\x7f')
-                        fputs("\\u007f", f);
+                        to = stpcpy(to, escape);
                 else
-                        fputc(*s, f);
-        if (fclose(f) == 0)
-                return escaped;
-        free(escaped);
-        return NULL;
+                        *to++ = *s;
+        *to = '\0';
+        return escaped;
 }
 
 char *json_print(const cJSON *tree, bool formatted)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define MTIME_MAX_SEC ((UINT64_C(1) << 33) - 1) /* see index.h */
+
 struct FileTimes {
         const Index *predecessor;
         uint64_t source_time_sec;
@@ -85,5 +87,8 @@ uint64_t file_times_decide(const FileTimes *t, const IndexFile *f)
         const IndexFile *elsewhere = f->type == FILE_REGULAR ? find_content(t, f) : NULL;
         if (elsewhere && (!old || elsewhere->mtime_sec > old->mtime_sec))
                 return elsewhere->mtime_sec;
-        return old ? MAX(t->source_time_sec, old->mtime_sec) : t->source_time_sec;
+        if (!old)
+                return t->source_time_sec;
+        const uint64_t later_sec = MIN(old->mtime_sec + 1, MTIME_MAX_SEC);
+        return MAX(t->source_time_sec, later_sec);
 }

@@ -17,7 +17,8 @@
  * - so does a regular file whose content the predecessor has elsewhere with the same mode: moved,
  *   renamed or copied. Of several the latest counts. At a path that had other content this holds
  *   only if that time is later than what was there, for caches know a file by path, time and size;
- * - all else gets the time of the source, or that of what was at its path, if that is later.
+ * - all else gets the time of the source, or the second after that of what was at its path, if that
+ *   is later.
  */
 
 typedef struct FileTimes FileTimes;

@@ -161,12 +161,25 @@ static void what_releases_share_counts_once(void **state)
         budget_bytes = 134;
         PRUNED(9, "r1");
         assert_int_equal(state_find_release(s, "r2")->own_bytes, 100);
+        assert_int_equal(state_find_release(s, "r3")->own_bytes, 20);
         expect_pruned(9, NULL, 0);
         /* Each that goes frees what was its own alone. */
         budget_bytes = 124;
         PRUNED(9, "r2");
         assert_int_equal(state_find_release(s, "r3")->own_bytes, 100);
         assert_int_equal(state_find_release(s, "r4")->own_bytes, 5);
+}
+
+/* One that shares nothing stands between two that do. */
+static void who_shares_is_found(void **state)
+{
+        (void) state;
+        shared("r1", 1, 100);
+        shared("r2", 2, 100);
+        shared("r3", 3, 10);
+        state_remove_release(s, "r1");
+        assert_int_equal(state_find_release(s, "r2")->own_bytes, 100);
+        assert_int_equal(state_find_release(s, "r3")->own_bytes, 100);
 }
 
 static void evidence_goes_last_for_the_budget(void **state)
@@ -232,6 +245,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(what_is_held_stays, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_budget_counts_bytes, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_releases_share_counts_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(who_shares_is_found, setup, teardown),
                 cmocka_unit_test_setup_teardown(evidence_goes_last_for_the_budget, setup, teardown),
                 cmocka_unit_test_setup_teardown(pinned_and_staged_are_not_for_the_budget, setup,
                                                 teardown),
