@@ -15,8 +15,8 @@
  * under the identifier slipway-<app>-<release>. The fields SLIPWAY_APP and SLIPWAY_RELEASE
  * (LogExtraFields=) are missing where journald reads it after the unit's end.
  *
- * Arguments are passed as they are: no shell, and neither "$" (ExecStartEx' no-env-expand) nor "%"
- * (systemd escapes what comes over D-Bus) stands for anything.
+ * Arguments are passed as they are: no shell, and neither "$" (which is doubled for systemd) nor
+ * "%" (systemd escapes what comes over D-Bus) stands for anything.
  */
 
 typedef enum CommandKind {

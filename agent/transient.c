@@ -74,7 +74,37 @@ static int append_directory(sd_bus_message *m, const char *release_dir, const Co
         return sd_bus_message_append(m, "(sv)", "WorkingDirectory", "s", dir);
 }
 
-/* One element of an array of (path, arguments, flags), as a variant in (sv). */
+/* systemd takes "$$" for "$". */
+static char *double_dollars(const char *argument)
+{
+        char *doubled = malloc(2 * strlen(argument) + 1), *to = doubled;
+
+        if (!doubled)
+                return NULL;
+        for (const char *s = argument; *s; s++) {
+                if (*s == '$')
+                        *to++ = '$';
+                *to++ = *s;
+        }
+        *to = '\0';
+        return doubled;
+}
+
+static int append_arguments(sd_bus_message *m, char **argv)
+{
+        int r = sd_bus_message_open_container(m, 'a', "s");
+
+        for (char **a = argv; *a && r >= 0; a++) {
+                _cleanup_free_ char *argument = double_dollars(*a);
+
+                r = argument ? sd_bus_message_append(m, "s", argument) : -ENOMEM;
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* One element of an array of (path, arguments, whether it may fail), as a variant in (sv). Not
+ * ExecStartEx, which could switch off "$": systemd 252 writes it into the unit's file under a name
+ * that it does not know when it reloads, and then starts nothing that depends on that unit. */
 static int append_exec(sd_bus_message *m, const char *release_dir, const Command *c)
 {
         _cleanup_free_ char *joined = NULL;
@@ -90,19 +120,19 @@ static int append_exec(sd_bus_message *m, const char *release_dir, const Command
         }
         r = sd_bus_message_open_container(m, 'r', "sv");
         if (r >= 0)
-                r = sd_bus_message_append(m, "s", "ExecStartEx");
+                r = sd_bus_message_append(m, "s", "ExecStart");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'v', "a(sasas)");
+                r = sd_bus_message_open_container(m, 'v', "a(sasb)");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "(sasas)");
+                r = sd_bus_message_open_container(m, 'a', "(sasb)");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'r', "sasas");
+                r = sd_bus_message_open_container(m, 'r', "sasb");
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", program);
         if (r >= 0)
-                r = sd_bus_message_append_strv(m, c->argv);
+                r = append_arguments(m, c->argv);
         if (r >= 0)
-                r = sd_bus_message_append(m, "as", 1, "no-env-expand");
+                r = sd_bus_message_append(m, "b", false);
         for (int i = 0; i < 4 && r >= 0; i++)
                 r = sd_bus_message_close_container(m);
         return r;

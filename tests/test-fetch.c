@@ -1121,6 +1121,37 @@ static void objects_share_a_bandwidth(void **state)
         s3_close(&b, &server);
 }
 
+/* Two parts of one object: who comes second does not wait for all of the first. */
+static void parts_of_an_object_take_turns(void **state)
+{
+        static const uint64_t limit = UINT64_C(4) << 20, size = UINT64_C(3) << 20;
+        const ByteRange parts[] = {
+                {0,         size},
+                { 2 * size, size}
+        };
+        _cleanup_(range_set_freep) RangeSet *first = some(&parts[0], 1),
+                                            *second = some(&parts[1], 1);
+        _cleanup_close_ int first_fd = packed(first), second_fd = packed(second);
+        FaultServer server;
+        Came came[2] = {};
+        Bench b;
+
+        s3_open(&b, *state, &server, serve);
+        fetch_set_bandwidth(b.fetch, limit);
+        Message m = s3_order(0);
+        send_get_ranges(&b, m, 0, "web/artifact", first_fd);
+        send_get_ranges(&b, m, 1, "api/artifact", second_fd);
+        while (!came[0].got)
+                take(&b, came, 2);
+        assert_true(came[1].available > 2 * size);
+        while (!came[1].got)
+                take(&b, came, 2);
+        assert_int_equal(server.counts->scratch[N_ASKED], 2 * size);
+        fd_close(came[0].spool);
+        fd_close(came[1].spool);
+        s3_close(&b, &server);
+}
+
 static void a_store_in_a_directory_has_the_same_limit(void **state)
 {
         static const uint64_t limit = UINT64_C(1) << 20, size = UINT64_C(1) << 20;
@@ -1446,6 +1477,7 @@ int main(void)
                 test_in_dir(an_object_is_fetched_once_for_all),
                 test_in_dir(each_byte_is_fetched_once_for_all),
                 test_in_dir(objects_share_a_bandwidth),
+                test_in_dir(parts_of_an_object_take_turns),
                 test_in_dir(a_store_in_a_directory_has_the_same_limit),
                 test_in_dir(one_that_goes_takes_nothing_from_others),
                 test_in_dir(a_path_that_fails_is_not_all),

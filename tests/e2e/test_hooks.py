@@ -82,6 +82,19 @@ def processes(host, pattern):
 
 # -- what they get
 
+def test_systemd_reloads_meanwhile(web):
+    """It reads the units that run from their files then: the hook's has to be one that it knows."""
+    host = web.host
+    web.close_gate()
+    name = release(web, {"pre": [sh(toy.gate()), sh(f"echo '$PATH' >{LOG}")]})
+    unit = wait_hook_unit(host, "pre")
+    host.run(["systemctl", "daemon-reload"])
+    assert host.unit(unit, "LoadState")["LoadState"] == "loaded"
+    web.open_gate()
+    web.assert_whole(name)
+    assert host.read(LOG) == "$PATH\n"
+
+
 def test_order_arguments_and_environment(web):
     """Each runs as it is asked for, and nothing in its arguments stands for anything."""
     odd = ["--home=$HOME", "${SLIPWAY_APP}", "%n %%", "a b", "", "'\"\\", "é"]

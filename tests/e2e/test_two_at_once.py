@@ -85,6 +85,23 @@ def test_rollback_while_another_is_held_up_without_slipwayd(web):
     web.assert_whole("r1")
 
 
+@pytest.mark.parametrize("option", ["--once", "--onc", "--o"])
+def test_rollback_while_a_round_is_held_up(web, option):
+    """A round ends by itself, and is not what hangs, however it was started."""
+    host = web.host
+    host.stop_unit("slipwayd.service")
+    web.close_gate()
+    release = web.release([toy.gate(), *toy.GOOD])
+    with host.popen(["/usr/lib/slipway/slipwayd", option]) as slipwayd:
+        web.wait_phase("restarting", release)
+        [(rc, said)] = at_once(host, ("rollback", "web", "r1"))
+        assert rc == BUSY and "is being changed by process" in said, (rc, said)
+        web.open_gate()
+        assert slipwayd.wait(toy.WAIT_SEC) == 0
+    host.start_unit("slipwayd.service")
+    web.assert_whole(release)
+
+
 def test_hold_during_a_bake(web):
     """What is under way comes to its end; the next one waits."""
     host = web.host
