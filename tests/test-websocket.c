@@ -80,11 +80,12 @@ static void serve_violation(const FaultRequest *q, const char *name)
 
 static bool serve_refusals(const FaultRequest *q, const char *name)
 {
+        static const char wrong_key[] =
+                "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
         if (streq(name, "wrong-key"))
-                fault_write(q,
-                            "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-                            "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-                            113);
+                fault_write(q, wrong_key, sizeof(wrong_key) - 1);
         else if (streq(name, "forbidden"))
                 fault_answer(q, 403, "", "<Error>\n\x01no</Error>", 19);
         else if (streq(name, "ok"))
