@@ -39,7 +39,9 @@ int import_note(Import *m, const YamlNode *node, bool taken, const char *setting
                 return -ENOMEM;
         m->notes = notes;
         note = &notes[m->n_notes++];
-        *note = (ImportNote){ .taken = taken, .line = node->line, .setting = strdup(setting) };
+        *note = (ImportNote){ .taken = taken,
+                              .line = node->line,
+                              .setting = strdup(*setting ? setting : "\"\"") };
         va_start(ap, format);
         if (vasprintf(&note->advice, format, ap) < 0)
                 note->advice = NULL;
