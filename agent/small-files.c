@@ -5,10 +5,6 @@
 
 #include "err.h"
 
-/* Who found no room goes on when half of it is free: to be woken for each file would cost as much
- * as to make it. */
-#define N_ENOUGH (SMALL_FILES_AHEAD / 2)
-
 struct SmallFiles {
         small_file_make_t make;
         void *userdata;
@@ -21,7 +17,7 @@ struct SmallFiles {
         char *err;
         bool stop;
         pthread_mutex_t lock;
-        pthread_cond_t added, made;
+        pthread_cond_t added, all_made;
         pthread_t thread;
         bool has_thread;
 };
@@ -55,8 +51,8 @@ static void *make_files(void *userdata)
                 s->result = r;
                 s->err = err;
                 s->n_made++;
-                if (r < 0 || s->n_added - s->n_made == N_ENOUGH || s->n_added == s->n_made)
-                        pthread_cond_signal(&s->made);
+                if (r < 0 || s->n_added == s->n_made)
+                        pthread_cond_signal(&s->all_made);
                 pthread_mutex_unlock(&s->lock);
         }
         return NULL;
@@ -75,7 +71,7 @@ int small_files_new(small_file_make_t make, void *userdata, SmallFiles **ret)
                 .rooms = malloc(SMALL_FILES_AHEAD * SMALL_FILE_MAX),
                 .lock = PTHREAD_MUTEX_INITIALIZER,
                 .added = PTHREAD_COND_INITIALIZER,
-                .made = PTHREAD_COND_INITIALIZER,
+                .all_made = PTHREAD_COND_INITIALIZER,
         };
         if (!s->rooms)
                 return -ENOMEM;
@@ -105,33 +101,28 @@ SmallFiles *small_files_free(SmallFiles *s)
         free(s->rooms);
         free(s->err);
         (void) pthread_cond_destroy(&s->added);
-        (void) pthread_cond_destroy(&s->made);
+        (void) pthread_cond_destroy(&s->all_made);
         (void) pthread_mutex_destroy(&s->lock);
         free(s);
         return NULL;
 }
 
-/* Waits until no more than so many files are waiting. */
-static int await_made(SmallFiles *s, size_t n_waiting, char **reterr)
+static int result_of(int r, const SmallFiles *s, char **reterr)
 {
-        pthread_mutex_lock(&s->lock);
-        while (s->n_added - s->n_made > n_waiting && s->result >= 0)
-                pthread_cond_wait(&s->made, &s->lock);
-        int r = s->result;
-        pthread_mutex_unlock(&s->lock);
         return r < 0 ? fail(reterr, r, "%s", err_text(r, s->err)) : 0;
 }
 
 int small_files_room(SmallFiles *s, void **ret_room, char **reterr)
 {
         pthread_mutex_lock(&s->lock);
+        int r = s->result;
         bool is_full = s->n_added - s->n_made == SMALL_FILES_AHEAD;
         pthread_mutex_unlock(&s->lock);
 
-        int r = await_made(s, is_full ? N_ENOUGH : SMALL_FILES_AHEAD - 1, reterr);
-        if (r >= 0)
-                *ret_room = room_of(s, s->n_added);
-        return r;
+        if (r < 0 || is_full)
+                return result_of(r, s, reterr);
+        *ret_room = room_of(s, s->n_added);
+        return 1;
 }
 
 void small_files_add(SmallFiles *s, const IndexFile *f)
@@ -144,5 +135,10 @@ void small_files_add(SmallFiles *s, const IndexFile *f)
 
 int small_files_finish(SmallFiles *s, char **reterr)
 {
-        return await_made(s, 0, reterr);
+        pthread_mutex_lock(&s->lock);
+        while (s->n_added > s->n_made && s->result >= 0)
+                pthread_cond_wait(&s->all_made, &s->lock);
+        int r = s->result;
+        pthread_mutex_unlock(&s->lock);
+        return result_of(r, s, reterr);
 }

@@ -5,9 +5,10 @@
 #include "macro.h"
 
 /*
- * Has small files made by a thread of its own, in the order in which they come, while the caller
- * reads on: most of what a small file takes is the file system's work of creating it. Memory: the
- * content of SMALL_FILES_AHEAD files, 2 MiB.
+ * Has small files made by a thread of its own while the caller reads on: most of what a small file
+ * takes is the file system's work of creating it. When the thread has enough to do, the caller
+ * makes files as well, so that neither waits for the other. Memory: the content of
+ * SMALL_FILES_AHEAD files, 2 MiB.
  */
 
 #define SMALL_FILE_MAX    (UINT64_C(64) << 10)
@@ -27,8 +28,8 @@ _must_check_ int small_files_new(small_file_make_t make, void *userdata, SmallFi
 SmallFiles *small_files_free(SmallFiles *s);
 DEFINE_CLEANUP_FUNC(SmallFiles *, small_files_free);
 
-/* *ret_room: SMALL_FILE_MAX bytes for the content of the next file; waits until there are some.
- * Errors: those of a file that was added before. */
+/* 1, *ret_room: SMALL_FILE_MAX bytes for the content of the next file. 0: all are in use, the
+ * caller had better make it. Errors: those of a file that was added before. */
 _must_check_ int small_files_room(SmallFiles *s, void **ret_room, char **reterr);
 
 /* Hands over f, of at most SMALL_FILE_MAX bytes, whose content is in the room. f must stay. */

@@ -194,30 +194,38 @@ static int make_small(void *userdata, const IndexFile *f, const void *content, c
         return r < 0 ? path_failed(r, "write", f->path, reterr) : finish_file(f, fd, reterr);
 }
 
+/* 0: it has to be made here. */
 static int add_small(TreeWriter *w, const IndexFile *f, char **reterr)
 {
         void *room;
         int r = small_files_room(w->small, &room, reterr);
 
-        if (r >= 0)
-                r = write_content(w, f, -EBADF, room, reterr);
-        if (r >= 0)
-                small_files_add(w->small, f);
-        return r;
+        if (r <= 0)
+                return r;
+        r = write_content(w, f, -EBADF, room, reterr);
+        if (r < 0)
+                return r;
+        small_files_add(w->small, f);
+        return 1;
+}
+
+static int make_here(TreeWriter *w, const IndexFile *f, char **reterr)
+{
+        _cleanup_close_ int fd = create_file(w->beneath, f, reterr);
+        int r = fd < 0 ? fd : write_content(w, f, fd, NULL, reterr);
+
+        if (r < 0)
+                return r;
+        if (f->size_bytes >= WRITEBACK_SIZE_MIN)
+                (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        return finish_file(f, fd, reterr);
 }
 
 static int make_file(TreeWriter *w, const IndexFile *f, char **reterr)
 {
-        if (f->size_bytes < WRITEBACK_SIZE_MIN)
-                return add_small(w, f, reterr);
-        _cleanup_close_ int fd = create_file(w->beneath, f, reterr);
-        if (fd < 0)
-                return fd;
-        int r = write_content(w, f, fd, NULL, reterr);
-        if (r < 0)
-                return r;
-        (void) sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-        return finish_file(f, fd, reterr);
+        int r = f->size_bytes <= SMALL_FILE_MAX ? add_small(w, f, reterr) : 0;
+
+        return r != 0 ? MIN(r, 0) : make_here(w, f, reterr);
 }
 
 static int make_symlink(const IndexFile *f, int parent_fd, const char *name, char **reterr)
