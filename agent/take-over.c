@@ -26,7 +26,7 @@ typedef struct Worker {
         Hasher *hasher;
         uint8_t *buffer;
         pthread_t thread;
-        bool has_thread;
+        bool has_thread, links_by_name;
         int result;
         char *err;
         size_t n_files, n_lost, first_lost; /* first_lost: an item */
@@ -186,7 +186,19 @@ static int path_failed(int error, const char *what, const char *path, char **ret
         return fail_errno(reterr, error, "cannot %s '%s' in the new release", what, path);
 }
 
-/* Opens a regular file of a seed. A fifo in its place does not wait. */
+/* A fifo in its place does not wait. O_NOATIME is for the owner alone; without it, each release
+ * that reads a file again would have its inode written. */
+static int open_file(int parent_fd, const char *name)
+{
+        const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+        int fd = openat(parent_fd, name, flags | O_NOATIME);
+
+        if (fd < 0 && errno == EPERM)
+                fd = openat(parent_fd, name, flags);
+        return fd < 0 ? -errno : fd;
+}
+
+/* Opens a regular file of a seed. */
 static int open_source(Worker *w, const DeltaSource *source, int *ret_parent_fd,
                        const char **ret_name, struct stat *ret_stat)
 {
@@ -200,9 +212,10 @@ static int open_source(Worker *w, const DeltaSource *source, int *ret_parent_fd,
         *ret_parent_fd = beneath_parent(w->from, source->file->path, ret_name);
         if (*ret_parent_fd < 0)
                 return *ret_parent_fd;
-        _cleanup_close_ int fd =
-                openat(*ret_parent_fd, *ret_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, ret_stat) < 0)
+        _cleanup_close_ int fd = open_file(*ret_parent_fd, *ret_name);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, ret_stat) < 0)
                 return -errno;
         return S_ISREG(ret_stat->st_mode) ? TAKE_FD(fd) : -EINVAL;
 }
@@ -248,9 +261,9 @@ static bool may_be_linked(const Worker *w, const DeltaSource *source, const Inde
                st->st_mtim.tv_sec >= 0 && (uint64_t) st->st_mtim.tv_sec == f->mtime_sec;
 }
 
-/* 1: linked; 0: it can't be. What was linked has to be what was checked. */
-static int link_file(int from_fd, const char *from, const struct stat *checked, int parent_fd,
-                     const char *name)
+/* 1: linked; 0: it can't be. By name, what was linked has to be what was checked. */
+static int link_by_name(int from_fd, const char *from, const struct stat *checked, int parent_fd,
+                        const char *name)
 {
         struct stat st;
 
@@ -261,6 +274,21 @@ static int link_file(int from_fd, const char *from, const struct stat *checked, 
             st.st_mode == checked->st_mode)
                 return 1;
         return unlinkat(parent_fd, name, 0) < 0 ? -errno : 0;
+}
+
+/* Linux lets whoever opened a file link it by its descriptor, from 6.10 on: before, there is no
+ * such file (open(2), linkat(2), AT_EMPTY_PATH). */
+static int link_file(Worker *w, int fd, int from_fd, const char *from, const struct stat *checked,
+                     int parent_fd, const char *name)
+{
+        if (!w->links_by_name) {
+                if (linkat(fd, "", parent_fd, name, AT_EMPTY_PATH) == 0)
+                        return 1;
+                if (errno != ENOENT)
+                        return 0;
+                w->links_by_name = true;
+        }
+        return link_by_name(from_fd, from, checked, parent_fd, name);
 }
 
 /* The content of fd, by the same blocks where that is possible; what is in the new file is checked,
@@ -313,7 +341,7 @@ static int make_from(Worker *w, const DeltaSource *source, const IndexFile *f, i
         r = check_content(w, f, fd, -EBADF);
         if (r <= 0)
                 return r;
-        r = link_file(from_fd, from, st, parent_fd, name);
+        r = link_file(w, fd, from_fd, from, st, parent_fd, name);
         if (r < 0)
                 return path_failed(r, "remove", f->path, reterr);
         if (r == 0)
