@@ -5,9 +5,11 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include <curl/curl.h>
@@ -76,6 +78,7 @@ struct Http {
         char *ca_file;
         CURL *spare; /* a handle to use again: making one costs more than resetting it */
         bool just_started;
+        bool has_head; /* one came whose body may be missing yet */
         size_t n_running;
         LIST_HEAD(, HttpTransfer) transfers;
         LIST_HEAD(, Http) guests; /* what http_step() does besides */
@@ -398,6 +401,12 @@ static int begin_answer(HttpTransfer *t, const char *line, size_t size)
         return 0;
 }
 
+/* RFC 9112, 6.3 */
+static bool has_body(const HttpResponse *r)
+{
+        return r->status >= 200 && r->status != 204 && r->status != 304;
+}
+
 static int end_headers(HttpTransfer *t)
 {
         if (judge_coding(&t->response, &t->chunked) < 0)
@@ -407,6 +416,7 @@ static int end_headers(HttpTransfer *t)
                             t->host);
         t->chunks = (HttpChunks){};
         t->response.has_headers = t->response.status >= 200;
+        t->http->has_head |= has_body(&t->response);
         return is_success(t) ? judge_headers(t) : 0;
 }
 
@@ -942,6 +952,25 @@ static void finish(Http *h, CURL *easy, CURLcode code)
         e->finished(e, code);
 }
 
+/* Some servers send head and body apart, and by Nagle's algorithm the body only when the head is
+ * acknowledged, which a receiver may put off: for 40 ms on Linux (RFC 9293, 3.7.4 and 3.8.6.3;
+ * tcp(7), TCP_QUICKACK). libcurl does not tell whose socket is which during a transfer. */
+static void acknowledge_heads(Http *h)
+{
+        const int one = 1;
+        fd_set in, out, err;
+        int max = -1;
+
+        FD_ZERO(&in);
+        FD_ZERO(&out);
+        FD_ZERO(&err);
+        (void) curl_multi_fdset(h->multi, &in, &out, &err, &max);
+        for (int fd = 0; fd <= max; fd++)
+                if (FD_ISSET(fd, &in))
+                        (void) setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+        h->has_head = false;
+}
+
 static int perform(Http *h)
 {
         int n;
@@ -953,10 +982,13 @@ static int perform(Http *h)
         for (;;) {
                 CURLMsg *message = curl_multi_info_read(h->multi, &n);
                 if (!message)
-                        return 0;
+                        break;
                 if (message->msg == CURLMSG_DONE)
                         finish(h, message->easy_handle, message->data.result);
         }
+        if (h->has_head)
+                acknowledge_heads(h);
+        return 0;
 }
 
 /* The wait until the first of those that wait, at most `timeout_usec`. */

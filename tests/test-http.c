@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "err.h"
 #include "fault-server.h"
 #include "http.h"
 
 static FaultServer server;
+static unsigned n_acknowledged;
+
+/* Stands before the C library's. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+        n_acknowledged += level == IPPROTO_TCP && name == TCP_QUICKACK;
+        return (int) syscall(SYS_setsockopt, fd, level, name, value, size);
+}
 
 static bool path_is(const FaultRequest *q, const char *path)
 {
@@ -61,6 +74,25 @@ static const struct {
         { "Retry-After:\r\n",                                                                      0,          0                   },
 };
 
+static void write_text(const FaultRequest *q, const char *text)
+{
+        fault_write(q, text, strlen(text));
+}
+
+/* The body once the client has taken the head: it reads what is there before it waits. */
+static void serve_head_first(const FaultRequest *q)
+{
+        int n = 1;
+
+        write_text(q, "HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n");
+        for (unsigned msec = 0; n > 0 && msec < 10000; msec++) {
+                (void) usleep(1000);
+                if (ioctl(q->fd, SIOCOUTQ, &n) < 0)
+                        n = 0;
+        }
+        write_text(q, "later");
+}
+
 static bool serve_bodies(const FaultRequest *q)
 {
         if (path_is(q, "/echo"))
@@ -74,6 +106,12 @@ static bool serve_bodies(const FaultRequest *q)
                 fault_answer(q, 404, "", "<Error/>", 8);
         else if (strncmp(q->head, "GET /wait/", 10) == 0)
                 fault_answer(q, 503, waits[atoi(q->head + 10)].headers, "", 0);
+        else if (path_is(q, "/not-changed"))
+                write_text(q, "HTTP/1.1 304 X\r\n\r\n");
+        else if (path_is(q, "/head-first"))
+                serve_head_first(q);
+        else if (path_is(q, "/nothing"))
+                write_text(q, "HTTP/1.1 204 X\r\n\r\n");
         else if (path_is(q, "/redirect"))
                 fault_answer(q, 302, "Location: /echo\r\n", "", 0);
         else if (path_is(q, "/controls"))
@@ -101,11 +139,6 @@ static void serve_for_ever(const FaultRequest *q, const char *begin, const char 
         fault_write(q, begin, strlen(begin));
         for (;;)
                 fault_write(q, again, strlen(again));
-}
-
-static void write_text(const FaultRequest *q, const char *text)
-{
-        fault_write(q, text, strlen(text));
 }
 
 #define CHUNKED " X\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -277,6 +310,24 @@ static void answers(void **state)
         assert_string_equal(g.etag, "\"a X: b [2J \"");
         ask(h, "/missing", (HttpRequest){ .method = "HEAD" }, &g);
         assert_int_equal(server.counts->n_connections - before, 1);
+}
+
+/* So that the body comes at once from a server that waits for that. */
+static void acknowledges_heads(void **state)
+{
+        _cleanup_(http_freep) Http *h = NULL;
+        _cleanup_(got_reset) Got g = {};
+
+        (void) state;
+        assert_int_equal(http_new(NULL, &h), 0);
+        n_acknowledged = 0;
+        ask(h, "/not-changed", (HttpRequest){}, &g);
+        ask(h, "/nothing", (HttpRequest){}, &g);
+        assert_int_equal(g.status, 204);
+        assert_int_equal(n_acknowledged, 0);
+        ask(h, "/head-first", (HttpRequest){}, &g);
+        assert_string_equal(g.body, "later");
+        assert_true(n_acknowledged > 0);
 }
 
 static void asked_to_wait(void **state)
@@ -589,11 +640,17 @@ static int stop_server(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(answers),       cmocka_unit_test(uploads),
-                cmocka_unit_test(faults),        cmocka_unit_test(expectations_refused),
-                cmocka_unit_test(urls_refused),  cmocka_unit_test(nobody_listens),
-                cmocka_unit_test(steps),         cmocka_unit_test(nearby),
-                cmocka_unit_test(delays),        cmocka_unit_test(guests),
+                cmocka_unit_test(answers),
+                cmocka_unit_test(acknowledges_heads),
+                cmocka_unit_test(uploads),
+                cmocka_unit_test(faults),
+                cmocka_unit_test(expectations_refused),
+                cmocka_unit_test(urls_refused),
+                cmocka_unit_test(nobody_listens),
+                cmocka_unit_test(steps),
+                cmocka_unit_test(nearby),
+                cmocka_unit_test(delays),
+                cmocka_unit_test(guests),
                 cmocka_unit_test(asked_to_wait),
         };
 
