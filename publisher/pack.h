@@ -18,13 +18,15 @@
 /* zstd's level when PackOptions has 0: as fast as tar | zstd. */
 #define PACK_LEVEL_DEFAULT 3
 #define PACK_LEVEL_MAX     19
+#define PACK_TIME_MAX_SEC  ((UINT64_C(1) << 33) - 1) /* what a tar header holds in octal digits */
 
 /* Bytes of the artifact's content that are done, of all. */
 typedef void (*pack_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
 
 typedef struct PackOptions {
         uint64_t source_time_sec; /* the source commit's time or SOURCE_DATE_EPOCH: mtime of what is
-                                     new or changed; below 2^33 */
+                                     new or changed; at most PACK_TIME_MAX_SEC. 0: when one of the
+                                     files was last changed */
         int level;                /* zstd's, 1..PACK_LEVEL_MAX; 0: PACK_LEVEL_DEFAULT */
         unsigned n_threads;       /* that compress; 0: one per CPU, at most 8 */
         pack_progress_t progress; /* may be NULL; called in the caller's thread */
@@ -32,6 +34,7 @@ typedef struct PackOptions {
 } PackOptions;
 
 typedef struct PackResult {
+        uint64_t source_time_sec;
         uint64_t artifact_size_bytes;
         Sha256 artifact_sha256;
         void *index; /* the index file's bytes; freed by pack_result_done() */

@@ -20,11 +20,8 @@
 #include "source.h"
 #include "spec.h"
 #include "statement.h"
-#include "tree.h"
 #include "verbs.h"
 #include "workspace.h"
-
-#define SOURCE_TIME_MAX ((UINT64_C(1) << 33) - 1) /* see PackOptions */
 
 /* What is to be released, and the room to work in. */
 typedef struct Build {
@@ -109,24 +106,6 @@ static int load_spec(const Arguments *a, Build *b, char **reterr)
         return spec_default(&b->spec, reterr);
 }
 
-/* Without a commit: when a file was last changed, which is the same whenever the tree is packed. */
-static int newest_mtime(int tree_fd, uint64_t *ret_sec, char **reterr)
-{
-        _cleanup_(tree_freep) Tree *tree = NULL;
-        int64_t newest = 0;
-        int r = tree_scan(tree_fd, &tree, reterr);
-
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < tree_n_entries(tree); i++) {
-                const TreeEntry *e = tree_entry(tree, i);
-                if (e->type == FILE_REGULAR)
-                        newest = MAX(newest, (int64_t) e->st.st_mtim.tv_sec);
-        }
-        *ret_sec = (uint64_t) newest;
-        return 0;
-}
-
 static int find_source(const Arguments *a, Build *b, char **reterr)
 {
         _cleanup_free_ char *problem = NULL;
@@ -136,12 +115,7 @@ static int find_source(const Arguments *a, Build *b, char **reterr)
                 return r;
         if (problem)
                 log_warning("Git does not tell the commit of %s: %s", b->directory, problem);
-        if (b->time_sec == 0) {
-                r = newest_mtime(b->tree_fd, &b->time_sec, reterr);
-                if (r < 0)
-                        return r;
-        }
-        b->time_sec = MIN(b->time_sec, SOURCE_TIME_MAX);
+        b->time_sec = MIN(b->time_sec, PACK_TIME_MAX_SEC);
         if (a->id)
                 b->id = strdup(a->id);
         else if (b->source.commit)
@@ -252,8 +226,8 @@ static int choose_id(Build *b, char **reterr)
         int r = 0;
 
         if (!b->id)
-                r = release_id_format(b->time_sec, sha256_to_hex(&b->packed.index_sha256, hex),
-                                      &b->id);
+                r = release_id_format(b->packed.source_time_sec,
+                                      sha256_to_hex(&b->packed.index_sha256, hex), &b->id);
         if (r >= 0 && !name_is_valid(b->id))
                 r = fail(reterr, -EINVAL, "'%s' can't be the id of a release: give one with --id",
                          b->id);
