@@ -21,6 +21,7 @@ typedef struct Job Job;
 
 typedef struct Worker {
         Job *job;
+        size_t number;
         Beneath *from, *to;
         size_t seed; /* whose tree `from` is */
         Hasher *hasher;
@@ -46,7 +47,9 @@ struct Job {
         /* 1: item n could not be had, from where *ret_lost says */
         int (*take)(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr);
         size_t n_items, n_at_once; /* neighbours, mostly in the same directories */
-        atomic_size_t next;
+        size_t n_shares;           /* one for each thread, far from each other: who makes files in
+                                    * the same directory waits */
+        atomic_size_t next[TAKE_OVER_THREADS_MAX]; /* of each share */
         atomic_bool failed;
 };
 
@@ -77,11 +80,11 @@ static void worker_done(Worker *w)
         free(w->err);
 }
 
-static int worker_init(Worker *w, Job *job)
+static int worker_init(Worker *w, Job *job, size_t number)
 {
         int r;
 
-        *w = (Worker){ .job = job, .seed = SIZE_MAX };
+        *w = (Worker){ .job = job, .number = number, .seed = SIZE_MAX };
         w->buffer = malloc(MAX(BUFFER_SIZE, FRAME_CONTENT_MAX));
         if (!w->buffer)
                 return -ENOMEM;
@@ -97,22 +100,35 @@ static void work_on(Worker *w, size_t n)
         if (r < 0) {
                 w->result = r;
                 w->job->failed = true;
-        } else if (r > 0 && w->n_lost++ == 0) {
+        } else if (r > 0 && (w->n_lost++ == 0 || n < w->first_lost)) {
                 w->first_lost = n;
                 w->lost = lost;
         }
 }
 
+static size_t share_start(const Job *job, size_t share)
+{
+        return job->n_items / job->n_shares * share + MIN(share, job->n_items % job->n_shares);
+}
+
+static void work_on_share(Worker *w, size_t share)
+{
+        Job *job = w->job;
+        size_t share_end = share_start(job, share + 1), n;
+
+        while (!job->failed &&
+               (n = atomic_fetch_add(&job->next[share], job->n_at_once)) < share_end)
+                for (size_t end = MIN(n + job->n_at_once, share_end); n < end && !job->failed; n++)
+                        work_on(w, n);
+}
+
+/* Its own share, then what is left of the others'. */
 static void *work(void *userdata)
 {
         Worker *w = userdata;
-        Job *job = w->job;
-        size_t n;
 
-        while (!job->failed && (n = atomic_fetch_add(&job->next, job->n_at_once)) < job->n_items)
-                for (size_t end = MIN(n + job->n_at_once, job->n_items); n < end && !job->failed;
-                     n++)
-                        work_on(w, n);
+        for (size_t i = 0; i < w->job->n_shares; i++)
+                work_on_share(w, (w->number + i) % w->job->n_shares);
         return NULL;
 }
 
@@ -167,8 +183,11 @@ static int do_job(Job *job, char **reterr)
         size_t n = n_threads(job), first_lost = SIZE_MAX;
         int r = 0;
 
+        job->n_shares = n;
+        for (size_t i = 0; i < n; i++)
+                job->next[i] = share_start(job, i);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = worker_init(&workers[i], job);
+                r = worker_init(&workers[i], job, i);
         if (r >= 0)
                 run(workers, n);
         for (size_t i = 0; i < n; i++) {
