@@ -8,6 +8,7 @@
 #include "err.h"
 #include "log.h"
 #include "message.h"
+#include "parallel.h"
 #include "name.h"
 #include "priority.h"
 #include "sandbox.h"
@@ -16,7 +17,7 @@
 
 /* Each thread has a directory open for each component of two paths; and some for the rest. */
 #define N_FDS_MAX \
-        (TAKE_OVER_THREADS_MAX * 2 * TREE_DEPTH_MAX + TAKE_OVER_PIECE_FDS_MAX + SEEDS_MAX + 64)
+        (PARALLEL_THREADS_MAX * 2 * TREE_DEPTH_MAX + TAKE_OVER_PIECE_FDS_MAX + SEEDS_MAX + 64)
 
 /* Newer architectures have ppoll() alone. */
 #ifndef SYS_poll

@@ -2,8 +2,6 @@
 #include "take-over.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -14,28 +12,13 @@
 #include "beneath.h"
 #include "err.h"
 #include "fd.h"
+#include "parallel.h"
 
-#define BUFFER_SIZE (256U << 10)
+#define BUFFER_SIZE   (256U << 10)
+#define FILES_AT_ONCE 64
 
-typedef struct Job Job;
-
-typedef struct Worker {
-        Job *job;
-        size_t number;
-        Beneath *from, *to;
-        size_t seed; /* whose tree `from` is */
-        Hasher *hasher;
-        uint8_t *buffer;
-        pthread_t thread;
-        bool has_thread, links_by_name;
-        int result;
-        char *err;
-        size_t n_files, n_lost, first_lost; /* first_lost: an item */
-        DeltaSource lost;                   /* where that one was looked for */
-} Worker;
-
-/* What the threads have in common. */
-struct Job {
+/* What the workers have in common. */
+typedef struct Job {
         const Index *index;
         const Seed *seeds;
         Delta *delta;
@@ -44,14 +27,18 @@ struct Job {
         uid_t uid;
         gid_t gid;
         dev_t device;
-        /* 1: item n could not be had, from where *ret_lost says */
-        int (*take)(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr);
-        size_t n_items, n_at_once; /* neighbours, mostly in the same directories */
-        size_t n_shares;           /* one for each thread, far from each other: who makes files in
-                                    * the same directory waits */
-        atomic_size_t next[TAKE_OVER_THREADS_MAX]; /* of each share */
-        atomic_bool failed;
-};
+} Job;
+
+typedef struct Worker {
+        Job *job;
+        Beneath *from, *to;
+        size_t seed; /* whose tree `from` is */
+        Hasher *hasher;
+        uint8_t *buffer;
+        bool links_by_name;
+        size_t n_files, n_lost, first_lost; /* first_lost: an item */
+        DeltaSource lost;                   /* where that one was looked for */
+} Worker;
 
 void seed_done(Seed *s)
 {
@@ -69,7 +56,7 @@ void taken_over_done(TakenOver *t)
                 fd_close(t->piece_fds[i]);
 }
 
-/* Threads */
+/* Workers */
 
 static void worker_done(Worker *w)
 {
@@ -77,14 +64,13 @@ static void worker_done(Worker *w)
         beneath_free(w->to);
         hasher_free(w->hasher);
         free(w->buffer);
-        free(w->err);
 }
 
-static int worker_init(Worker *w, Job *job, size_t number)
+static int worker_init(Worker *w, Job *job)
 {
         int r;
 
-        *w = (Worker){ .job = job, .number = number, .seed = SIZE_MAX };
+        *w = (Worker){ .job = job, .seed = SIZE_MAX };
         w->buffer = malloc(MAX(BUFFER_SIZE, FRAME_CONTENT_MAX));
         if (!w->buffer)
                 return -ENOMEM;
@@ -92,67 +78,16 @@ static int worker_init(Worker *w, Job *job, size_t number)
         return r < 0 || job->tree_fd < 0 ? r : beneath_new(job->tree_fd, &w->to);
 }
 
-static void work_on(Worker *w, size_t n)
+/* What was looked for at `source` could not be had. */
+static void note_lost(Worker *w, size_t n, const DeltaSource *source)
 {
-        DeltaSource lost;
-        int r = w->job->take(w, n, &lost, &w->err);
-
-        if (r < 0) {
-                w->result = r;
-                w->job->failed = true;
-        } else if (r > 0 && (w->n_lost++ == 0 || n < w->first_lost)) {
-                w->first_lost = n;
-                w->lost = lost;
-        }
+        if (w->n_lost++ > 0 && n > w->first_lost)
+                return;
+        w->first_lost = n;
+        w->lost = *source;
 }
 
-static size_t share_start(const Job *job, size_t share)
-{
-        return job->n_items / job->n_shares * share + MIN(share, job->n_items % job->n_shares);
-}
-
-static void work_on_share(Worker *w, size_t share)
-{
-        Job *job = w->job;
-        size_t share_end = share_start(job, share + 1), n;
-
-        while (!job->failed &&
-               (n = atomic_fetch_add(&job->next[share], job->n_at_once)) < share_end)
-                for (size_t end = MIN(n + job->n_at_once, share_end); n < end && !job->failed; n++)
-                        work_on(w, n);
-}
-
-/* Its own share, then what is left of the others'. */
-static void *work(void *userdata)
-{
-        Worker *w = userdata;
-
-        for (size_t i = 0; i < w->job->n_shares; i++)
-                work_on_share(w, (w->number + i) % w->job->n_shares);
-        return NULL;
-}
-
-/* The caller's own thread is the first. Fewer than wanted do as well. */
-static void run(Worker *workers, size_t n)
-{
-        for (size_t i = 1; i < n; i++)
-                workers[i].has_thread =
-                        pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
-        (void) work(&workers[0]);
-        for (size_t i = 1; i < n; i++)
-                if (workers[i].has_thread)
-                        (void) pthread_join(workers[i].thread, NULL);
-}
-
-static size_t n_threads(const Job *job)
-{
-        long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        size_t n = CLAMP(n_cpus, 1L, (long) TAKE_OVER_THREADS_MAX);
-
-        return MIN(n, job->n_items / job->n_at_once + 1);
-}
-
-static int note_lost(TakenOver *t, const Seed *seeds, const DeltaSource *lost)
+static int describe_lost(TakenOver *t, const Seed *seeds, const DeltaSource *lost)
 {
         free(TAKE_PTR(t->first_lost));
         if (asprintf(&t->first_lost, "'%s' of release %s", lost->file->path,
@@ -163,36 +98,34 @@ static int note_lost(TakenOver *t, const Seed *seeds, const DeltaSource *lost)
 }
 
 /* Adds what a worker did. Of the items that were lost, the first of all is told. */
-static int collect(const Worker *w, size_t *first_lost, char **reterr)
+static int collect(const Worker *w, size_t *first_lost)
 {
         TakenOver *t = w->job->taken;
 
-        if (w->result < 0)
-                return fail(reterr, w->result, "%s", err_text(w->result, w->err));
         t->n_files += w->n_files;
         t->n_lost += w->n_lost;
         if (w->n_lost == 0 || w->first_lost >= *first_lost)
                 return 0;
         *first_lost = w->first_lost;
-        return note_lost(t, w->job->seeds, &w->lost);
+        return describe_lost(t, w->job->seeds, &w->lost);
 }
 
-static int do_job(Job *job, char **reterr)
+static int do_job(Job *job, const ParallelWork *work, char **reterr)
 {
-        Worker workers[TAKE_OVER_THREADS_MAX] = {};
-        size_t n = n_threads(job), first_lost = SIZE_MAX;
+        Worker workers[PARALLEL_THREADS_MAX] = {};
+        void *items[PARALLEL_THREADS_MAX];
+        size_t n = parallel_n_workers(work), first_lost = SIZE_MAX;
         int r = 0;
 
-        job->n_shares = n;
-        for (size_t i = 0; i < n; i++)
-                job->next[i] = share_start(job, i);
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                r = worker_init(&workers[i], job, i);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                items[i] = &workers[i];
+                r = worker_init(&workers[i], job);
+        }
         if (r >= 0)
-                run(workers, n);
+                r = parallel_do(work, items, n, reterr);
         for (size_t i = 0; i < n; i++) {
                 if (r >= 0)
-                        r = collect(&workers[i], &first_lost, reterr);
+                        r = collect(&workers[i], &first_lost);
                 worker_done(&workers[i]);
         }
         return r;
@@ -368,8 +301,9 @@ static int make_from(Worker *w, const DeltaSource *source, const IndexFile *f, i
         return 2;
 }
 
-static int take_file(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr)
+static int take_file(void *worker, size_t n, char **reterr)
 {
+        Worker *w = worker;
         const IndexFile *f = index_file(w->job->index, n);
         _cleanup_close_ int fd = -EBADF;
         const char *from = NULL;
@@ -392,8 +326,8 @@ static int take_file(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr)
                 return 0;
         }
         delta_lose(w->job->delta, n);
-        *ret_lost = source;
-        return 1;
+        note_lost(w, n, &source);
+        return 0;
 }
 
 int take_over_files(const Index *index, const Seed *seeds, int tree_fd, Delta *delta, TakenOver *t,
@@ -405,10 +339,8 @@ int take_over_files(const Index *index, const Seed *seeds, int tree_fd, Delta *d
                     .taken = t,
                     .tree_fd = tree_fd,
                     .uid = geteuid(),
-                    .gid = getegid(),
-                    .take = take_file,
-                    .n_items = index_n_files(index),
-                    .n_at_once = 64 };
+                    .gid = getegid() };
+        const ParallelWork work = { take_file, index_n_files(index), FILES_AT_ONCE };
         struct stat st;
 
         if (fstat(tree_fd, &st) < 0)
@@ -417,7 +349,7 @@ int take_over_files(const Index *index, const Seed *seeds, int tree_fd, Delta *d
         t->linked = calloc(index_n_files(index) + 1, sizeof(bool));
         if (!t->linked)
                 return -ENOMEM;
-        return do_job(&job, reterr);
+        return do_job(&job, &work, reterr);
 }
 
 /* Pieces */
@@ -446,8 +378,9 @@ int take_over_read_piece(const Frame *f, const DeltaSource *source, int fd, uint
         return r < 0 ? r : read_piece(f, source, fd, hasher, content);
 }
 
-static int take_piece(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr)
+static int take_piece(void *worker, size_t n, char **reterr)
 {
+        Worker *w = worker;
         int fd = w->job->taken->frame_fds[n], r;
         DeltaSource source;
 
@@ -459,8 +392,8 @@ static int take_piece(Worker *w, size_t n, DeltaSource *ret_lost, char **reterr)
         if (r != 0)
                 return MIN(r, 0);
         w->job->taken->frame_fds[n] = -EBADF;
-        *ret_lost = source;
-        return 1;
+        note_lost(w, n, &source);
+        return 0;
 }
 
 /* Pieces of one file come one after the other, mostly. -EMFILE: too many files. */
@@ -502,14 +435,8 @@ static int open_pieces(Worker *w, TakenOver *t)
 int take_over_pieces(const Index *index, const Seed *seeds, Delta *delta, TakenOver *t,
                      char **reterr)
 {
-        Job job = { .index = index,
-                    .seeds = seeds,
-                    .delta = delta,
-                    .taken = t,
-                    .tree_fd = -EBADF,
-                    .take = take_piece,
-                    .n_items = index_n_frames(index),
-                    .n_at_once = 1 };
+        Job job = { .index = index, .seeds = seeds, .delta = delta, .taken = t, .tree_fd = -EBADF };
+        const ParallelWork work = { take_piece, index_n_frames(index), 1 };
         _cleanup_(worker_done) Worker opener = { .job = &job, .seed = SIZE_MAX };
         int r;
 
@@ -518,7 +445,7 @@ int take_over_pieces(const Index *index, const Seed *seeds, Delta *delta, TakenO
                 return -ENOMEM;
         r = open_pieces(&opener, t);
         if (r >= 0)
-                r = do_job(&job, reterr);
+                r = do_job(&job, &work, reterr);
         for (size_t n = 0; r >= 0 && n < index_n_frames(index); n++)
                 if (t->frame_fds[n] < 0)
                         delta_lose_frame(delta, n);

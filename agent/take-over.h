@@ -16,10 +16,6 @@
  * can do that), and it is the copy that was checked.
  */
 
-/* Threads, which all have ended before a function returns. Each has its own directories open, one
- * seed's and the new tree's. */
-#define TAKE_OVER_THREADS_MAX 4
-
 /* So many files of seeds stay open for the pieces that are still to be read from them. */
 #define TAKE_OVER_PIECE_FDS_MAX 64
 

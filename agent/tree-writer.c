@@ -11,12 +11,15 @@
 #include "beneath.h"
 #include "err.h"
 #include "fd.h"
+#include "parallel.h"
 #include "small-files.h"
 
 /* From this size on, a file's content starts its way to the disk at once (a hint, which may fail),
  * while the rest is still being fetched: the sync at the end then has little left to do. For
  * smaller ones the call costs more than it gains. */
 #define WRITEBACK_SIZE_MIN SMALL_FILE_MAX
+
+#define ENTRIES_AT_ONCE 64
 
 typedef struct TreeWriter {
         const Index *index;
@@ -249,29 +252,18 @@ static int make_entry(Beneath *tree, const IndexFile *f, char **reterr)
                 return path_failed(parent_fd, "open the directory of", f->path, reterr);
         if (f->type == FILE_SYMLINK)
                 return make_symlink(f, parent_fd, name, reterr);
-        /* Its mode and time are set at the end, when nothing is made in it any more. */
-        return mkdirat(parent_fd, name, 0700) < 0 ? path_failed(-errno, "create", f->path, reterr)
-                                                  : 0;
+        /* Its mode and time are set at the end, when nothing is made in it any more. Another thread
+         * may have made it for what comes below. */
+        return mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST
+                       ? path_failed(-errno, "create", f->path, reterr)
+                       : 0;
 }
 
-int tree_prepare(int dir_fd, const Index *index, char **reterr)
-{
-        _cleanup_(beneath_freep) Beneath *tree = NULL;
-        int r = beneath_new(dir_fd, &tree);
-
-        for (size_t n = 0; r >= 0 && n < index_n_files(index); n++) {
-                const IndexFile *f = index_file(index, n);
-                if (f->type != FILE_REGULAR)
-                        r = make_entry(tree, f, reterr);
-        }
-        return r;
-}
-
-static int finish_directory(TreeWriter *w, const IndexFile *f, char **reterr)
+static int finish_directory(Beneath *tree, const IndexFile *f, char **reterr)
 {
         struct timespec times[2];
         const char *name;
-        int parent_fd = beneath_parent(w->beneath, f->path, &name);
+        int parent_fd = beneath_parent(tree, f->path, &name);
         _cleanup_close_ int fd = parent_fd < 0 ? parent_fd : dir_open_at(parent_fd, name);
 
         if (fd < 0)
@@ -281,6 +273,57 @@ static int finish_directory(TreeWriter *w, const IndexFile *f, char **reterr)
                 return path_failed(-errno, "set mode and time of", f->path, reterr);
         return 0;
 }
+
+/* What is done by the index alone, by several threads */
+
+typedef struct Hand {
+        const Index *index;
+        Beneath *tree;
+} Hand;
+
+static int prepare(void *worker, size_t n, char **reterr)
+{
+        Hand *h = worker;
+        const IndexFile *f = index_file(h->index, n);
+
+        beneath_make_missing(h->tree);
+        return f->type == FILE_REGULAR ? 0 : make_entry(h->tree, f, reterr);
+}
+
+static int finish(void *worker, size_t n, char **reterr)
+{
+        Hand *h = worker;
+        const IndexFile *f = index_file(h->index, n);
+
+        return f->type == FILE_DIRECTORY ? finish_directory(h->tree, f, reterr) : 0;
+}
+
+static int do_entries(parallel_do_t do_item, int dir_fd, const Index *index, char **reterr)
+{
+        const ParallelWork work = { do_item, index_n_files(index), ENTRIES_AT_ONCE };
+        Hand hands[PARALLEL_THREADS_MAX] = {};
+        void *workers[PARALLEL_THREADS_MAX];
+        size_t n = parallel_n_workers(&work);
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                workers[i] = &hands[i];
+                hands[i].index = index;
+                r = beneath_new(dir_fd, &hands[i].tree);
+        }
+        if (r >= 0)
+                r = parallel_do(&work, workers, n, reterr);
+        for (size_t i = 0; i < n; i++)
+                beneath_free(hands[i].tree);
+        return r;
+}
+
+int tree_prepare(int dir_fd, const Index *index, char **reterr)
+{
+        return do_entries(prepare, dir_fd, index, reterr);
+}
+
+/* The stream */
 
 /* The next entry must be f; with NULL there must be none. */
 static int read_header(TreeWriter *w, const IndexFile *f, char **reterr)
@@ -315,17 +358,6 @@ static int write_entries(TreeWriter *w, char **reterr)
                         return r;
         }
         return read_header(w, NULL, reterr);
-}
-
-static int finish_directories(TreeWriter *w, char **reterr)
-{
-        for (size_t n = 0; n < index_n_files(w->index); n++) {
-                const IndexFile *f = index_file(w->index, n);
-                int r = f->type == FILE_DIRECTORY ? finish_directory(w, f, reterr) : 0;
-                if (r < 0)
-                        return r;
-        }
-        return 0;
 }
 
 /* libarchive is content with the blocks that end an archive; here nothing may follow them. */
@@ -382,5 +414,5 @@ int tree_write(int dir_fd, const Index *index, const Delta *delta, tree_source_t
                 r = small_files_new(make_small, w.beneath_small, &w.small);
         if (r >= 0)
                 r = write_files(&w, reterr);
-        return r < 0 ? r : finish_directories(&w, reterr);
+        return r < 0 ? r : do_entries(finish, dir_fd, index, reterr);
 }

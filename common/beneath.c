@@ -2,6 +2,7 @@
 #include "beneath.h"
 
 #include <limits.h>
+#include <sys/stat.h>
 
 #include "fd.h"
 #include "name.h"
@@ -14,6 +15,7 @@ struct Beneath {
                 size_t end; /* of its path in `path` */
         } levels[TREE_DEPTH_MAX];
         size_t n_levels;
+        bool makes_missing;
 };
 
 int beneath_new(int root_fd, Beneath **ret)
@@ -24,8 +26,14 @@ int beneath_new(int root_fd, Beneath **ret)
                 return -ENOMEM;
         b->root_fd = root_fd;
         b->n_levels = 0;
+        b->makes_missing = false;
         *ret = b;
         return 0;
+}
+
+void beneath_make_missing(Beneath *b)
+{
+        b->makes_missing = true;
 }
 
 static void leave(Beneath *b)
@@ -61,6 +69,11 @@ static int enter(Beneath *b, const char *path, size_t start, size_t end)
         memcpy(name, path + start, end - start);
         name[end - start] = '\0';
         int fd = dir_open_at(top_fd(b), name);
+        if (fd == -ENOENT && b->makes_missing) {
+                if (mkdirat(top_fd(b), name, 0700) < 0 && errno != EEXIST)
+                        return -errno;
+                fd = dir_open_at(top_fd(b), name);
+        }
         if (fd < 0)
                 return fd;
         memcpy(b->path + start, path + start, end - start);

@@ -17,6 +17,10 @@ _must_check_ int beneath_new(int root_fd, Beneath **ret);
 Beneath *beneath_free(Beneath *b);
 DEFINE_CLEANUP_FUNC(Beneath *, beneath_free);
 
+/* From now on, a directory that is missing on the way is made, with mode 0700. Others may make the
+ * same at the same time. */
+void beneath_make_missing(Beneath *b);
+
 /* Returns the descriptor (for *at() calls and reading) of the directory that `path`, a valid tree
  * path, lies in; it stays b's, until the next call. *ret_name is path's last component, in `path`
  * itself. A component that is not a directory is -ENOTDIR. */
