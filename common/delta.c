@@ -36,7 +36,7 @@ struct Delta {
         size_t n_seeds;
         Ref *files; /* what each file of `index` is taken from */
         FramePlan *frames;
-        Ref *by_content; /* regular files of the seeds, by digest */
+        Ref *by_content; /* regular files of the seeds; sorted by digest when one is looked for */
         size_t n_by_content;
         Piece *pieces; /* by digest of the content */
         size_t n_pieces;
@@ -147,7 +147,6 @@ static int add_seeds(Delta *d, const Index *const *seeds, size_t n_seeds)
                 d->seeds[n] = seeds[n];
                 add_seed(d, n);
         }
-        qsort(d->by_content, d->n_by_content, sizeof(Ref), compare_refs);
         qsort(d->pieces, d->n_pieces, sizeof(Piece), compare_pieces);
         return 0;
 }
@@ -197,15 +196,32 @@ static Ref find_elsewhere(const Delta *d, const IndexFile *f)
         return found;
 }
 
-static void find_files(Delta *d)
+/* Returns how many are not at their path. */
+static size_t find_files_at_paths(Delta *d)
 {
+        size_t n_missing = 0;
+
         for (size_t n = 0; n < index_n_files(d->index); n++) {
                 const IndexFile *f = index_file(d->index, n);
 
                 if (f->type != FILE_REGULAR)
                         continue;
                 d->files[n] = find_at_path(d, f);
-                if (!d->files[n].file)
+                n_missing += !d->files[n].file;
+        }
+        return n_missing;
+}
+
+/* Most often none has moved: to sort all for nothing is most of the work then. */
+static void find_files(Delta *d)
+{
+        if (find_files_at_paths(d) == 0)
+                return;
+        qsort(d->by_content, d->n_by_content, sizeof(Ref), compare_refs);
+        for (size_t n = 0; n < index_n_files(d->index); n++) {
+                const IndexFile *f = index_file(d->index, n);
+
+                if (f->type == FILE_REGULAR && !d->files[n].file)
                         d->files[n] = find_elsewhere(d, f);
         }
 }
