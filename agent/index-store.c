@@ -125,6 +125,34 @@ static int read_checked(int state_dir_fd, const char *app, const char *release, 
         return 0;
 }
 
+/* A link to what the release has already is not made a second time by rename(2), and stays. */
+static int link_as(int dir_fd, const char *from, const char *release)
+{
+        char hex[17], aside[32];
+        int r = random_hex(hex);
+
+        if (r < 0)
+                return r;
+        (void) snprintf(aside, sizeof(aside), ".%s", hex);
+        if (linkat(dir_fd, from, dir_fd, aside, 0) < 0)
+                return -errno;
+        if (renameat(dir_fd, aside, dir_fd, release) < 0)
+                r = -errno;
+        (void) unlinkat(dir_fd, aside, 0);
+        return r < 0 ? r : fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+int index_store_share(int state_dir_fd, const char *app, const char *from, const char *release,
+                      const Sha256 *sha256)
+{
+        _cleanup_close_ int dir_fd = open_directory(state_dir_fd, app);
+        _cleanup_free_ char *data = NULL;
+        size_t size;
+        int r = dir_fd < 0 ? dir_fd : read_checked(state_dir_fd, app, from, sha256, &data, &size);
+
+        return r < 0 ? r : link_as(dir_fd, from, release);
+}
+
 int index_store_load(int state_dir_fd, const char *app, const char *release, const Sha256 *sha256,
                      Index **ret, char **reterr)
 {

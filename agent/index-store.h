@@ -19,6 +19,11 @@
 _must_check_ int index_store_take(int state_dir_fd, const char *app, const char *release, int fd,
                                   uint64_t size, const Sha256 *sha256, char **reterr);
 
+/* Keeps the index of the release `from` for another one as well, if it has this digest: as the same
+ * file, as none is ever written to. -ENOENT: there is none, or it is another one. */
+_must_check_ int index_store_share(int state_dir_fd, const char *app, const char *from,
+                                   const char *release, const Sha256 *sha256);
+
 /* The index of a release, if it is the one with this digest. -ENOENT: there is none (the release
  * came before indexes were kept, or after the state was lost), or it is another one. */
 _must_check_ int index_store_load(int state_dir_fd, const char *app, const char *release,

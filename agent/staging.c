@@ -450,23 +450,47 @@ static bool on_object_message(Staging *s, const Message *m, int *fd, int *object
         return true;
 }
 
-/* The whole index is there. */
-static void take_index(Staging *s)
+/* The whole index is there, and kept. */
+static void begin_unpack(Staging *s)
 {
-        _cleanup_free_ char *err = NULL;
         int r;
 
         s->index_complete = true;
-        r = keep_index(s, &err);
-        if (r < 0) {
-                if (r == -EKEYREJECTED)
-                        drop_spool(s);
-                finish(s, r, err);
-                return;
-        }
         r = start_unpack(s);
         if (r < 0)
                 finish_errno(s, r, "can't start to unpack");
+}
+
+static void take_index(Staging *s)
+{
+        _cleanup_free_ char *err = NULL;
+        int r = keep_index(s, &err);
+
+        if (r >= 0) {
+                begin_unpack(s);
+                return;
+        }
+        if (r == -EKEYREJECTED)
+                drop_spool(s);
+        finish(s, r, err);
+}
+
+/* True: a release on this host has the very same index, and s->index_fd is that. */
+static bool share_index(Staging *s)
+{
+        const StagingPlace *p = &s->place;
+        const char *release = s->manifest->release;
+        const Sha256 *sha256 = &s->manifest->index.sha256;
+        const Installed *i;
+
+        for (size_t n = 0; (i = state_seed(p->state, n)); n++) {
+                if (i->serial == 0 || !sha256_equal(&i->index_sha256, sha256) ||
+                    index_store_share(p->state_dir_fd, p->app, i->release, release, sha256) < 0)
+                        continue;
+                s->index_fd = index_store_open(p->state_dir_fd, p->app, release);
+                return s->index_fd >= 0;
+        }
+        return false;
 }
 
 static void on_index(const Message *m, int *fd, void *userdata)
@@ -555,6 +579,15 @@ static int fetch_artifact(Staging *s)
                                    &s->artifact_request);
 }
 
+/* From the store, or from what is here. */
+static int get_index(Staging *s)
+{
+        if (!share_index(s))
+                return get_object(s, &s->manifest->index, -1, on_index, &s->index_request);
+        begin_unpack(s);
+        return 0;
+}
+
 static int take_files(Staging *s, const StagingFiles *files)
 {
         s->from_files = true;
@@ -592,8 +625,7 @@ int staging_start(const StagingPlace *place, const Manifest *manifest, const Sta
         r = add_sources(s);
         if (r < 0)
                 return r;
-        r = files ? take_files(s, files)
-                  : get_object(s, &manifest->index, -1, on_index, &s->index_request);
+        r = files ? take_files(s, files) : get_index(s);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);

@@ -112,6 +112,45 @@ static void a_file_that_was_changed_is_not_the_index(void **state)
         assert_int_equal(load("r1", &digest, &artifact_size), -ENOENT);
 }
 
+static int share(const char *from, const char *release, const Sha256 *sha256)
+{
+        return index_store_share(state_dir_fd, "web", from, release, sha256);
+}
+
+static void one_is_kept_for_several(void **state)
+{
+        _cleanup_free_ void *data = NULL, *other = NULL;
+        Sha256 digest, other_digest;
+        uint64_t artifact_size;
+        size_t size, other_size;
+        struct stat st;
+
+        (void) state;
+        make_index(20, &data, &size, &digest);
+        make_index(30, &other, &other_size, &other_digest);
+        assert_int_equal(share("r1", "r2", &digest), -ENOENT);
+        assert_int_equal(take("r1", data, size, &digest), 0);
+        assert_int_equal(share("r1", "r2", &other_digest), -ENOENT);
+        assert_int_equal(load("r2", &digest, &artifact_size), -ENOENT);
+        assert_int_equal(share("r1", "r2", &digest), 0);
+        assert_int_equal(load("r2", &digest, &artifact_size), 0);
+
+        /* Again, for another try, and for the same release. */
+        assert_int_equal(share("r1", "r2", &digest), 0);
+        assert_int_equal(share("r1", "r1", &digest), 0);
+        assert_int_equal(fstatat(state_dir_fd, "web.index/r1", &st, 0), 0);
+        assert_int_equal(st.st_nlink, 2);
+
+        /* One is replaced, the other stays. */
+        assert_int_equal(take("r1", other, other_size, &other_digest), 0);
+        assert_int_equal(load("r2", &digest, &artifact_size), 0);
+
+        other_digest = digest;
+        ((char *) data)[size - 1] ^= 1;
+        put("r1", data, size);
+        assert_int_equal(share("r1", "r3", &other_digest), -ENOENT);
+}
+
 static void those_of_releases_that_went_go(void **state)
 {
         static const Activate nothing = { .deadline_usec = DEADLINE_DEFAULT_USEC };
@@ -159,6 +198,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(what_was_not_signed_is_not_kept, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_file_that_was_changed_is_not_the_index, setup,
                                                 teardown),
+                cmocka_unit_test_setup_teardown(one_is_kept_for_several, setup, teardown),
                 cmocka_unit_test_setup_teardown(those_of_releases_that_went_go, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

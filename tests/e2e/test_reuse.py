@@ -87,6 +87,7 @@ def test_nothing_but_the_id(follower, proxy):
     release = make(follower, {CHANGED: "first"})
     (_, n_fetched, _), requests = deploy(follower, proxy, release)
     assert (n_fetched, requests) == (0, [])
+    assert not proxy.seen(rf"/releases/{re.escape(release.payload['release']['id'])}/")
     assert_whole(follower, release)
 
 
