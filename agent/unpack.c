@@ -13,14 +13,26 @@
 #include "manifest.h"
 #include "message.h"
 #include "name.h"
+#include "parallel.h"
 #include "room.h"
 #include "shared-link.h"
 #include "take-over.h"
 #include "tree-writer.h"
 
+/* An index that is to be read: of the release itself, or of one that is here. */
+typedef struct Load {
+        Message order;
+        int fd;
+        Index *index;
+        int result;
+        char *err;
+} Load;
+
 typedef struct Unpack {
         int socket_fd, releases_fd, staging_fd, artifact_fd;
         char *staging;
+        Load loads[1 + SEEDS_MAX]; /* the first is the release's own */
+        size_t n_loads;
         Index *index;
         SharedPaths links;
         Seed seeds[SEEDS_MAX];
@@ -31,8 +43,17 @@ typedef struct Unpack {
         bool has_links, wants;
 } Unpack;
 
+static void load_done(Load *l)
+{
+        fd_close(l->fd);
+        index_free(l->index);
+        free(l->err);
+}
+
 static void unpack_done(Unpack *u)
 {
+        for (size_t i = 0; i < u->n_loads; i++)
+                load_done(&u->loads[i]);
         fd_close(u->releases_fd);
         fd_close(u->staging_fd);
         fd_close(u->artifact_fd);
@@ -132,34 +153,30 @@ static int load_links(const Message *m, int fd, SharedPaths *ret, char **reterr)
 
 static int take_links(Unpack *u, const Message *m, int fd, char **reterr)
 {
-        int r = load_links(m, fd, &u->links, reterr);
-
         u->has_links = true;
+        return load_links(m, fd, &u->links, reterr);
+}
+
+static int judge_links(const Unpack *u, char **reterr)
+{
+        int r = 0;
+
         for (size_t i = 0; r >= 0 && i < u->links.n_paths; i++)
                 r = shared_link_judge(u->index, u->links.paths[i], reterr);
         return r;
 }
 
-/* A release that is not as it should be is of no use, and no harm. */
-static int take_seed(Unpack *u, const Message *m, int fd, char **reterr)
+static void add_load(Unpack *u, const Message *m, int *fd)
 {
-        Seed *s = &u->seeds[u->n_seeds];
-        _cleanup_free_ char *err = NULL;
-        int r;
+        u->loads[u->n_loads++] = (Load){ .order = *m, .fd = TAKE_FD(*fd) };
+}
 
-        if (u->n_seeds == SEEDS_MAX || !is_file_name(m->text))
+static int take_seed(Unpack *u, const Message *m, int *fd, char **reterr)
+{
+        if (u->n_loads == ELEMENTSOF(u->loads) || !is_file_name(m->text))
                 return fail(reterr, -EPROTO, "slipwayd named too many releases, or '%s'", m->text);
-        *s = (Seed){ .dir_fd = -EBADF, .may_link = m->offset == 1 };
-        r = load_index(m, fd, &s->index, &err);
-        if (r == -ENOMEM)
-                return r;
-        if (r < 0) {
-                log_warning("can't take anything from release %s: %s", m->text, err_text(r, err));
-                return 0;
-        }
-        u->n_seeds++;
-        s->name = strdup(m->text);
-        return s->name ? 0 : -ENOMEM;
+        add_load(u, m, fd);
+        return 0;
 }
 
 /* The orders after INDEX, up to MESSAGE_RELEASES. */
@@ -172,7 +189,7 @@ static int take_place(Unpack *u, Message *m, char **reterr)
                 if (r >= 0 && m->type == MESSAGE_LINKS && !u->has_links)
                         r = take_links(u, m, fd, reterr);
                 else if (r >= 0 && m->type == MESSAGE_SEED)
-                        r = take_seed(u, m, fd, reterr);
+                        r = take_seed(u, m, &fd, reterr);
                 else {
                         if (r >= 0)
                                 r = expect_type(m, MESSAGE_RELEASES, reterr);
@@ -185,21 +202,55 @@ static int take_place(Unpack *u, Message *m, char **reterr)
         }
 }
 
-/* Those whose tree is not there are of no use. */
-static void open_seeds(Unpack *u)
+static int load(void *worker, size_t n, char **reterr)
 {
-        size_t n = 0;
+        Unpack *u = worker;
+        Load *l = &u->loads[n];
 
-        for (size_t i = 0; i < u->n_seeds; i++) {
-                Seed *s = &u->seeds[i];
+        (void) reterr;
+        l->result = load_index(&l->order, l->fd, &l->index, &l->err);
+        return l->result == -ENOMEM ? -ENOMEM : 0;
+}
 
-                s->dir_fd = dir_open_at(u->releases_fd, s->name);
-                if (s->dir_fd >= 0)
-                        u->seeds[n++] = *s;
-                else
-                        seed_done(s);
+/* One that is not as it should be, or whose tree is not there, is of no use, and no harm. */
+static int add_seed(Unpack *u, Load *l)
+{
+        _cleanup_close_ int dir_fd = -EBADF;
+
+        if (l->result < 0) {
+                log_warning("can't take anything from release %s: %s", l->order.text,
+                            err_text(l->result, l->err));
+                return 0;
         }
-        u->n_seeds = n;
+        dir_fd = dir_open_at(u->releases_fd, l->order.text);
+        if (dir_fd < 0)
+                return 0;
+        u->seeds[u->n_seeds++] = (Seed){ .name = strdup(l->order.text),
+                                         .index = TAKE_PTR(l->index),
+                                         .dir_fd = TAKE_FD(dir_fd),
+                                         .may_link = l->order.offset == 1 };
+        return u->seeds[u->n_seeds - 1].name ? 0 : -ENOMEM;
+}
+
+/* All at once: each takes some milliseconds, and nothing else can be done meanwhile. */
+static int load_indexes(Unpack *u, char **reterr)
+{
+        const ParallelWork work = { load, u->n_loads, 1 };
+        void *workers[PARALLEL_THREADS_MAX];
+        Load *own = &u->loads[0];
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(workers); i++)
+                workers[i] = u;
+        r = parallel_do(&work, workers, parallel_n_workers(&work), reterr);
+        if (r < 0)
+                return r;
+        if (own->result < 0)
+                return fail(reterr, own->result, "%s", err_text(own->result, own->err));
+        u->index = TAKE_PTR(own->index);
+        for (size_t i = 1; r >= 0 && i < u->n_loads; i++)
+                r = add_seed(u, &u->loads[i]);
+        return r;
 }
 
 static int compare(Unpack *u)
@@ -263,10 +314,12 @@ static int take_orders(Unpack *u, char **reterr)
         Message place;
         int r = take_place(u, &place, reterr);
 
-        if (r < 0)
-                return r;
-        open_seeds(u);
-        r = compare(u);
+        if (r >= 0)
+                r = load_indexes(u, reterr);
+        if (r >= 0)
+                r = judge_links(u, reterr);
+        if (r >= 0)
+                r = compare(u);
         if (r >= 0)
                 r = tell_needs(u, reterr);
         if (r >= 0)
@@ -409,7 +462,7 @@ static int answered(int r, char **reterr)
         return r < 0 ? fail_errno(reterr, r, "cannot answer to slipwayd") : 0;
 }
 
-static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
+static int unpack_and_answer(int socket_fd, const Message *m, int *index_fd,
                              unpack_tighten_t tighten, char **reterr)
 {
         _cleanup_(unpack_done) Unpack u = {
@@ -420,10 +473,10 @@ static int unpack_and_answer(int socket_fd, const Message *m, int index_fd,
         };
         Message done = { .type = MESSAGE_UNPACKED, .id = m->id };
         _cleanup_free_ char *err = NULL;
-        int r = load_index(m, index_fd, &u.index, &err);
+        int r;
 
-        if (r >= 0)
-                r = unpack(&u, tighten, &err);
+        add_load(&u, m, index_fd);
+        r = unpack(&u, tighten, &err);
         if (r < 0 && u.staging) {
                 int q = remove_tree_at(u.releases_fd, u.staging);
                 if (q < 0) {
@@ -519,7 +572,7 @@ int unpack_run(int socket_fd, unpack_tighten_t tighten, char **reterr)
         if (r < 0)
                 return r;
         if (m.type == MESSAGE_INDEX && fd >= 0)
-                return unpack_and_answer(socket_fd, &m, fd, tighten, reterr);
+                return unpack_and_answer(socket_fd, &m, &fd, tighten, reterr);
         if (m.type == MESSAGE_LINKS && fd >= 0)
                 return link_and_answer(socket_fd, &m, fd, reterr);
         return remove_until_closed(socket_fd, &m, TAKE_FD(fd), reterr);
