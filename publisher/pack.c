@@ -25,7 +25,8 @@ static_assert(CHUNK_SIZE_MAX + TAR_HEADER_SIZE_MAX + TAR_BLOCK_SIZE <= FRAME_WRI
 typedef struct Packer {
         const PackOptions *options;
         FileTimes *times;
-        Tree *tree;
+        const Tree *tree;
+        Tree *scanned; /* NULL: the tree is the caller's */
         Beneath *beneath;
         IndexWriter *index;
         FrameWriter *frames;
@@ -33,7 +34,7 @@ typedef struct Packer {
         IndexFile *files; /* of each entry; strings are the tree's */
         size_t n_files;
         ChunkTimes frame_times;
-        uint64_t source_time_sec, total_bytes, done_bytes;
+        uint64_t total_bytes, done_bytes;
 } Packer;
 
 static void packer_done(Packer *p)
@@ -44,7 +45,7 @@ static void packer_done(Packer *p)
         index_writer_free(p->index);
         beneath_free(p->beneath);
         file_times_free(p->times);
-        tree_free(p->tree);
+        tree_free(p->scanned);
 }
 
 void pack_result_done(PackResult *r)
@@ -265,33 +266,18 @@ static unsigned decide_threads(unsigned wanted)
         return n < 1 ? 1 : MIN(n, (long) THREADS_MAX);
 }
 
-/* Sets total_bytes, and source_time_sec: without a commit's, one that is the same whenever the tree
- * is packed. */
-static void measure_files(Packer *p)
-{
-        int64_t newest_sec = 0;
-
-        for (size_t n = 0; n < tree_n_entries(p->tree); n++) {
-                const TreeEntry *e = tree_entry(p->tree, n);
-                if (e->type != FILE_REGULAR)
-                        continue;
-                p->total_bytes += e->st.st_size;
-                newest_sec = MAX(newest_sec, (int64_t) e->st.st_mtim.tv_sec);
-        }
-        p->source_time_sec = p->options->source_time_sec > 0
-                                     ? p->options->source_time_sec
-                                     : MIN((uint64_t) newest_sec, PACK_TIME_MAX_SEC);
-}
-
 static int packer_init(Packer *p, int tree_fd, const Index *predecessor, int artifact_fd,
                        char **reterr)
 {
         int level = p->options->level > 0 ? p->options->level : PACK_LEVEL_DEFAULT;
-        int r = tree_scan(tree_fd, &p->tree, reterr);
+        int r = p->options->tree ? 0 : tree_scan(tree_fd, &p->scanned, reterr);
 
         if (r < 0)
                 return r;
-        measure_files(p);
+        p->tree = p->options->tree ? p->options->tree : p->scanned;
+        for (size_t n = 0; n < tree_n_entries(p->tree); n++)
+                if (tree_entry(p->tree, n)->type == FILE_REGULAR)
+                        p->total_bytes += tree_entry(p->tree, n)->st.st_size;
         p->buffer = malloc(CHUNK_SIZE_MAX);
         p->files = calloc(MAX(tree_n_entries(p->tree), (size_t) 1), sizeof(IndexFile));
         if (!p->buffer || !p->files)
@@ -299,7 +285,7 @@ static int packer_init(Packer *p, int tree_fd, const Index *predecessor, int art
         r = beneath_new(tree_fd, &p->beneath);
         if (r < 0)
                 return r;
-        r = file_times_new(predecessor, p->source_time_sec, &p->times);
+        r = file_times_new(predecessor, p->options->source_time_sec, &p->times);
         if (r < 0)
                 return r;
         r = index_writer_new(&p->index);
@@ -311,9 +297,7 @@ static int packer_init(Packer *p, int tree_fd, const Index *predecessor, int art
 
 static int packer_finish(Packer *p, PackResult *ret, char **reterr)
 {
-        PackResult result = { .source_time_sec = p->source_time_sec,
-                              .n_files = tree_n_entries(p->tree),
-                              .content_bytes = p->total_bytes };
+        PackResult result = { .n_files = tree_n_entries(p->tree), .content_bytes = p->total_bytes };
         _cleanup_free_ void *index = NULL;
         int r = frame_writer_finish(p->frames, &result.artifact_size_bytes,
                                     &result.artifact_sha256);
@@ -343,7 +327,7 @@ int pack_tree(int tree_fd, const PackOptions *o, const Index *predecessor, int a
         _cleanup_(packer_done) Packer p = { .options = o };
         int r;
 
-        if (o->source_time_sec > PACK_TIME_MAX_SEC)
+        if (o->source_time_sec >> 33 != 0)
                 return fail(reterr, -EINVAL, "the source's time is out of range");
         r = packer_init(&p, tree_fd, predecessor, artifact_fd, reterr);
         if (r < 0)

@@ -7,6 +7,7 @@
 #include "digest.h"
 #include "index.h"
 #include "macro.h"
+#include "tree.h"
 
 /*
  * Packs a directory tree into an artifact (a .tar.zst of independent zstd frames) and its index;
@@ -18,15 +19,14 @@
 /* zstd's level when PackOptions has 0: as fast as tar | zstd. */
 #define PACK_LEVEL_DEFAULT 3
 #define PACK_LEVEL_MAX     19
-#define PACK_TIME_MAX_SEC  ((UINT64_C(1) << 33) - 1) /* what a tar header holds in octal digits */
 
 /* Bytes of the artifact's content that are done, of all. */
 typedef void (*pack_progress_t)(uint64_t done_bytes, uint64_t total_bytes, void *userdata);
 
 typedef struct PackOptions {
+        const Tree *tree;         /* what tree_scan() found; NULL: it is scanned */
         uint64_t source_time_sec; /* the source commit's time or SOURCE_DATE_EPOCH: mtime of what is
-                                     new or changed; at most PACK_TIME_MAX_SEC. 0: when one of the
-                                     files was last changed */
+                                     new or changed; below 2^33 */
         int level;                /* zstd's, 1..PACK_LEVEL_MAX; 0: PACK_LEVEL_DEFAULT */
         unsigned n_threads;       /* that compress; 0: one per CPU, at most 8 */
         pack_progress_t progress; /* may be NULL; called in the caller's thread */
@@ -34,7 +34,6 @@ typedef struct PackOptions {
 } PackOptions;
 
 typedef struct PackResult {
-        uint64_t source_time_sec;
         uint64_t artifact_size_bytes;
         Sha256 artifact_sha256;
         void *index; /* the index file's bytes; freed by pack_result_done() */

@@ -20,13 +20,17 @@
 #include "source.h"
 #include "spec.h"
 #include "statement.h"
+#include "tree.h"
 #include "verbs.h"
 #include "workspace.h"
+
+#define SOURCE_TIME_MAX ((UINT64_C(1) << 33) - 1) /* see PackOptions */
 
 /* What is to be released, and the room to work in. */
 typedef struct Build {
         Workspace *workspace;
         int tree_fd, artifact_fd;
+        Tree *tree;
         char *directory; /* where git is asked */
         Spec spec;
         Source source;
@@ -48,6 +52,7 @@ static void build_done(Build *b)
         free(b->id);
         free(b->builder);
         free(b->directory);
+        tree_free(b->tree);
         fd_close(b->tree_fd);
         fd_close(b->artifact_fd);
         workspace_free(b->workspace);
@@ -106,6 +111,13 @@ static int load_spec(const Arguments *a, Build *b, char **reterr)
         return spec_default(&b->spec, reterr);
 }
 
+static int scan(Build *b, char **reterr)
+{
+        int r = tree_scan(b->tree_fd, &b->tree, reterr);
+
+        return r < 0 ? fail_prefix(reterr, r, "can't pack %s", b->directory) : 0;
+}
+
 static int find_source(const Arguments *a, Build *b, char **reterr)
 {
         _cleanup_free_ char *problem = NULL;
@@ -115,7 +127,10 @@ static int find_source(const Arguments *a, Build *b, char **reterr)
                 return r;
         if (problem)
                 log_warning("Git does not tell the commit of %s: %s", b->directory, problem);
-        b->time_sec = MIN(b->time_sec, PACK_TIME_MAX_SEC);
+        /* Without a commit's, one that is the same whenever the tree is packed. */
+        if (b->time_sec == 0)
+                b->time_sec = tree_newest_sec(b->tree);
+        b->time_sec = MIN(b->time_sec, SOURCE_TIME_MAX);
         if (a->id)
                 b->id = strdup(a->id);
         else if (b->source.commit)
@@ -180,6 +195,7 @@ static int pack(const Publication *p, Build *b, char **reterr)
         if (r < 0)
                 return r;
         const PackOptions options = {
+                .tree = b->tree,
                 .source_time_sec = b->time_sec,
                 .level = b->level,
                 .progress = progress_update,
@@ -226,8 +242,8 @@ static int choose_id(Build *b, char **reterr)
         int r = 0;
 
         if (!b->id)
-                r = release_id_format(b->packed.source_time_sec,
-                                      sha256_to_hex(&b->packed.index_sha256, hex), &b->id);
+                r = release_id_format(b->time_sec, sha256_to_hex(&b->packed.index_sha256, hex),
+                                      &b->id);
         if (r >= 0 && !name_is_valid(b->id))
                 r = fail(reterr, -EINVAL, "'%s' can't be the id of a release: give one with --id",
                          b->id);
@@ -318,6 +334,8 @@ static int prepare(const Arguments *a, const Publication *p, Build *b, char **re
                 r = load_spec(a, b, reterr);
         if (r >= 0)
                 r = check_unit_files(b, reterr);
+        if (r >= 0)
+                r = scan(b, reterr);
         if (r >= 0)
                 r = find_source(a, b, reterr);
         if (r >= 0)

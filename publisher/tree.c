@@ -227,6 +227,16 @@ const TreeEntry *tree_entry(const Tree *t, size_t n)
         return &t->entries[n];
 }
 
+uint64_t tree_newest_sec(const Tree *t)
+{
+        int64_t newest_sec = 0;
+
+        for (size_t n = 0; n < t->n_entries; n++)
+                if (t->entries[n].type == FILE_REGULAR)
+                        newest_sec = MAX(newest_sec, (int64_t) t->entries[n].st.st_mtim.tv_sec);
+        return (uint64_t) newest_sec;
+}
+
 static bool same_time(const struct timespec *a, const struct timespec *b)
 {
         return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;

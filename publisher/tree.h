@@ -30,5 +30,8 @@ DEFINE_CLEANUP_FUNC(Tree *, tree_free);
 size_t tree_n_entries(const Tree *t);
 const TreeEntry *tree_entry(const Tree *t, size_t n);
 
+/* When one of its files was last changed, in seconds; 0: before 1970, or there is none. */
+uint64_t tree_newest_sec(const Tree *t);
+
 /* Whether the file is not the one that was scanned, or was written to since. */
 bool tree_entry_changed(const TreeEntry *e, const struct stat *st);

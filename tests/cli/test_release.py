@@ -96,6 +96,14 @@ class Release(Case):
         self.assertEqual(times["empty"], "22:30:00")
         self.assertEqual(times["data.bin"], "22:13:20")
 
+    def test_day_of_the_newest_file(self):
+        """A pipeline brings files without .git, and a commit without its time."""
+        for path in [self.tree, *self.tree.rglob("*")]:
+            os.utime(path, (1_600_000_000, 1_600_000_000), follow_symlinks=False)
+        os.utime(self.tree / "empty", (1_700_000_000, 1_700_000_000))
+        result = self.release(env=Provenance.GITHUB).json
+        self.assertEqual(result["release"], "2023.11.14-0123456")
+
     def test_id_is_taken(self):
         self.release("--id", "one")
         before = {p: p.read_bytes() for p in self.store.rglob("*") if p.is_file()}

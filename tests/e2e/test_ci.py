@@ -264,6 +264,7 @@ def test_release(service, make_checkout, publisher, witness, s3, store):
     release_id = verified["release"]
     assert release_id.endswith(f"-{checkout.commit[:7]}")
     assert [number(outcome.outputs, name) for name in ("release", "serial", "deployment")] == [release_id, "1", "1"]
+    assert not release_id.startswith("1970.")
     if service in ("github", "shell"):
         assert f"**web** {release_id} is published in **prod**: serial 1" in outcome.summary
     if service == "gitlab":
