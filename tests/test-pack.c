@@ -371,22 +371,6 @@ static void rename_file(int fd, const char *from, const char *to)
 }
 
 /* The content is what keeps its time, wherever it goes. */
-/* Without a time of its own, the source has that of its newest file. */
-static void time_of_the_newest_file(void **state)
-{
-        const struct timespec times[2] = { { .tv_sec = SOURCE_TIME }, { .tv_sec = SOURCE_TIME } };
-        _cleanup_close_ int fd = dir_open_at(AT_FDCWD, *state);
-        _cleanup_(packed_done) Packed p = {};
-
-        put_text(fd, "newer", "");
-        assert_return_code(utimensat(fd, "newer", times, 0), errno);
-        put_text(fd, "older", "");
-        assert_return_code(utimensat(fd, "older", (const struct timespec[2]){}, 0), errno);
-        p = pack_with(fd, &(PackOptions){}, NULL);
-        assert_int_equal(p.result.source_time_sec, SOURCE_TIME);
-        assert_int_equal(index_find(p.index, "older")->mtime_sec, SOURCE_TIME);
-}
-
 static void times_of_moved_files(void **state)
 {
         _cleanup_close_ int fd = make_dir(*state, "tree");
@@ -775,7 +759,6 @@ int main(void)
                 test_in_dir(same_tree_same_bytes),
                 test_in_dir(empty_tree),
                 test_in_dir(times),
-                test_in_dir(time_of_the_newest_file),
                 test_in_dir(times_of_moved_files),
                 test_in_dir(refuses),
                 test_in_dir(refuses_depth),
