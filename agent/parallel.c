@@ -26,12 +26,24 @@ typedef struct Shared {
         atomic_bool failed;
 } Shared;
 
+/* Counted once, by the first who asks: a sandbox may hide it later. */
+static size_t n_cpus(void)
+{
+        static atomic_size_t counted;
+        size_t n = counted;
+
+        if (n == 0) {
+                long found = sysconf(_SC_NPROCESSORS_ONLN);
+                counted = n = (size_t) CLAMP(found, 1L, (long) PARALLEL_THREADS_MAX);
+        }
+        return n;
+}
+
 size_t parallel_n_workers(const ParallelWork *work)
 {
-        long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        size_t n = CLAMP(n_cpus, 1L, (long) PARALLEL_THREADS_MAX);
+        size_t n_portions = (work->n_items + work->n_at_once - 1) / work->n_at_once;
 
-        return MIN(n, work->n_items / work->n_at_once + 1);
+        return CLAMP(n_portions, (size_t) 1, n_cpus());
 }
 
 static size_t share_start(const Shared *s, size_t share)

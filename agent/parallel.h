@@ -6,9 +6,9 @@
 #include "macro.h"
 
 /*
- * Shares work that has to do with many files out among threads. Each thread begins with a share of
- * its own, far from the others': files that come one after the other lie in the same directory, and
- * who makes a name in a directory waits for who does already.
+ * Shares work out among threads. Each thread begins with a share of its own, far from the others':
+ * files that come one after the other lie in the same directory, and who makes a name in a
+ * directory waits for who does already.
  */
 
 #define PARALLEL_THREADS_MAX 4
@@ -22,7 +22,8 @@ typedef struct ParallelWork {
         size_t n_at_once; /* neighbours that a thread does one after the other; from 1 on */
 } ParallelWork;
 
-/* How many threads the work is worth: one for each CPU, from 1 to PARALLEL_THREADS_MAX. */
+/* How many threads the work is worth: one for each CPU, as counted by the first call, from 1 to
+ * PARALLEL_THREADS_MAX. */
 size_t parallel_n_workers(const ParallelWork *work);
 
 /* Does all items: in the caller's thread with workers[0], and in one for each of the others, as far

@@ -226,7 +226,7 @@ static int make_here(TreeWriter *w, const IndexFile *f, char **reterr)
 
 static int make_file(TreeWriter *w, const IndexFile *f, char **reterr)
 {
-        int r = f->size_bytes <= SMALL_FILE_MAX ? add_small(w, f, reterr) : 0;
+        int r = f->size_bytes < WRITEBACK_SIZE_MIN ? add_small(w, f, reterr) : 0;
 
         return r != 0 ? MIN(r, 0) : make_here(w, f, reterr);
 }
@@ -243,20 +243,19 @@ static int make_symlink(const IndexFile *f, int parent_fd, const char *name, cha
         return 0;
 }
 
-static int make_entry(Beneath *tree, const IndexFile *f, char **reterr)
+/* A directory's mode and time are set at the end, when nothing is made in it any more. Another
+ * thread may have made it for what comes below. */
+static int make_entry(Beneath *tree, const IndexFile *f, size_t *n_made, char **reterr)
 {
         const char *name;
         int parent_fd = beneath_parent(tree, f->path, &name);
 
         if (parent_fd < 0)
-                return path_failed(parent_fd, "open the directory of", f->path, reterr);
+                return path_failed(parent_fd, "make or open the directory of", f->path, reterr);
         if (f->type == FILE_SYMLINK)
                 return make_symlink(f, parent_fd, name, reterr);
-        /* Its mode and time are set at the end, when nothing is made in it any more. Another thread
-         * may have made it for what comes below. */
-        return mkdirat(parent_fd, name, 0700) < 0 && errno != EEXIST
-                       ? path_failed(-errno, "create", f->path, reterr)
-                       : 0;
+        int r = beneath_make(parent_fd, name, n_made);
+        return r < 0 ? path_failed(r, "create", f->path, reterr) : 0;
 }
 
 static int finish_directory(Beneath *tree, const IndexFile *f, char **reterr)
@@ -276,51 +275,82 @@ static int finish_directory(Beneath *tree, const IndexFile *f, char **reterr)
 
 /* What is done by the index alone, by several threads */
 
-typedef struct Hand {
+typedef struct Worker {
         const Index *index;
         Beneath *tree;
-} Hand;
+        size_t n_made; /* directories */
+} Worker;
 
 static int prepare(void *worker, size_t n, char **reterr)
 {
-        Hand *h = worker;
-        const IndexFile *f = index_file(h->index, n);
+        Worker *w = worker;
+        const IndexFile *f = index_file(w->index, n);
 
-        beneath_make_missing(h->tree);
-        return f->type == FILE_REGULAR ? 0 : make_entry(h->tree, f, reterr);
+        return f->type == FILE_REGULAR ? 0 : make_entry(w->tree, f, &w->n_made, reterr);
 }
 
 static int finish(void *worker, size_t n, char **reterr)
 {
-        Hand *h = worker;
-        const IndexFile *f = index_file(h->index, n);
+        Worker *w = worker;
+        const IndexFile *f = index_file(w->index, n);
 
-        return f->type == FILE_DIRECTORY ? finish_directory(h->tree, f, reterr) : 0;
+        return f->type == FILE_DIRECTORY ? finish_directory(w->tree, f, reterr) : 0;
 }
 
-static int do_entries(parallel_do_t do_item, int dir_fd, const Index *index, char **reterr)
+static int worker_init(Worker *w, int dir_fd, const Index *index, bool makes)
+{
+        int r = beneath_new(dir_fd, &w->tree);
+
+        w->index = index;
+        if (r >= 0 && makes)
+                beneath_make_missing(w->tree, &w->n_made);
+        return r;
+}
+
+/* *ret_n_made: how many directories were made; may be NULL. */
+static int do_entries(parallel_do_t do_item, int dir_fd, const Index *index, size_t *ret_n_made,
+                      char **reterr)
 {
         const ParallelWork work = { do_item, index_n_files(index), ENTRIES_AT_ONCE };
-        Hand hands[PARALLEL_THREADS_MAX] = {};
-        void *workers[PARALLEL_THREADS_MAX];
-        size_t n = parallel_n_workers(&work);
+        Worker workers[PARALLEL_THREADS_MAX] = {};
+        void *items[PARALLEL_THREADS_MAX];
+        size_t n = parallel_n_workers(&work), n_made = 0;
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n; i++) {
-                workers[i] = &hands[i];
-                hands[i].index = index;
-                r = beneath_new(dir_fd, &hands[i].tree);
+                items[i] = &workers[i];
+                r = worker_init(&workers[i], dir_fd, index, do_item == prepare);
         }
         if (r >= 0)
-                r = parallel_do(&work, workers, n, reterr);
-        for (size_t i = 0; i < n; i++)
-                beneath_free(hands[i].tree);
+                r = parallel_do(&work, items, n, reterr);
+        for (size_t i = 0; i < n; i++) {
+                n_made += workers[i].n_made;
+                beneath_free(workers[i].tree);
+        }
+        if (ret_n_made)
+                *ret_n_made = n_made;
         return r;
+}
+
+static size_t n_directories(const Index *index)
+{
+        size_t n_found = 0;
+
+        for (size_t n = 0; n < index_n_files(index); n++)
+                n_found += index_file(index, n)->type == FILE_DIRECTORY;
+        return n_found;
 }
 
 int tree_prepare(int dir_fd, const Index *index, char **reterr)
 {
-        return do_entries(prepare, dir_fd, index, reterr);
+        size_t n_made;
+        int r = do_entries(prepare, dir_fd, index, &n_made, reterr);
+
+        if (r < 0 || n_made == n_directories(index))
+                return r;
+        return fail(reterr, -EEXIST,
+                    "cannot make all directories of the new release: for its file system, names of "
+                    "some are the same, as where case does not count");
 }
 
 /* The stream */
@@ -414,5 +444,5 @@ int tree_write(int dir_fd, const Index *index, const Delta *delta, tree_source_t
                 r = small_files_new(make_small, w.beneath_small, &w.small);
         if (r >= 0)
                 r = write_files(&w, reterr);
-        return r < 0 ? r : do_entries(finish, dir_fd, index, reterr);
+        return r < 0 ? r : do_entries(finish, dir_fd, index, NULL, reterr);
 }

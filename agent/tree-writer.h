@@ -15,8 +15,8 @@
  * its order; what ends an archive may be missing.
  */
 
-/* Makes all directories and symlinks, by the index alone. dir_fd: an empty directory. Errors as
- * below. */
+/* Makes all directories and symlinks, by the index alone. dir_fd: an empty directory. -EEXIST: for
+ * the file system names are the same that are not. Other errors as below. */
 _must_check_ int tree_prepare(int dir_fd, const Index *index, char **reterr);
 
 /* Gives the next piece of the stream, valid until the next call. 1: got one, 0: end, or an error.

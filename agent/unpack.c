@@ -209,6 +209,7 @@ static int load(void *worker, size_t n, char **reterr)
 
         (void) reterr;
         l->result = load_index(&l->order, l->fd, &l->index, &l->err);
+        l->fd = fd_close(l->fd);
         return l->result == -ENOMEM ? -ENOMEM : 0;
 }
 

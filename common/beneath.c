@@ -15,7 +15,7 @@ struct Beneath {
                 size_t end; /* of its path in `path` */
         } levels[TREE_DEPTH_MAX];
         size_t n_levels;
-        bool makes_missing;
+        size_t *n_made; /* NULL: none is made */
 };
 
 int beneath_new(int root_fd, Beneath **ret)
@@ -26,14 +26,22 @@ int beneath_new(int root_fd, Beneath **ret)
                 return -ENOMEM;
         b->root_fd = root_fd;
         b->n_levels = 0;
-        b->makes_missing = false;
+        b->n_made = NULL;
         *ret = b;
         return 0;
 }
 
-void beneath_make_missing(Beneath *b)
+void beneath_make_missing(Beneath *b, size_t *n_made)
 {
-        b->makes_missing = true;
+        b->n_made = n_made;
+}
+
+int beneath_make(int parent_fd, const char *name, size_t *n_made)
+{
+        if (mkdirat(parent_fd, name, 0700) < 0)
+                return errno == EEXIST ? 0 : -errno;
+        (*n_made)++;
+        return 0;
 }
 
 static void leave(Beneath *b)
@@ -69,9 +77,10 @@ static int enter(Beneath *b, const char *path, size_t start, size_t end)
         memcpy(name, path + start, end - start);
         name[end - start] = '\0';
         int fd = dir_open_at(top_fd(b), name);
-        if (fd == -ENOENT && b->makes_missing) {
-                if (mkdirat(top_fd(b), name, 0700) < 0 && errno != EEXIST)
-                        return -errno;
+        if (fd == -ENOENT && b->n_made) {
+                int r = beneath_make(top_fd(b), name, b->n_made);
+                if (r < 0)
+                        return r;
                 fd = dir_open_at(top_fd(b), name);
         }
         if (fd < 0)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <stddef.h>
+
 #include "macro.h"
 
 /*
@@ -18,8 +20,11 @@ Beneath *beneath_free(Beneath *b);
 DEFINE_CLEANUP_FUNC(Beneath *, beneath_free);
 
 /* From now on, a directory that is missing on the way is made, with mode 0700. Others may make the
- * same at the same time. */
-void beneath_make_missing(Beneath *b);
+ * same at the same time. *n_made counts those that are made here; it must outlive b. */
+void beneath_make_missing(Beneath *b, size_t *n_made);
+
+/* Makes a directory of that name, if there is nothing yet, in the same way. */
+_must_check_ int beneath_make(int parent_fd, const char *name, size_t *n_made);
 
 /* Returns the descriptor (for *at() calls and reading) of the directory that `path`, a valid tree
  * path, lies in; it stays b's, until the next call. *ret_name is path's last component, in `path`

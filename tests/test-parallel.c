@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "parallel.h"
 
 #define N_ITEMS_MAX 1000
+
+static bool refuses_threads;
+
+/* Stands before the C library's. */
+int pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*run)(void *), void *userdata)
+{
+        static int (*real)(pthread_t *, const pthread_attr_t *, void *(*) (void *), void *);
+
+        if (refuses_threads)
+                return EAGAIN;
+        if (!real)
+                *(void **) &real = dlsym(RTLD_NEXT, "pthread_create");
+        return real(id, attr, run, userdata);
+}
 
 /* What a thread did; `count` is of all. */
 typedef struct Hand {
@@ -82,11 +98,25 @@ static void error_ends_all(void **state)
                 }
 }
 
+static void without_threads(void **state)
+{
+        atomic_uint count[N_ITEMS_MAX] = {};
+
+        (void) state;
+        refuses_threads = true;
+        assert_int_equal(share_out(N_ITEMS_MAX, 16, PARALLEL_THREADS_MAX, SIZE_MAX, count, NULL),
+                         0);
+        refuses_threads = false;
+        for (size_t j = 0; j < N_ITEMS_MAX; j++)
+                assert_int_equal(count[j], 1);
+}
+
 static void as_many_as_are_of_use(void **state)
 {
         (void) state;
         assert_int_equal(parallel_n_workers(&(ParallelWork){ do_item, 0, 64 }), 1);
-        assert_int_equal(parallel_n_workers(&(ParallelWork){ do_item, 63, 64 }), 1);
+        assert_int_equal(parallel_n_workers(&(ParallelWork){ do_item, 1, 1 }), 1);
+        assert_int_equal(parallel_n_workers(&(ParallelWork){ do_item, 64, 64 }), 1);
         assert_in_range(parallel_n_workers(&(ParallelWork){ do_item, 1000, 1 }), 1,
                         PARALLEL_THREADS_MAX);
 }
@@ -96,6 +126,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_once),
                 cmocka_unit_test(error_ends_all),
+                cmocka_unit_test(without_threads),
                 cmocka_unit_test(as_many_as_are_of_use),
         };
 
