@@ -212,7 +212,7 @@ static size_t find_files_at_paths(Delta *d)
         return n_missing;
 }
 
-/* Most often none has moved: to sort all for nothing is most of the work then. */
+/* Where only the id is new, to sort all would be most of the work. */
 static void find_files(Delta *d)
 {
         if (find_files_at_paths(d) == 0)

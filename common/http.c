@@ -401,7 +401,7 @@ static int begin_answer(HttpTransfer *t, const char *line, size_t size)
         return 0;
 }
 
-/* RFC 9112, 6.3 */
+/* RFC 9112, 6.3, as far as it needs no more than the status. */
 static bool has_body(const HttpResponse *r)
 {
         return r->status >= 200 && r->status != 204 && r->status != 304;
@@ -954,7 +954,8 @@ static void finish(Http *h, CURL *easy, CURLcode code)
 
 /* Some servers send head and body apart, and by Nagle's algorithm the body only when the head is
  * acknowledged, which a receiver may put off: for 40 ms on Linux (RFC 9293, 3.7.4 and 3.8.6.3;
- * tcp(7), TCP_QUICKACK). libcurl does not tell whose socket is which during a transfer. */
+ * tcp(7), TCP_QUICKACK). libcurl does not tell whose socket is which during a transfer. One that
+ * needs none may be acknowledged, too. */
 static void acknowledge_heads(Http *h)
 {
         const int one = 1;
