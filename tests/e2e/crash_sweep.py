@@ -154,6 +154,7 @@ class Scenario:
     again: bool = False       # what was asked for may be lost with the agent that was asked, and is asked for once more
     rotates: bool = False     # the release that is published then is signed by a key that only the next trust root has
     brings: bool = False      # the release that is published then brings a unit
+    same: bool = False        # it has the content of the first one
     cut_off: tuple = None     # (act, call, n): the beginning is that of a run of act that ended before this bus call, the n-th
 
 
@@ -456,7 +457,7 @@ class Sweeper:
             self._rotate(web)
         if scenario.script:
             web.release(scenario.script, bake="10ms", more=MORE + (MORE_FILES if scenario.brings else []),
-                        units=() if scenario.brings else None, health=scenario.health, also={
+                        units=() if scenario.brings else None, health=scenario.health, like=1 if scenario.same else None, also={
                 "links": {"shared": SHARED}, **({"hooks": HOOKS} if scenario.end.hooks else {}),
                 **(BRINGS if scenario.brings else {})})
         if scenario.config:

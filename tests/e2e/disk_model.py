@@ -196,13 +196,19 @@ class Disk:
         elif r.operation == UNLINK and directory is not None:
             del directory.content[r.name]
         elif r.operation == RENAME and directory is not None:
-            self._nodes[r.target].content[os.fsdecode(r.text)] = directory.content.pop(r.name)
+            self._rename(directory.content, r.name, self._nodes[r.target].content, os.fsdecode(r.text))
         elif r.operation == SYNCFS:
             for (device, _), other in self._nodes.items():
                 if device == r.node[0]:
                     other.sync()
         elif node is not None:
             self._change(node, r)
+
+    @staticmethod
+    def _rename(source, name, target, new_name):
+        """rename(2) does nothing with two names of one file."""
+        if target.get(new_name) is not source[name]:
+            target[new_name] = source.pop(name)
 
     @staticmethod
     def _change(node, r):

@@ -70,6 +70,7 @@ SCENARIOS = [
     Scenario("deployment by a new key", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, rotates=True),
     Scenario("deployment that is vetted", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, config=VETTED),
     Scenario("first deployment", (), poll, End("r1", frozenset({"r1"})), toy.GOOD),
+    Scenario("deployment of what is here", (toy.GOOD,), poll, End("r2", BOTH), toy.GOOD, same=True),
     Scenario("deployment of files", (toy.GOOD,), deploy_files, End("r2", BOTH), toy.GOOD),
     Scenario("revert", (toy.GOOD,), poll, End("r1", BOTH, failed="r2", hooks=BEFORE | BACK), toy.CRASHING, brings=True),
     Scenario("rollback", (toy.GOOD, toy.GOOD), roll_back, End("r1", BOTH, pinned="r1"), again=True),

@@ -68,10 +68,10 @@ class Toy:
         self.config = {"app": app, "channel": channel}
 
     def release(self, script=GOOD, *, bake="100ms", deadline="10min", units=None, more=(), also=None, health=None, again=None,
-                **options):
+                like=None, **options):
         """Publishes a release and returns its id. units: pairs of a unit and what is done to it, in their order, instead of
         the restart of the app's own; also: more members of "activate"; health: of its "health"; again: the number of a
-        release whose id and script this one has."""
+        release whose id and script this one has; like: of one whose content it has, under another id."""
         self.n_releases += 1
         n = self.n_releases
         name = f"r{again or n}"
@@ -79,7 +79,7 @@ class Toy:
         units = [(self.unit, "restart")] if units is None else units
         if units:
             activate["units"] = [{"name": name, "action": action} for name, action in units]
-        tree = sorted([*entries(name, script, self.app), *more], key=lambda e: e.path.encode())
+        tree = sorted([*entries(f"r{like}" if like else name, script, self.app), *more], key=lambda e: e.path.encode())
         release = formats.make_release(tree, name, app=self.app, channel=self.channel, serial=n, deployment=n,
                                        activate=activate, **options)
         if self.is_proven:
