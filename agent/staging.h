@@ -8,13 +8,14 @@
 #include "state.h"
 
 /*
- * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its spool;
- * then, if there is room for it (room.h), slipway-unpack takes over what releases on this host have
- * of it, below releases/.staging-<id>.<random>, and says which parts of the artifact it needs.
- * These come through slipway-fetch while it checks and writes. Once it said that it is done, and is
- * gone, the tree gets its final name, and its index is kept (index-store.h). What was begun and not
- * finished is for sweep.h to remove. Artifact and index that an administrator brought as files go
- * straight to slipway-unpack, which takes nothing on trust.
+ * Brings the tree of a release onto the disk: the index comes through slipway-fetch into its
+ * spool, or is that of a release on this host which has the very same; then, if there is room for
+ * it (room.h), slipway-unpack takes over what releases on this host have of it, below
+ * releases/.staging-<id>.<random>, and says which parts of the artifact it needs. These come
+ * through slipway-fetch while it checks and writes. Once it said that it is done, and is gone, the
+ * tree gets its final name, and its index is kept (index-store.h). What was begun and not finished
+ * is for sweep.h to remove. Artifact and index that an administrator brought as files go straight
+ * to slipway-unpack, which takes nothing on trust.
  */
 
 #define STAGING_PREFIX ".staging-"
