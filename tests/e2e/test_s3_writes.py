@@ -86,6 +86,15 @@ def test_wrong_checksum_is_refused(publisher, s3, s3_proxy, boto, bucket, tree):
     assert not uploads(boto, bucket)
 
 
+@pytest.fixture
+def hangup():
+    """nohup has SIGHUP ignored, and so do the programs that are started then."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_upload_is_taken_back(publisher, s3, s3_proxy, boto, bucket, tree, number):
     gate = faults.Gate()
