@@ -425,23 +425,25 @@ static void want_move_to_end(Get *g, Want *w)
         w->next = NULL;
 }
 
-/* What to fetch next, and a place for it. */
-static Piece *find_next(Get *g, ByteRange *ret)
+/* NULL: as many as may be are on their way. */
+static Piece *find_place(Get *g)
 {
-        Piece *p = g->pieces;
+        for (Piece *p = g->pieces; p < g->pieces + N_PIECES_MAX; p++)
+                if (!p->call)
+                        return p;
+        return NULL;
+}
+
+/* What to fetch next, and for whom; NULL: nothing. */
+static Want *find_next(Get *g, ByteRange *ret)
+{
         Want *w = g->wants;
 
-        while (p < g->pieces + N_PIECES_MAX && p->call)
-                p++;
-        if (p == g->pieces + N_PIECES_MAX)
-                return NULL;
         while (w && !want_next(w, ret))
                 w = w->next;
-        if (!w)
-                return NULL;
-        ret->size = MIN(ret->size, piece_size_max(g->objects));
-        want_move_to_end(g, w);
-        return p;
+        if (w)
+                ret->size = MIN(ret->size, piece_size_max(g->objects));
+        return w;
 }
 
 static void move_to_end(Get *g)
@@ -463,8 +465,10 @@ static void get_go_on(Get *g)
         FetchObjects *o = g->objects;
         ByteRange range;
         Piece *p;
+        Want *w;
 
-        while (is_paid(o) && (p = find_next(g, &range))) {
+        while (is_paid(o) && (p = find_place(g)) && (w = find_next(g, &range))) {
+                want_move_to_end(g, w);
                 int r = piece_start(p, g, range);
                 if (r < 0) {
                         if (!get_fail(g, r, strerror(-r)))
@@ -694,7 +698,7 @@ uint64_t fetch_objects_due_in_usec(FetchObjects *o)
                 return UINT64_MAX;
         now_usec = clock_usec(CLOCK_MONOTONIC);
         for (Get *g = o->gets; g; g = g->next)
-                if (find_next(g, &range))
+                if (find_place(g) && find_next(g, &range))
                         return o->paid_usec > now_usec ? o->paid_usec - now_usec : 0;
         return UINT64_MAX;
 }
