@@ -91,6 +91,18 @@ def test_nothing_but_the_id(follower, proxy):
     assert_whole(follower, release)
 
 
+def test_damaged_index(follower, proxy):
+    """That of the release before is not what it was: the new one's comes from the store."""
+    before = make(follower, {CHANGED: "indexed"})
+    deploy(follower, proxy, before)
+    kept = f"/var/lib/slipway/web.index/{before.payload['release']['id']}"
+    follower.host.run(["dd", "if=/dev/zero", f"of={kept}", "bs=1", "seek=100", "count=8", "conv=notrunc", "status=none"])
+    release = make(follower, {CHANGED: "indexed"})
+    deploy(follower, proxy, release)
+    assert len(proxy.seen(rf"/releases/{re.escape(release.payload['release']['id'])}/index$", "GET")) == 1
+    assert_whole(follower, release)
+
+
 def test_damaged_here(follower, proxy):
     """Bytes, with size and time as they were: on a disk that fails, or by a careless hand."""
     deploy(follower, proxy, make(follower, {CHANGED: "second"}))
